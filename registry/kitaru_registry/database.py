@@ -1,0 +1,343 @@
+"""The system of record: tables, and transactions over SQLite.
+
+Every write transaction is BEGIN IMMEDIATE: a deferred one that turns into a write fails with "busy" when
+another writer was faster, and no timeout helps. Times are integers, microseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, overload
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from kitaru_registry.errors import KitaruBackendError
+from kitaru_registry.home import Home, prepare
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_SECONDS = 30
+
+metadata = MetaData()
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("origin", JSON, nullable=False),
+    # Counts on when versions are deleted: a number is never given out twice.
+    Column("last_version", Integer, nullable=False, default=0),
+    Column("created_us", Integer, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("flow_id", ForeignKey("flows.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("created_us", Integer, nullable=False),
+    Column("deleted_us", Integer),
+    UniqueConstraint("flow_id", "number"),
+)
+Index("versions_live_digest", versions.c.flow_id, versions.c.digest, unique=True, sqlite_where=text("deleted_us IS NULL"))
+
+deploy_events = Table(
+    "deploy_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version_id", ForeignKey("versions.id"), nullable=False, index=True),
+    Column("git", JSON(none_as_null=True)),
+    Column("actor", String, nullable=False),
+    Column("created", Boolean, nullable=False),
+    Column("at_us", Integer, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("flow_id", ForeignKey("flows.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    # Version name to share in percent; a tag that is here has exactly one route.
+    Column("routes", JSON, nullable=False),
+    Column("frozen", Boolean, nullable=False, default=False),
+    Column("actor", String, nullable=False),
+    Column("moved_us", Integer, nullable=False),
+)
+
+tag_moves = Table(
+    "tag_moves",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("flow_id", ForeignKey("flows.id"), nullable=False),
+    Column("tag", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("from_routes", JSON(none_as_null=True)),
+    Column("to_routes", JSON(none_as_null=True)),
+    Column("frozen", Boolean, nullable=False, default=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String),
+    Column("git_commit", String),
+    Column("at_us", Integer, nullable=False),
+    Index("tag_moves_of", "flow_id", "tag", "id"),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("exec_id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("flow", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("version", Integer),
+    Column("digest", String),
+    Column("tag", String),
+    Column("status", String, nullable=False),
+    # JSON for people and filters; the encoded form is what the flow is called with.
+    Column("inputs", JSON, nullable=False),
+    Column("inputs_codec", String, nullable=False),
+    Column("inputs_data", LargeBinary, nullable=False),
+    Column("idempotency_key", String),
+    Column("input_digest", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("created_us", Integer, nullable=False),
+    Column("started_us", Integer),
+    Column("ended_us", Integer),
+    # The fence: every journal write names the attempt that it belongs to.
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("fruitless_attempts", Integer, nullable=False, default=0),
+    Column("attempt_start_seq", Integer, nullable=False, default=0),
+    Column("not_before_us", Integer, nullable=False, default=0),
+    Column("lease_until_us", Integer),
+    Column("owner", String),
+    Column("owner_pid", Integer),
+    Column("owner_host", String),
+    Column("needs", JSON(none_as_null=True)),
+    Column("result_codec", String),
+    Column("result_data", LargeBinary),
+    Column("result_digest", LargeBinary),
+    Column("error", JSON(none_as_null=True)),
+    Column("status_reason", String),
+    # What runs now, as of the last heartbeat: [{"key", "name", "tries", "started_us"}].
+    Column("in_flight", JSON(none_as_null=True)),
+    Column("cancel_requested_us", Integer),
+    Column("cancel_actor", String),
+    Column("source", JSON(none_as_null=True)),
+    Index("executions_by_flow", "project", "flow", "id"),
+    Index("executions_by_status", "status", "not_before_us"),
+    Index(
+        "executions_idempotency", "project", "flow", "idempotency_key",
+        unique=True, sqlite_where=text("idempotency_key IS NOT NULL"),
+    ),
+)  # fmt: skip
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("execution", Integer, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    # c checkpoint, t failed try, w wait answer, s save, l log, d divergence warning
+    Column("kind", String(1), nullable=False),
+    Column("key", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    # Where it is not the key's own last part.
+    Column("name", String),
+    Column("tries", Integer),
+    Column("place", Integer),
+    Column("type", String),
+    Column("codec", String),
+    # NULL with a digest: the bytes are a file in values/.
+    Column("data", LargeBinary),
+    Column("value_digest", LargeBinary),
+    Column("error", String),
+    Column("metadata", String),
+    Column("inputs", LargeBinary),
+    Column("started_us", Integer),
+    Column("ended_us", Integer, nullable=False),
+    # The rows of one execution lie together, in recorded order, with no second index to keep.
+    sqlite_with_rowid=False,
+)
+
+waits = Table(
+    "waits",
+    metadata,
+    Column("execution", Integer, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("question", String),
+    Column("schema", JSON(none_as_null=True)),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("entered_us", Integer, nullable=False),
+    Column("deadline_us", Integer),
+    Column("status", String, nullable=False),
+    Column("answer", JSON(none_as_null=True)),
+    Column("answered_us", Integer),
+    Column("answered_by", String),
+    Column("door", String),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("execution", Integer, nullable=False),
+    # The checkpoint that saved it, or the save's own key in the flow's body.
+    Column("key", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("codec", String, nullable=False),
+    Column("data", LargeBinary),
+    Column("value_digest", LargeBinary),
+    Column("at_us", Integer, nullable=False),
+    Index("artifacts_of", "execution", "name"),
+)
+
+
+class Database:
+    """One home's record. Safe to share between threads; not across a fork."""
+
+    def __init__(self, engine: Engine, home: Home, *, synchronous: str) -> None:
+        self.engine = engine
+        self.home = home
+        self.synchronous = synchronous
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, alone among writers from its first statement on; committed if nothing is raised.
+
+        Raises:
+            KitaruBackendError: the disk is full, or the database cannot be written; nothing was.
+        """
+        try:
+            with (
+                self.engine.connect().execution_options(kitaru_write=True) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        except OperationalError as error:
+            raise backend_error(self.home, error.orig) from error
+
+    def hold(self) -> sqlite3.Connection:
+        """A connection of the caller's own in autocommit mode, for the journal's hot path; close it."""
+        return connect(self.home, self.synchronous)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
+    """The home's database, created where there is none.
+
+    Raises:
+        KitaruBackendError: the home cannot hold it, or a newer Kitaru wrote it.
+    """
+    prepare(home)
+    engine = create_engine("sqlite://", creator=lambda: connect(home, synchronous))
+    event.listen(engine, "begin", begin)
+    database = Database(engine, home, synchronous=synchronous)
+    try:
+        migrate(database)
+    except (OperationalError, sqlite3.OperationalError) as error:
+        raise backend_error(home, error) from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise KitaruBackendError(f"{home.database} is not a Kitaru database: {error}") from error
+    return database
+
+
+def connect(home: Home, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        home.database, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA synchronous={synchronous}")
+    return connection
+
+
+def begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("kitaru_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def migrate(database: Database) -> None:
+    with database.read() as connection:
+        found = schema_version(connection)
+    if found == SCHEMA_VERSION:
+        return
+    if found > SCHEMA_VERSION:
+        raise KitaruBackendError(
+            f"{database.home.database} has schema {found}; this Kitaru knows schema {SCHEMA_VERSION}",
+            hint="a newer Kitaru wrote it: upgrade this one (pip install --upgrade kitaru)",
+        )
+    held = database.hold()
+    held.execute("PRAGMA journal_mode=WAL")
+    held.close()
+    with database.write() as connection:
+        if schema_version(connection) == 0:
+            metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def schema_version(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def backend_error(home: Home, error: BaseException | None) -> KitaruBackendError:
+    """A full disk, a lost permission or a busy database, in the words of its user."""
+    said = str(error)
+    if "full" in said:
+        return KitaruBackendError(
+            f"the disk that holds {home.root} is full; nothing of this was written",
+            hint=f"free some space: du -sh {home.root}/*",
+        )
+    if "readonly" in said or "unable to open" in said:
+        return KitaruBackendError(
+            f"the database {home.database} cannot be written: {said}",
+            hint="set KITARU_HOME to a folder that you own",
+        )
+    return KitaruBackendError(f"the database {home.database} failed: {said}", hint="kitaru doctor")
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@overload
+def as_datetime(microseconds: int) -> datetime: ...
+@overload
+def as_datetime(microseconds: None) -> None: ...
+@overload
+def as_datetime(microseconds: Any) -> datetime | None: ...
+def as_datetime(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1_000_000, UTC)

@@ -1,0 +1,186 @@
+"""Flows, versions and tags that are there, and what to say of those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.engine import Connection
+
+from kitaru_registry.database import as_datetime, executions, flows, tags, versions
+from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
+from kitaru_registry.executions.states import OPEN
+from kitaru_registry.models import Digest, Routes, SnapshotConfig, Version
+from kitaru_registry.names import nearest
+
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    id: int
+    project: str
+    flow: str
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A version that is not deleted."""
+
+    id: int
+    number: int
+    digest: Digest
+    config: dict[str, Any]
+    created_us: int
+
+    @property
+    def name(self) -> str:
+        return f"v{self.number}"
+
+    @property
+    def snapshot(self) -> SnapshotConfig:
+        return SnapshotConfig.model_validate(self.config)
+
+
+def find_flow(connection: Connection, flow: str, *, project: str) -> FlowRow:
+    """
+    Raises:
+        KitaruNotFoundError: no such flow; says which there are.
+    """
+    row = connection.execute(select(flows.c.id).where(flows.c.project == project, flows.c.name == flow)).first()
+    if row is None:
+        missing_flow(connection, flow, project)
+    return FlowRow(row.id, project, flow)
+
+
+def find_version(connection: Connection, flow: FlowRow, number: int) -> VersionRow:
+    """
+    Raises:
+        KitaruNotFoundError: no such version, or it was deleted; says which there are.
+    """
+    found = live_versions(connection, flow, versions.c.number == number)
+    if not found:
+        missing_version(connection, flow, number)
+    return found[0]
+
+
+def find_digest(connection: Connection, flow: FlowRow, prefix: str) -> VersionRow:
+    """
+    Raises:
+        KitaruNotFoundError: no version's digest begins so; says which versions there are.
+        KitaruUsageError: more than one does.
+    """
+    found = live_versions(connection, flow, versions.c.digest.startswith(prefix, autoescape=True))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        candidates = ", ".join(row.name for row in found)
+        raise KitaruUsageError(f"{prefix} begins the digests of {candidates} of {flow.flow}", hint="give more digits")
+    raise KitaruNotFoundError(
+        f"no version of {flow.flow} has the digest {prefix}; {there_are('version', version_names(connection, flow))}",
+        hint=f"kitaru versions list {flow.flow}",
+    )
+
+
+def find_routes(connection: Connection, flow: FlowRow, tag: str) -> Routes:
+    """
+    Raises:
+        KitaruNotFoundError: no such tag; says which there are.
+    """
+    routes: Routes | None = connection.execute(
+        select(tags.c.routes).where(tags.c.flow_id == flow.id, tags.c.name == tag)
+    ).scalar_one_or_none()
+    if routes is None:
+        missing_tag(connection, flow, tag)
+    return routes
+
+
+def live_versions(connection: Connection, flow: FlowRow, *where: ColumnElement[bool]) -> list[VersionRow]:
+    """Newest first."""
+    rows = connection.execute(
+        select(versions.c.id, versions.c.number, versions.c.digest, versions.c.config, versions.c.created_us)
+        .where(versions.c.flow_id == flow.id, versions.c.deleted_us.is_(None), *where)
+        .order_by(versions.c.number.desc())
+    )
+    return [VersionRow(*row) for row in rows.tuples()]
+
+
+def routed_version(routes: Routes) -> int:
+    """The number of the one version that a tag routes to; this release has no splits."""
+    (name,) = routes
+    return int(name.removeprefix("v"))
+
+
+def tags_by_version(connection: Connection, flow: FlowRow) -> dict[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = {}
+    rows = connection.execute(select(tags.c.name, tags.c.routes).where(tags.c.flow_id == flow.id).order_by(tags.c.name))
+    for name, routes in rows.tuples():
+        found.setdefault(routed_version(routes), []).append(name)
+    return {number: tuple(names) for number, names in found.items()}
+
+
+def count_open(connection: Connection, flow: FlowRow, numbers: Collection[int]) -> int:
+    """How many executions of these versions have not ended."""
+    return connection.execute(
+        select(func.count()).where(
+            executions.c.project == flow.project,
+            executions.c.flow == flow.flow,
+            executions.c.version.in_(numbers),
+            executions.c.status.in_(OPEN),
+        )
+    ).scalar_one()
+
+
+def as_version(connection: Connection, flow: FlowRow, row: VersionRow) -> Version:
+    return Version(
+        project=flow.project,
+        flow=flow.flow,
+        version=row.number,
+        digest=row.digest,
+        created_at=as_datetime(row.created_us),
+        tags=tags_by_version(connection, flow).get(row.number, ()),
+    )
+
+
+def missing_flow(connection: Connection, flow: str, project: str) -> NoReturn:
+    known = connection.execute(select(flows.c.name).where(flows.c.project == project).order_by(flows.c.name))
+    elsewhere = connection.execute(select(flows.c.project).where(flows.c.name == flow).order_by(flows.c.project))
+    names, projects = known.scalars().all(), elsewhere.scalars().all()
+    message = f"there is no flow {flow} in project {project}; {there_are('flow', names, like=flow)}"
+    if projects:
+        raise KitaruNotFoundError(message, hint=f"project {projects[0]} has one: {projects[0]}/{flow}")
+    raise KitaruNotFoundError(message, hint="kitaru flows" if names else "kitaru deploy path.py:flow")
+
+
+def missing_version(connection: Connection, flow: FlowRow, number: int) -> NoReturn:
+    ever = connection.execute(
+        select(versions.c.id).where(versions.c.flow_id == flow.id, versions.c.number == number)
+    ).first()
+    what = f"v{number} of {flow.flow} was deleted" if ever else f"{flow.flow} has no v{number}"
+    raise KitaruNotFoundError(
+        f"{what}; {there_are('version', version_names(connection, flow))}", hint=f"kitaru versions list {flow.flow}"
+    )
+
+
+def missing_tag(connection: Connection, flow: FlowRow, tag: str) -> NoReturn:
+    names = connection.execute(select(tags.c.name).where(tags.c.flow_id == flow.id).order_by(tags.c.name))
+    raise KitaruNotFoundError(
+        f"{flow.flow} has no tag {tag}; {there_are('tag', names.scalars().all(), like=tag)}",
+        hint=f"kitaru tag list --flow {flow.flow}",
+    )
+
+
+def version_names(connection: Connection, flow: FlowRow) -> list[str]:
+    return [row.name for row in live_versions(connection, flow)]
+
+
+def there_are(kind: str, names: Sequence[str], *, like: str | None = None) -> str:
+    """What there is instead: `there are the tags default, stable; did you mean stable?`"""
+    if not names:
+        return f"there is no {kind} at all"
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+    near = nearest(like, names) if like is not None else None
+    counted = f"there is the {kind} {shown}" if len(names) == 1 else f"there are the {kind}s {shown}"
+    return counted + (f"; did you mean {near}?" if near else "")

@@ -1,0 +1,123 @@
+"""Every error that Kitaru raises on purpose.
+
+    KitaruError
+    ├── KitaruUsageError (ValueError)              2  the call or the input is wrong
+    │   └── KitaruWaitValidationError              2  an answer does not fit its wait's schema
+    ├── KitaruContextError (RuntimeError)          2  called where it has no meaning
+    ├── KitaruNotFoundError (LookupError)          3  no such flow, version, tag, execution, ...
+    ├── KitaruStateError (RuntimeError)            4  the thing is in a state that forbids it
+    │   ├── KitaruConflictError                    4  somebody else was first
+    │   │   └── KitaruFencedError                  4  a newer attempt owns the execution
+    │   └── KitaruNotFinishedError                 6  still running, or waiting for input
+    ├── KitaruBackendError                         1  storage, network, or a tool below us failed
+    │   └── KitaruDigestMismatchError              1  bytes differ from their digest
+    └── KitaruRuntimeError (RuntimeError)          1
+        ├── KitaruDeployError                      2  the flow's code or dependencies cannot be deployed
+        └── KitaruExecutionError                   1  an execution ended without a result
+            ├── KitaruUserCodeError                1  the flow's own code raised
+            └── KitaruDivergenceError              1  the code went another way than its journal
+
+The number is the command line's exit code. A child process imports this module: standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KitaruError(Exception):
+    """Base of all: a message that names the thing, and a hint that is the next command or step."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class KitaruUsageError(KitaruError, ValueError):
+    exit_code = 2
+
+
+class KitaruWaitValidationError(KitaruUsageError):
+    """An answer does not fit its wait's schema; the wait stays open."""
+
+
+class KitaruContextError(KitaruError, RuntimeError):
+    exit_code = 2
+
+
+class KitaruNotFoundError(KitaruError, LookupError):
+    exit_code = 3
+
+
+class KitaruStateError(KitaruError, RuntimeError):
+    exit_code = 4
+
+
+class KitaruConflictError(KitaruStateError):
+    """Somebody else was first; nothing of this call was written."""
+
+
+class KitaruFencedError(KitaruConflictError):
+    """A newer attempt owns the execution; this one must stop at once."""
+
+
+class KitaruNotFinishedError(KitaruStateError):
+    exit_code = 6
+
+
+class KitaruBackendError(KitaruError):
+    pass
+
+
+class KitaruDigestMismatchError(KitaruBackendError):
+    """Bytes differ from the digest that names them; they were not used."""
+
+    def __init__(self, digest: str, place: str, *, found: str | None = None) -> None:
+        detail = f" (found {found})" if found else ""
+        super().__init__(
+            f"the bytes of {digest} in {place} do not match their digest{detail}",
+            hint="the store is damaged: restore that blob, or delete it and deploy again",
+        )
+        self.digest = digest
+
+
+class KitaruRuntimeError(KitaruError, RuntimeError):
+    pass
+
+
+class KitaruDeployError(KitaruRuntimeError):
+    """The flow's code or its dependencies cannot be deployed. `detail` is text to show as it is: the
+    user's own traceback, or the resolver's explanation."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.detail = detail
+
+
+class KitaruExecutionError(KitaruRuntimeError):
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        exec_id: str | None = None,
+        status: str | None = None,
+        failure_origin: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exec_id = exec_id
+        self.status = status
+        self.failure_origin = failure_origin
+
+
+class KitaruUserCodeError(KitaruExecutionError):
+    pass
+
+
+class KitaruDivergenceError(KitaruExecutionError):
+    pass

@@ -1,0 +1,38 @@
+"""Recorded values for people and scripts: JSON made from a codec's bytes, with nobody's code run.
+
+The codecs are those of kitaru_runner.codec. Types that JSON lacks are shown by their nearest JSON form; what cannot be
+read without code is shown as a line in angle brackets.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def as_json(codec: str | None, data: bytes | None, size: int | None = None) -> Any:
+    """The value, as near as JSON comes to it. `size` is in bytes, for one that was not read."""
+    if codec is None:
+        return None
+    if data is None:
+        return f"<{codec}, {size or 0:,} bytes>"
+    if codec == "json":
+        return json.loads(data)
+    if codec == "str":
+        return data.decode()
+    if codec == "tagged":
+        return plain(json.loads(data))
+    return f"<{codec}, {len(data):,} bytes>"
+
+
+def plain(tagged: Any) -> Any:
+    if isinstance(tagged, list):
+        return [plain(item) for item in tagged]
+    if not isinstance(tagged, dict):
+        return tagged
+    if "$" not in tagged:
+        return {key: plain(item) for key, item in tagged.items()}
+    content = tagged["v"]
+    if tagged["$"] == "dict":
+        return {key if isinstance(key, str) else json.dumps(plain(key)): plain(item) for key, item in content}
+    return plain(content)

@@ -1,0 +1,211 @@
+"""Every SQL write to a journal, and the reading of one.
+
+A write names its attempt inside the statement, so that one whose attempt is over writes nothing. Checkpoints that end
+at the same time share a commit: the first to come commits for all that queued behind it, with no thread in between.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kitaru_registry.database import Database, backend_error
+from kitaru_registry.errors import KitaruError, KitaruFencedError
+from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+
+OWNED = "EXISTS (SELECT 1 FROM executions WHERE id = ? AND attempt = ? AND status = 'running')"
+
+COLUMNS = (
+    "execution, kind, key, attempt, name, tries, place, type, codec, data, value_digest, "
+    "error, metadata, inputs, started_us, ended_us"
+)
+INSERT = (
+    f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 16)}, "
+    "(SELECT COALESCE(MAX(seq), 0) + 1 FROM journal WHERE execution = ?) "
+    f"WHERE {OWNED} RETURNING seq"
+)
+INSERT_ARTIFACT = (
+    "INSERT INTO artifacts (execution, key, name, type, tags, codec, data, value_digest, at_us) "
+    f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE {OWNED}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    codec: str
+    data: bytes | None
+    digest: bytes | None
+    """Of bytes that lie in the value store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    name: str
+    type: str
+    tags: tuple[str, ...]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row to append; the fields are those of kitaru_runner.protocol.Entry."""
+
+    kind: str
+    key: str
+    ended_us: int
+    name: str | None = None
+    value: Value | None = None
+    error: str | None = None
+    tries: int | None = None
+    place: int | None = None
+    type: str | None = None
+    inputs: bytes | None = None
+    started_us: int | None = None
+    metadata: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    seq: int = 0
+
+
+class Ticket:
+    """Rows that wait for a commit."""
+
+    __slots__ = ("attempt", "done", "error", "execution", "last_seq", "rows")
+
+    def __init__(self, execution: int, attempt: int, rows: Sequence[Row]) -> None:
+        self.execution = execution
+        self.attempt = attempt
+        self.rows = rows
+        self.done = False
+        self.last_seq = 0
+        self.error: KitaruError | None = None
+
+
+class JournalWriter:
+    """Appends to the journals of one home. One for a process; any thread may append."""
+
+    def __init__(self, database: Database) -> None:
+        self._home = database.home
+        self._connection = database.hold()
+        self._values = ValueStore(database.home.values)
+        self._queue: list[Ticket] = []
+        self._queue_lock = threading.Lock()
+        self._commit_lock = threading.Lock()
+
+    def value(self, codec: str, data: bytes) -> Value:
+        """Where the bytes are to be found; those of a large value are on disk when this returns."""
+        if len(data) <= IN_ROW_BYTES:
+            return Value(codec, data, None)
+        return Value(codec, None, self._values.put(data))
+
+    def append(self, execution: int, attempt: int, rows: Sequence[Row]) -> int:
+        """Make the rows durable, all or none, in order. The number of the last; they are contiguous.
+
+        Raises:
+            KitaruFencedError: the attempt is over; nothing was written.
+            KitaruBackendError: the disk or the database refused; nothing was written.
+        """
+        ticket = Ticket(execution, attempt, rows)
+        with self._queue_lock:
+            self._queue.append(ticket)
+        with self._commit_lock:
+            if not ticket.done:
+                with self._queue_lock:
+                    batch, self._queue = self._queue, []
+                self._commit(batch)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.last_seq
+
+    def close(self) -> None:
+        with self._commit_lock:
+            self._connection.close()
+
+    def _commit(self, batch: list[Ticket]) -> None:
+        try:
+            if len(batch) == 1 and len(batch[0].rows) == 1 and not batch[0].rows[0].artifacts:
+                # One statement is one transaction, and the cheapest there is.
+                self._write(batch[0])
+            else:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for ticket in batch:
+                    self._write(ticket)
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            for ticket in batch:
+                ticket.error = backend_error(self._home, error)
+        for ticket in batch:
+            ticket.done = True
+
+    def _write(self, ticket: Ticket) -> None:
+        execution, attempt = ticket.execution, ticket.attempt
+        for row in ticket.rows:
+            codec, data, digest = (row.value.codec, row.value.data, row.value.digest) if row.value else (None,) * 3
+            inserted = self._connection.execute(
+                INSERT,
+                (
+                    execution, row.kind, row.key, attempt, row.name, row.tries, row.place, row.type, codec, data,
+                    digest, row.error, row.metadata, row.inputs, row.started_us, row.ended_us,
+                    execution, execution, attempt,
+                ),
+            )  # fmt: skip
+            seq = inserted.fetchall()
+            if not seq:
+                # The first row's fence holds for all of a ticket: nothing changes within a transaction.
+                ticket.error = fenced(attempt)
+                return
+            ticket.last_seq = seq[0][0]
+            for artifact in row.artifacts:
+                self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
+
+
+def artifact_row(execution: int, attempt: int, row: Row, artifact: Artifact) -> tuple[object, ...]:
+    value = artifact.value
+    return (
+        execution, row.key, artifact.name, artifact.type, json.dumps(artifact.tags), value.codec, value.data,
+        value.digest, row.ended_us, execution, attempt,
+    )  # fmt: skip
+
+
+def fenced(attempt: int) -> KitaruFencedError:
+    return KitaruFencedError(f"attempt {attempt} is over: another process owns the execution, or it has ended")
+
+
+def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
+    """The journal in recorded order, without artifacts."""
+    cursor = connection.execute(f"SELECT seq, {COLUMNS} FROM journal WHERE execution = ? ORDER BY seq", (execution,))
+    for row in cursor:
+        (
+            seq, _, kind, key, _, name, tries, place, kind_type, codec, data, digest,
+            error, metadata, inputs, started_us, ended_us,
+        ) = row  # fmt: skip
+        yield Row(
+            kind=kind,
+            key=key,
+            ended_us=ended_us,
+            name=name,
+            value=Value(codec, data, digest) if codec else None,
+            error=error,
+            tries=tries,
+            place=place,
+            type=kind_type,
+            inputs=inputs,
+            started_us=started_us,
+            metadata=metadata,
+            seq=seq,
+        )
+
+
+def merge_metadata(into: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`log(...)`: mappings merge, anything else is replaced by the last."""
+    merged = dict(into)
+    for key, value in new.items():
+        before = merged.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        merged[key] = merge_metadata(before, value) if both and before is not None else value
+    return merged

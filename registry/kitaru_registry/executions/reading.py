@@ -1,0 +1,253 @@
+"""Executions as their users see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.engine import Connection, Row
+
+from kitaru_registry.database import Database, as_datetime, artifacts, executions, journal
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
+from kitaru_registry.executions.display import as_json
+from kitaru_registry.executions.journal import merge_metadata
+from kitaru_registry.executions.states import STATUSES
+from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.waits import list_waits
+from kitaru_registry.models import CheckpointCall, Digest, ErrorDetail, Execution, ExecutionId, Source
+
+SHOWN_BYTES = 1 << 20
+"""A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
+
+
+def find_id(database: Database, given: str) -> ExecutionId:
+    """The execution's id, from the id or a unique beginning or end of it.
+
+    Raises:
+        KitaruNotFoundError: there is none.
+        KitaruConflictError: several fit.
+    """
+    wanted = select(executions.c.exec_id).where(
+        or_(
+            executions.c.exec_id == given,
+            executions.c.exec_id.startswith(given, autoescape=True),
+            executions.c.exec_id.endswith(given, autoescape=True),
+        )
+    )
+    with database.read() as connection:
+        found = connection.execute(wanted.limit(3)).scalars().all() if given else []
+    if given in found or len(found) == 1:
+        return ExecutionId(given if given in found else found[0])
+    if found:
+        raise KitaruConflictError(f"several executions fit {given}: {', '.join(found)}", hint="give more of the id")
+    raise KitaruNotFoundError(f"there is no execution {given}", hint="kitaru executions list")
+
+
+def get_status(database: Database, exec_id: ExecutionId) -> str:
+    with database.read() as connection:
+        found: str = connection.execute(select(executions.c.status).where(executions.c.exec_id == exec_id)).scalar_one()
+        return found
+
+
+def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
+    """The execution with its checkpoints, pending waits and result."""
+    with database.read() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        calls, logged = read_calls(connection, row)
+    pending = tuple(reversed(list_waits(database, exec_id=exec_id))) if row.status not in ("cancelled",) else ()
+    return as_execution(
+        row,
+        result=shown_result(ValueStore(database.home.values), row),
+        metadata=logged,
+        checkpoints=tuple(calls),
+        pending_waits=pending,
+    )
+
+
+def list_executions(
+    database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
+    since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
+) -> list[Execution]:  # fmt: skip
+    """Executions, newest first, without their checkpoints.
+
+    Args:
+        where: input or logged metadata names to values, compared as text; `a.b` reaches into a mapping.
+
+    Raises:
+        KitaruUsageError: no such status.
+    """
+    if status is not None and status not in STATUSES:
+        raise KitaruUsageError(f"there is no status {status}", hint=f"one of {', '.join(STATUSES)}")
+    wanted = select(executions).where(executions.c.project == project)
+    for column, value in ((executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version)):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    if since is not None:
+        wanted = wanted.where(executions.c.created_us >= int(since.timestamp() * 1_000_000))
+    for name, text in (where or {}).items():
+        wanted = wanted.where(has_value(name, text))
+    with database.read() as connection:
+        rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit)).all()
+    values = ValueStore(database.home.values)
+    return [as_execution(row, result=shown_result(values, row)) for row in rows]
+
+
+def has_value(name: str, text: str) -> Any:
+    path = "$." + ".".join(json.dumps(part) for part in name.split("."))
+    shown = {"true": "1", "false": "0"}.get(text, text)
+    # json_extract gives SQL values: true is 1, a number is a number; as text they compare.
+    in_inputs = func.json_extract(executions.c.inputs, path).op("||")("") == shown
+    in_metadata = exists(
+        select(journal.c.seq).where(
+            journal.c.execution == executions.c.id,
+            journal.c.metadata.is_not(None),
+            func.json_extract(journal.c.metadata, path).op("||")("") == shown,
+        )
+    )
+    return or_(in_inputs, in_metadata)
+
+
+def count_open(database: Database, *, project: str) -> dict[str, int]:
+    """Number of executions by status."""
+    wanted = (
+        select(executions.c.status, func.count()).where(executions.c.project == project).group_by(executions.c.status)
+    )
+    with database.read() as connection:
+        return {status: count for status, count in connection.execute(wanted)}
+
+
+def running_executions(database: Database) -> Sequence[Row[Any]]:
+    """Rows of all projects that are running, with their owners."""
+    with database.read() as connection:
+        return connection.execute(select(executions).where(executions.c.status == "running")).all()
+
+
+def shown_result(values: ValueStore, row: Row[Any]) -> Any:
+    if row.result_codec is None:
+        return None
+    data = row.result_data
+    if data is None:
+        size = values.size(row.result_digest)
+        if size > SHOWN_BYTES:
+            return as_json(row.result_codec, None, size)
+        data = values.get(row.result_digest)
+    return as_json(row.result_codec, data)
+
+
+def read_calls(connection: Connection, row: Row[Any]) -> tuple[list[CheckpointCall], dict[str, Any]]:
+    """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
+    wanted = (
+        select(
+            journal.c.kind, journal.c.key, journal.c.name, journal.c.tries, journal.c.type, journal.c.error,
+            journal.c.metadata, journal.c.started_us, journal.c.ended_us,
+        )  # fmt: skip
+        .where(journal.c.execution == row.id)
+        .order_by(journal.c.seq)
+    )
+    ended: dict[str, CheckpointCall] = {}
+    logged: dict[str, Any] = {}
+    for entry in connection.execute(wanted):
+        if entry.kind in "ct":
+            ended[entry.key] = as_call(entry, tries=entry.tries or 1)
+        elif entry.kind == "l":
+            logged = merge_metadata(logged, json.loads(entry.metadata))
+    for running in row.in_flight or ():
+        before = ended.get(running["key"])
+        if before is None or before.status == "retrying":
+            ended[running["key"]] = CheckpointCall(
+                key=running["key"],
+                name=running["name"],
+                status="running",
+                attempts=running["tries"],
+                started_at=as_datetime(running["started_us"]),
+                ended_at=None,
+            )
+    return list(ended.values()), logged
+
+
+def as_call(entry: Row[Any], *, tries: int) -> CheckpointCall:
+    done = "completed" if entry.error is None else "failed"
+    return CheckpointCall(
+        key=entry.key,
+        name=entry.name or name_of(entry.key),
+        status="retrying" if entry.kind == "t" else done,
+        attempts=tries,
+        started_at=as_datetime(entry.started_us),
+        ended_at=as_datetime(entry.ended_us),
+        type=entry.type,
+        error=ErrorDetail.model_validate(json.loads(entry.error)) if entry.error else None,
+        metadata=json.loads(entry.metadata) if entry.metadata else {},
+    )
+
+
+def name_of(key: str) -> str:
+    """The checkpoint's name, from its key: `map[3]/fetch#2` is `fetch`."""
+    return key.rpartition("/")[2].partition("#")[0]
+
+
+def as_execution(row: Row[Any], *, result: Any, **more: Any) -> Execution:
+    return Execution(
+        exec_id=ExecutionId(row.exec_id),
+        project=row.project,
+        kind=row.kind,
+        flow=row.flow,
+        version=row.version,
+        digest=Digest(row.digest) if row.digest else None,
+        tag=row.tag,
+        status=row.status,
+        status_reason=row.status_reason,
+        inputs=row.inputs,
+        result=result,
+        error=ErrorDetail.model_validate(row.error) if row.error else None,
+        attempt=row.attempt,
+        created_at=as_datetime(row.created_us),
+        started_at=as_datetime(row.started_us),
+        ended_at=as_datetime(row.ended_us),
+        actor=row.actor,
+        source=Source.model_validate(row.source) if row.source else None,
+        **more,
+    )
+
+
+def read_artifact(database: Database, exec_id: str, name: str) -> tuple[str, bytes]:
+    """Codec and bytes of the one artifact, or of the one checkpoint's output, of that name.
+
+    Raises:
+        KitaruNotFoundError: there is none; what there is, is named.
+        KitaruConflictError: several fit.
+    """
+    with database.read() as connection:
+        row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
+        saved = select(artifacts.c.name, artifacts.c.codec, artifacts.c.data, artifacts.c.value_digest)
+        found = connection.execute(saved.where(artifacts.c.execution == row)).all()
+        outputs = select(journal.c.key, journal.c.codec, journal.c.data, journal.c.value_digest).where(
+            journal.c.execution == row, journal.c.kind == "c", journal.c.codec.is_not(None)
+        )
+        recorded = connection.execute(outputs).all()
+    fitting = (
+        [a for a in found if a.name == name]
+        or [c for c in recorded if c.key == name]
+        or [c for c in recorded if name_of(c.key) == name]
+    )
+    if len(fitting) == 1:
+        _, codec, data, digest = fitting[0]
+        return codec, data if data is not None else ValueStore(database.home.values).get(digest)
+    if fitting:
+        keys = ", ".join(item[0] for item in fitting)
+        raise KitaruConflictError(
+            f"execution {exec_id} has {len(fitting)} artifacts that fit {name}: {keys}",
+            hint="save each under a name of its own, or load a checkpoint's output by its key",
+        )
+    names = ", ".join(sorted({item[0] for item in (*found, *recorded)})) or "none"
+    raise KitaruNotFoundError(f"execution {exec_id} has no artifact {name}; it has: {names}")
+
+
+def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
+    """Codec and verified bytes of a completed execution's result."""
+    with database.read() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+    data = row.result_data if row.result_data is not None else ValueStore(database.home.values).get(row.result_digest)
+    return row.result_codec, data

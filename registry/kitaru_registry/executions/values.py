@@ -1,0 +1,78 @@
+"""Values too large for a row: files named by the sha256 of their bytes."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError
+
+IN_ROW_BYTES = 16 << 10
+
+
+class ValueStore:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, data: bytes) -> bytes:
+        """The sha256 of the bytes, which are on disk when this returns; the row that names them comes after."""
+        digest = sha256(data)
+        path = self._path(digest.digest())
+        if path.exists():
+            os.utime(path)
+            return digest.digest()
+        try:
+            self._write(path, data)
+        except OSError as error:
+            raise KitaruBackendError(
+                f"a value of {len(data):,} bytes could not be written to {self._root}: {error.strerror}",
+                hint=f"free some space: du -sh {self._root.parent}/*",
+            ) from error
+        return digest.digest()
+
+    def get(self, digest: bytes) -> bytes:
+        """The verified bytes.
+
+        Raises:
+            KitaruDigestMismatchError: they were changed.
+            KitaruBackendError: they are gone.
+        """
+        path = self._path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise KitaruBackendError(f"the value sha256:{digest.hex()} is not in {self._root}") from error
+        if sha256(data).digest() != digest:
+            raise KitaruDigestMismatchError(f"sha256:{digest.hex()}", str(self._root))
+        return data
+
+    def size(self, digest: bytes) -> int:
+        return self._path(digest).stat().st_size
+
+    def _path(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self._root / name[:2] / name
+
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+            sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

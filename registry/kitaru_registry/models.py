@@ -1,0 +1,292 @@
+"""What the registry answers with: frozen records, and the words of the JSON contract.
+
+Times are aware UTC datetimes. `model_dump(mode="json", by_alias=True)` of a record is what
+`--output json` prints as an item.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NewType
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Digest = NewType("Digest", str)
+"""`sha256:` and 64 lower-case hex digits."""
+
+ExecutionId = NewType("ExecutionId", str)
+"""A UUID, version 7: it sorts by creation time."""
+
+Routes = dict[str, int]
+"""Version name to share in percent: `{"v3": 100}`."""
+
+JsonSchema = dict[str, Any]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class GitFacts(Record):
+    """Where a deploy's files came from. Facts of a deploy event, never part of a digest."""
+
+    commit: str | None
+    branch: str | None
+    dirty: bool
+    remote: str | None = None
+    """Without credentials."""
+
+
+class Origin(Record):
+    """Who a flow name belongs to: equal remotes, equal first commits or equal folders are one origin."""
+
+    remote: str | None
+    root_commit: str | None
+    folder: str
+
+    def is_same(self, other: Origin) -> bool:
+        return (
+            self.folder == other.folder
+            or (self.remote is not None and self.remote == other.remote)
+            or (self.root_commit is not None and self.root_commit == other.root_commit)
+        )
+
+
+class BlobCounts(Record):
+    total: int
+    new: int
+    bytes_total: int
+    bytes_new: int
+
+
+class DeployEvent(Record):
+    at: datetime
+    actor: str
+    git: GitFacts | None
+    created: bool
+    """False where the digest was a version already."""
+
+
+class FlowOptions(Record):
+    """What `@flow(...)` and `[flows.X]` say of a flow; part of its identity."""
+
+    retries: int = 0
+    env: tuple[str, ...] = ()
+    """Names of environment variables that a child of this flow may see. Never their values."""
+
+
+class SnapshotFacts(Record):
+    """What identifies a snapshot beside its blobs."""
+
+    flow: str
+    entrypoint: str
+    """`path/in/code.py:name`"""
+    options: FlowOptions
+    input_schema: JsonSchema
+    output_schema: JsonSchema | None
+    python: str
+    """The minor: `3.11`."""
+    platform: str
+    """`linux-x86_64`"""
+    protocol: int
+    codec: int
+    kitaru: str
+    """The version of the Kitaru wheel inside."""
+
+
+class SnapshotConfig(SnapshotFacts):
+    """The config blob: everything that identifies a snapshot, its other blobs by digest."""
+
+    schema_version: int = Field(default=1, alias="schema")
+    code: Digest
+    lock: Digest
+    wheels: dict[str, Digest]
+    """File name to digest."""
+
+
+class Version(Record):
+    project: str
+    flow: str
+    version: int
+    digest: Digest
+    created_at: datetime
+    tags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"v{self.version}"
+
+
+class VersionDetail(Version):
+    config: SnapshotConfig
+    deploys: tuple[DeployEvent, ...]
+    """Newest first."""
+
+
+class Deployed(Record):
+    """What `deploy` prints."""
+
+    project: str
+    flow: str
+    version: int
+    digest: Digest
+    created: bool
+    tags: tuple[str, ...]
+    git: GitFacts | None
+    blobs: BlobCounts
+    changed: tuple[str, ...] = ()
+    """What differs from the version before, in words: `code: flows/review.py`, `wheel: httpx 0.28.1`."""
+    warnings: tuple[str, ...] = ()
+
+
+class FlowSummary(Record):
+    project: str
+    flow: str
+    versions: int
+    latest: int | None
+    tags: dict[str, Routes]
+    created_at: datetime
+
+
+class TagState(Record):
+    project: str
+    flow: str
+    tag: str
+    routes: Routes
+    frozen: bool
+    moved_at: datetime
+    actor: str
+
+
+class TagMove(Record):
+    """One row of a tag's append-only history."""
+
+    project: str
+    flow: str
+    tag: str
+    from_: Routes | None = Field(alias="from")
+    to: Routes | None
+    moved: bool = True
+    kind: str = "move"
+    """`deploy`, `move`, `rollback`, `delete`"""
+    frozen: bool = False
+    actor: str
+    reason: str | None
+    commit: str | None = None
+    at: datetime
+    still_running: int = 0
+    """Open executions of versions that this move took out of the route."""
+
+
+class ErrorDetail(Record):
+    type: str
+    message: str
+    traceback: str | None = None
+    origin: str
+    """`user_code`, `divergence`, `crashed`, `runtime`, `backend`"""
+    checkpoint: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+
+class CheckpointCall(Record):
+    key: str
+    name: str
+    status: str
+    """`running`, `completed`, `failed`"""
+    attempts: int
+    """Tries that were recorded, the last one included."""
+    started_at: datetime | None
+    ended_at: datetime | None
+    type: str | None = None
+    error: ErrorDetail | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Wait(Record):
+    key: str
+    name: str
+    question: str | None
+    schema_: JsonSchema | None = Field(alias="schema")
+    metadata: dict[str, Any] | None
+    entered_at: datetime
+    deadline: datetime | None
+    """When an open wait expires; none in this release."""
+    status: str = "pending"
+    """`pending`, `answered`, `closed`"""
+    answer: Any = None
+    answered_at: datetime | None = None
+    answered_by: str | None = None
+    exec_id: ExecutionId | None = None
+    flow: str | None = None
+
+
+class Source(Record):
+    """What a source execution ran on."""
+
+    file: str
+    entrypoint: str
+    interpreter: str
+    folder: str
+    digest: Digest
+    files: dict[str, str]
+    """Path to sha256, so that a resume can name what changed."""
+
+
+class Execution(Record):
+    exec_id: ExecutionId
+    project: str
+    kind: str
+    """`deployed` or `source`"""
+    flow: str
+    version: int | None
+    digest: Digest | None
+    tag: str | None
+    status: str
+    status_reason: str | None = None
+    """Why it is where it is, in words: what a pending one needs, that a process is gone."""
+    inputs: dict[str, Any]
+    result: Any = None
+    error: ErrorDetail | None
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    actor: str
+    metadata: dict[str, Any] = {}
+    checkpoints: tuple[CheckpointCall, ...] = ()
+    """In recorded order; empty in lists."""
+    pending_waits: tuple[Wait, ...] = ()
+    source: Source | None = None
+
+
+class RunnerState(Record):
+    running: bool
+    local: bool = True
+    """Started by itself, as the home's one local runner."""
+    pid: int | None = None
+    started_at: datetime | None = None
+    executions: tuple[ExecutionId, ...] = ()
+    children: tuple[int | None, ...] = ()
+    """The processes that execute them, in the same order."""
+    home: str
+    version: str | None = None
+
+
+class DoctorCheck(Record):
+    name: str
+    ok: bool
+    message: str
+    hint: str | None = None
+
+
+class HomeStatus(Record):
+    home: str
+    project: str
+    flows: tuple[FlowSummary, ...]
+    running: int
+    waiting: int
+    pending: int
+    overdue: int
+    """Open executions whose lease is over and whose process is gone, and waits past their deadline."""
+    runner: RunnerState

@@ -1,0 +1,254 @@
+"""One resolution by uv, and the builds that it needs: what `lock.resolve` does when nothing is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from kitaru_registry.canonical import sha256_of
+from kitaru_registry.errors import KitaruDeployError
+from kitaru_registry.models import Digest
+from kitaru_registry.snapshots.building import Builder, fingerprint
+from kitaru_registry.snapshots.lock import LocalInput, LockedWheel
+from kitaru_registry.snapshots.selection import (
+    Archive,
+    Folder,
+    Picked,
+    Published,
+    check_python,
+    normal_name,
+    select,
+    wheel_version,
+)
+from kitaru_registry.snapshots.sources import Source, parse_toml, script_block
+from kitaru_registry.snapshots.uv_tool import UvError, run_uv, without_credentials
+
+PINNED_HASHES = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Answer:
+    wheels: tuple[LockedWheel, ...]
+    inputs: tuple[LocalInput, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resolver:
+    root: Path
+    source: Source
+    python: str
+    interpreter: Path | None
+    kitaru: LockedWheel
+    cache: Path
+    tools: Path
+    progress: Callable[[str], None]
+
+    @property
+    def minor(self) -> str:
+        return ".".join(self.python.split(".")[:2])
+
+    def resolve(self, *, previous: bytes | None) -> Answer:
+        check_python(self.source.requires_python, self.minor, label=self.source.label)
+        self.progress("resolving dependencies")
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.cache, prefix="resolve-") as work:
+            folder = Path(work)
+            picked, warnings = (
+                self._from_ready_lock(folder, previous) if self.source.ready else (self._loose(folder, previous), [])
+            )
+        self._check_pinned_hashes(picked)
+        # The root project is no wheel: its code is the snapshot's code blob.
+        others = [p for p in picked if p.name != "kitaru" and not self._is_root(p)]
+        wheels = [self._wheel(package) for package in others]
+        inputs = tuple(
+            LocalInput(p.artefact.path, fingerprint(p.artefact.path))
+            for p in picked
+            if isinstance(p.artefact, Folder | Archive) and not self._is_root(p)
+        )
+        ordered = tuple(sorted([*wheels, self.kitaru], key=lambda wheel: wheel.name))
+        return Answer(ordered, inputs, tuple(warnings))
+
+    def _loose(self, work: Path, previous: bytes | None) -> list[Picked]:
+        """Requirements without a lock of the project's own: resolved together with Kitaru's."""
+        cwd, sources = self.root, [] if self.source.path is None else [self.source.path]
+        if self.source.kind == "script":
+            cwd, sources = work, [self._script_project(work)]
+        return self._compile(sources, work=work, cwd=cwd, previous=previous)
+
+    def _from_ready_lock(self, work: Path, previous: bytes | None) -> tuple[list[Picked], list[str]]:
+        """The project's own lock to the letter, and what Kitaru needs beside it."""
+        text, base = self._ready_text(work)
+        locked = select(tomllib.loads(text), base=base, python=self.python)
+        own = [package for package in locked if package.name != "kitaru"]
+        pins = work / "pins.txt"
+        pins.write_text("".join(f"{p.name}=={p.version}\n" for p in own if p.version is not None))
+        needed = self._compile([], work=work, cwd=self.root, previous=previous, constraints=pins)
+        names = {package.name for package in own}
+        return [*own, *(package for package in needed if package.name not in names)], self._warnings(locked)
+
+    def _ready_text(self, work: Path) -> tuple[str, Path]:
+        source = self.source.path
+        assert source is not None
+        if self.source.kind == "pylock":
+            return source.read_text(), source.parent
+        out = work / "pylock.exported.toml"
+        what = ["--script", source] if self.source.kind == "script-lock" else ["--no-default-groups", "--no-emit-project"]
+        cwd = source.parent
+        options = ["--locked", "--prune", "kitaru", "--no-header", "--format", "pylock.toml"]
+        self._uv(["export", "-q", *options, *what, "-o", out], cwd=cwd)
+        # Paths of local packages are relative to the file that uv wrote.
+        return out.read_text(), out.parent
+
+    def _warnings(self, locked: Sequence[Picked]) -> list[str]:
+        text = "\n".join(content.decode(errors="replace") for name, content in self.source.files if "lock" in name)
+        if any(p.name == "kitaru" for p in locked) or re.search(r'(?m)^name = "kitaru"$', text):
+            return [f"{self.source.label} holds a distribution named kitaru; this Kitaru's runtime takes its place"]
+        return []
+
+    def _compile(
+        self,
+        sources: Sequence[Path],
+        *,
+        work: Path,
+        cwd: Path,
+        previous: bytes | None,
+        constraints: Path | None = None,
+    ) -> list[Picked]:
+        assert self.kitaru.path is not None
+        ours = work / "kitaru.txt"
+        ours.write_text(f"kitaru @ {self.kitaru.path.as_uri()}\n")
+        out = work / "pylock.resolved.toml"
+        arguments: list[str | Path] = ["pip", "compile", "-q", *sources, ours, "--overrides", ours, "--no-header"]
+        arguments += ["--format", "pylock.toml", "-o", out, "--python", self.interpreter or self.minor]
+        if constraints is not None:
+            arguments += ["--constraints", constraints]
+        try:
+            self._compile_for(self.minor, arguments, out=out, cwd=cwd, previous=previous)
+            return select(tomllib.loads(out.read_text()), base=work, python=self.minor)
+        except KitaruDeployError:
+            # A bare minor stands for its first release; a package may need a later one, which this machine has.
+            if self.python == self.minor:
+                raise
+            self._compile_for(self.python, arguments, out=out, cwd=cwd, previous=previous)
+            return select(tomllib.loads(out.read_text()), base=work, python=self.python)
+
+    def _compile_for(
+        self, python: str, arguments: Sequence[str | Path], *, out: Path, cwd: Path, previous: bytes | None
+    ) -> None:
+        # uv keeps the pins of an output file that is there.
+        out.unlink(missing_ok=True)
+        if previous is not None:
+            out.write_bytes(previous)
+        self._uv([*arguments, "--python-version", python], cwd=cwd)
+
+    def _uv(self, arguments: Sequence[str | Path], *, cwd: Path) -> None:
+        try:
+            run_uv(arguments, cwd=cwd)
+        except UvError as error:
+            named = "Kitaru's own dependencies" if self.source.kind == "none" else f"those of {self.source.label}"
+            raise KitaruDeployError(
+                f"the dependencies cannot be resolved: {named}, with Python {self.minor}",
+                hint=f"correct {self.source.label}, then deploy again",
+                detail=error.explanation,
+            ) from error
+
+    def _script_project(self, work: Path) -> Path:
+        """The PEP 723 block as a pyproject.toml: `uv pip compile flow.py` overlooks the block's `tool.uv.sources`."""
+        entry = self.source.path
+        assert entry is not None
+        block = parse_toml(self.source.label, script_block(entry) or "")
+        project = {"name": "kitaru-script", "version": "0", "dependencies": block.get("dependencies", [])}
+        tool = {"uv": _absolute(block.get("tool", {}).get("uv", {}), entry.parent)}
+        path = work / "pyproject.toml"
+        path.write_text(f"project = {_inline(project)}\ntool = {_inline(tool)}\n")
+        return path
+
+    def _wheel(self, package: Picked) -> LockedWheel:
+        artefact = package.artefact
+        if isinstance(artefact, Published):
+            if artefact.digest is None:
+                raise KitaruDeployError(
+                    f"the index tells no sha256 for {artefact.filename}",
+                    hint="use an index that publishes hashes, or a local folder with --find-links",
+                )
+            version = wheel_version(artefact.filename)
+            url = without_userinfo(artefact.url) if artefact.url else None
+            return LockedWheel(package.name, version, artefact.filename, artefact.digest, url, artefact.path)
+        builder = Builder(
+            interpreter=self.interpreter or Path(sys.executable),
+            target=f"{self.minor} {sysconfig.get_platform()}",
+            cache=self.cache,
+            tools=self.tools,
+            progress=self.progress,
+        )
+        path = builder.build(package.name, artefact)
+        version = wheel_version(path.name)
+        return LockedWheel(package.name, version, path.name, sha256_of(path.read_bytes()), url=None, path=path)
+
+    def _is_root(self, package: Picked) -> bool:
+        return isinstance(package.artefact, Folder) and package.artefact.path == self.root.resolve()
+
+    def _check_pinned_hashes(self, picked: Sequence[Picked]) -> None:
+        """Raise if the requirements pin hashes and a chosen wheel has another: uv compares them at an install only."""
+        if self.source.kind != "requirements":
+            return
+        for package in picked:
+            allowed = self._pinned_hashes().get(package.name)
+            artefact = package.artefact
+            if allowed and isinstance(artefact, Published) and artefact.digest not in allowed:
+                raise KitaruDeployError(
+                    f"{artefact.filename} has none of the hashes that {self.source.label} pins for {package.name}",
+                    hint=f"compile {self.source.label} again",
+                )
+
+    def _pinned_hashes(self) -> dict[str, set[Digest]]:
+        pinned: dict[str, set[Digest]] = {}
+        for name, content in self.source.files:
+            if name in {"pyproject.toml", "uv.toml"}:
+                continue
+            for line in content.decode(errors="replace").replace("\\\n", " ").splitlines():
+                hashes = {Digest(f"sha256:{found}") for found in PINNED_HASHES.findall(line)}
+                if hashes:
+                    requirement = re.split(r"[\s=<>!~;\[@]", line.strip(), maxsplit=1)[0]
+                    pinned.setdefault(normal_name(requirement), set()).update(hashes)
+        return pinned
+
+
+def without_userinfo(url: str) -> str:
+    return without_credentials(url).replace("***@", "", 1)
+
+
+def _absolute(settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """uv's settings with paths that were relative to the script made absolute."""
+    sources = {
+        name: [{**s, "path": str(base / s["path"])} if "path" in s else s for s in (v if isinstance(v, list) else [v])]
+        for name, v in settings.get("sources", {}).items()
+    }
+    indexes = [
+        {**index, "url": index["url"] if "://" in index["url"] else str(base / index["url"])}
+        for index in settings.get("index", [])
+    ]
+    links = [link if "://" in link else str(base / link) for link in settings.get("find-links", [])]
+    changed = {"sources": sources, "index": indexes, "find-links": links}
+    return {**settings, **{name: value for name, value in changed.items() if name in settings}}
+
+
+def _inline(value: object) -> str:
+    """A TOML value on one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(str(k))} = {_inline(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return json.dumps(value)

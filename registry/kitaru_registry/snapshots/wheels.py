@@ -1,0 +1,179 @@
+"""Wheels: Kitaru's own, canonical re-packing, and the way of every locked wheel into the store."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitaru_registry.canonical import sha256_of
+from kitaru_registry.errors import KitaruDeployError, KitaruDigestMismatchError
+from kitaru_registry.models import Digest
+from kitaru_registry.stores.base import BlobStore, Descriptor
+
+if TYPE_CHECKING:
+    from kitaru_registry.snapshots.lock import Lock, LockedWheel
+
+WHEEL_MEDIA_TYPE = "application/vnd.kitaru.wheel.v1+zip"
+RUNTIME_PACKAGES = ("kitaru", "kitaru_runner", "kitaru_registry")
+# Not the dependencies of the distribution: a flow's environment holds what a child imports, nothing else.
+RUNTIME_REQUIRES = ("cloudpickle", "pydantic>=2")
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    filename: str
+    digest: Digest
+    content: bytes
+
+
+def kitaru_wheel() -> Wheel:
+    """The runtime that goes into every snapshot: the same bytes from an installed and from an editable Kitaru."""
+    release = version("kitaru")
+    files = {}
+    for package in RUNTIME_PACKAGES:
+        folder = _package_folder(package)
+        for path in _runtime_files(folder):
+            files[f"{package}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    info = f"kitaru-{release}.dist-info"
+    files[f"{info}/METADATA"] = _runtime_metadata(release)
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kitaru\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    content = _canonical_zip(files, executables=frozenset(), record=f"{info}/RECORD")
+    return Wheel(filename=f"kitaru-{release}-py3-none-any.whl", digest=sha256_of(content), content=content)
+
+
+def canonical_wheel(content: bytes) -> bytes:
+    """The same wheel with its bytes depending on nothing but what is in it.
+
+    Sorted, stored, dated 1980, modes 0644 or 0755, with a new RECORD; the name of the tool that built it is left out.
+
+    Raises:
+        KitaruDeployError: not a wheel.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            files = {member.filename: archive.read(member) for member in members}
+            executables = frozenset(m.filename for m in members if (m.external_attr >> 16) & 0o111)
+        wheel_file = next(name for name in files if name.endswith(".dist-info/WHEEL") and name.count("/") == 1)
+    except (zipfile.BadZipFile, StopIteration) as error:
+        raise KitaruDeployError("a build produced a file that is not a wheel") from error
+    info = wheel_file.removesuffix("/WHEEL")
+    files[wheel_file] = _without_generator(files[wheel_file])
+    signatures = (f"{info}/RECORD", f"{info}/RECORD.jws", f"{info}/RECORD.p7s")
+    kept = {name: data for name, data in files.items() if name not in signatures}
+    return _canonical_zip(kept, executables=executables, record=f"{info}/RECORD")
+
+
+def fetch_wheels(
+    lock: Lock,
+    store: BlobStore,
+    *,
+    python: str,
+    tools: Path,
+    cache: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Every wheel of the lock is in the store, as published and verified against its digest.
+
+    Raises:
+        KitaruDigestMismatchError: an index or a file holds other bytes than were locked; they were not stored.
+        KitaruDeployError: a wheel cannot be downloaded.
+    """
+    remote = []
+    for wheel in lock.wheels:
+        if store.exists(wheel.digest):
+            store.touch(wheel.digest)
+        elif wheel.path is not None:
+            _push(store, wheel, wheel.path)
+        else:
+            remote.append(wheel)
+    if remote:
+        _download(remote, store, python=python, tools=tools, cache=cache, progress=progress)
+
+
+def _download(
+    wheels: Iterable[LockedWheel],
+    store: BlobStore,
+    *,
+    python: str,
+    tools: Path,
+    cache: Path,
+    progress: Callable[[str], None],
+) -> None:
+    from kitaru_registry.snapshots.pip_tool import download_wheels  # a deploy with nothing to fetch needs no pip
+
+    wanted = list(wheels)
+    progress(f"fetching {len(wanted)} wheel{'s' if len(wanted) > 1 else ''}")
+    with download_wheels(wanted, python=python, tools=tools, cache=cache) as folder:
+        for wheel in wanted:
+            _push(store, wheel, folder / wheel.filename)
+
+
+def _push(store: BlobStore, wheel: LockedWheel, path: Path) -> None:
+    try:
+        with path.open("rb") as content:
+            size = os.fstat(content.fileno()).st_size
+            store.push(Descriptor(media_type=WHEEL_MEDIA_TYPE, digest=wheel.digest, size=size), content)
+    except FileNotFoundError as error:
+        raise KitaruDeployError(
+            f"the locked wheel {wheel.filename} is gone from {path}", hint="deploy again with --upgrade"
+        ) from error
+    except KitaruDigestMismatchError as error:
+        raise KitaruDigestMismatchError(wheel.digest, str(path)) from error
+
+
+def _package_folder(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise KitaruDeployError(f"the package {package} is not installed", hint="pip install --force-reinstall kitaru")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _runtime_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix == ".py" or path.name == "py.typed")
+
+
+def _runtime_metadata(release: str) -> bytes:
+    lines = ["Metadata-Version: 2.1", "Name: kitaru", f"Version: {release}", "Requires-Python: >=3.11"]
+    lines += [f"Requires-Dist: {requirement}" for requirement in RUNTIME_REQUIRES]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _without_generator(wheel_file: bytes) -> bytes:
+    lines = wheel_file.decode().splitlines()
+    return "".join(f"{'Generator: kitaru' if line.startswith('Generator:') else line}\n" for line in lines).encode()
+
+
+def _canonical_zip(files: Mapping[str, bytes], *, executables: frozenset[str], record: str) -> bytes:
+    whole = {**files, record: _record(files, record)}
+    # The dist-info comes last, as PEP 427 asks, so that a reader finds it near the zip's directory.
+    order = sorted(whole, key=lambda name: (".dist-info/" in name, name))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in order:
+            member = zipfile.ZipInfo(name, EPOCH)
+            member.create_system = 3
+            member.external_attr = (0o100755 if name in executables else 0o100644) << 16
+            archive.writestr(member, whole[name])
+    return buffer.getvalue()
+
+
+def _record(files: Mapping[str, bytes], record: str) -> bytes:
+    buffer = io.StringIO()
+    rows = csv.writer(buffer, lineterminator="\n")
+    for name in sorted(files):
+        hashed = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).rstrip(b"=").decode()
+        rows.writerow([name, f"sha256={hashed}", len(files[name])])
+    rows.writerow([record, "", ""])
+    return buffer.getvalue().encode()
