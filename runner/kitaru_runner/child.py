@@ -1,0 +1,218 @@
+"""The process that runs a deployed flow: lean, without credentials, behind the journal protocol.
+
+It ends itself when its socket ends, when its runner dies, and when another attempt owns the execution.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kitaru_registry import errors
+from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
+from kitaru_runner import codec
+from kitaru_runner.body import run_body
+from kitaru_runner.engine import Engine
+from kitaru_runner.failures import describe_failure
+from kitaru_runner.loader import find_flow, load_module, split_target
+from kitaru_runner.protocol import (
+    PROTOCOL,
+    Answers,
+    Encoded,
+    Entry,
+    FrameReader,
+    Header,
+    Opening,
+    Outcome,
+    WaitRequest,
+    pack_entries,
+    send,
+    unpack_entries,
+)
+from kitaru_runner.signatures import convert_inputs
+
+PR_SET_PDEATHSIG = 1
+
+EXIT_DONE = 0
+EXIT_ORPHANED = 70
+EXIT_FENCED = 71
+
+
+class Reply:
+    """A reply that one thread waits for and another brings."""
+
+    __slots__ = ("event", "header", "payload")
+
+    def __init__(self) -> None:
+        self.event = threading.Lock()
+        self.event.acquire()
+        self.header: Header = {}
+        self.payload = b""
+
+
+class SocketJournal:
+    """The journal at the other end of the socket (protocol.Journal)."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = FrameReader(connection)
+        self._send_lock = threading.Lock()
+        self._replies: dict[int, Reply] = {}
+        self._last_id = 0
+        self.listener: Answers | None = None
+
+    def open(self) -> tuple[Opening, Header]:
+        """Say hello; what the runner knows of the execution."""
+        send(self._connection, {"t": "hello", "protocol": PROTOCOL, "pid": os.getpid()})
+        welcome, inputs = self._expect("welcome")
+        entries: list[Entry] = []
+        last = False
+        while not last:
+            header, payload = self._expect("entries")
+            entries += unpack_entries(header["entries"], payload)
+            last = header["last"]
+        opening = Opening(
+            exec_id=welcome["exec_id"],
+            attempt=welcome["attempt"],
+            flow=welcome["flow"],
+            entrypoint=welcome["entrypoint"],
+            retries=welcome["retries"],
+            inputs=Encoded(welcome["codec"], inputs),
+            entries=tuple(entries),
+        )
+        return opening, welcome
+
+    def listen(self) -> None:
+        """Read frames until the socket ends, which ends this process."""
+        while (frame := self._reader.read()) is not None:
+            header, payload = frame
+            if header["t"] == "answer":
+                if self.listener is not None:
+                    self.listener.answered(header["key"], payload)
+                continue
+            reply = self._replies.pop(header["id"])
+            reply.header, reply.payload = header, payload
+            reply.event.release()
+        leave(EXIT_ORPHANED)
+
+    def record(self, entries: Sequence[Entry]) -> int:
+        packed, payload = pack_entries(entries)
+        return int(self._ask({"t": "record", "entries": packed}, payload)[0]["seq"])
+
+    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+        with self._send_lock:
+            send(self._connection, {"t": "started", "key": key, "name": name, "tries": tries, "at": at_us})
+
+    def open_wait(self, wait: WaitRequest) -> bytes | None:
+        request = {
+            "key": wait.key, "name": wait.name, "question": wait.question, "schema": wait.schema,
+            "metadata": wait.metadata, "entered": wait.entered_us,
+        }  # fmt: skip
+        header, payload = self._ask({"t": "wait", "wait": request})
+        return payload if header["answered"] else None
+
+    def park(self) -> bool:
+        if self._ask({"t": "park"})[0]["parked"]:
+            leave(EXIT_DONE)
+        return False
+
+    def value(self, entry: Entry) -> Encoded:
+        header, payload = self._ask({"t": "value", "seq": entry.seq})
+        return Encoded(header["codec"], payload)
+
+    def load(self, exec_id: str, name: str) -> Encoded:
+        header, payload = self._ask({"t": "load", "exec_id": exec_id, "name": name})
+        return Encoded(header["codec"], payload)
+
+    def finish(self, outcome: Outcome) -> None:
+        header: Header = {"t": "finish", "error": outcome.error}
+        if outcome.value is not None:
+            header["codec"] = outcome.value.codec
+        self._ask(header, outcome.value.data if outcome.value else b"")
+
+    def _ask(self, header: Header, payload: bytes = b"") -> tuple[Header, bytes]:
+        reply = Reply()
+        try:
+            with self._send_lock:
+                self._last_id = header["id"] = self._last_id + 1
+                self._replies[header["id"]] = reply
+                send(self._connection, header, payload)
+        except OSError:
+            leave(EXIT_ORPHANED)
+        reply.event.acquire()
+        if reply.header["t"] == "error":
+            raise as_error(reply.header)
+        return reply.header, reply.payload
+
+    def _expect(self, kind: str) -> tuple[Header, bytes]:
+        frame = self._reader.read()
+        if frame is None:
+            leave(EXIT_ORPHANED)
+        if frame[0]["t"] != kind:
+            raise KitaruBackendError(f"the runner said {frame[0]['t']} where {kind} was due")
+        return frame
+
+
+def as_error(header: Mapping[str, Any]) -> KitaruError:
+    kind = getattr(errors, header["type"], KitaruBackendError)
+    if kind is errors.KitaruDigestMismatchError:
+        kind = KitaruBackendError
+    error: KitaruError = kind(header["message"], hint=header.get("hint"))
+    return error
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once: to user code that is a crash, which it must survive anyhow."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code)
+
+
+def die_with_runner(runner_pid: int) -> None:
+    """Let the kernel end this process with the runner's."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != runner_pid:
+        leave(EXIT_ORPHANED)
+
+
+def main() -> None:
+    """`python -m kitaru_runner.child DESCRIPTOR RUNNER_PID`, in the folder of the unpacked code."""
+    descriptor, runner_pid = int(sys.argv[1]), int(sys.argv[2])
+    die_with_runner(runner_pid)
+    os.set_inheritable(descriptor, False)
+    journal = SocketJournal(socket.socket(fileno=descriptor))
+    opening, welcome = journal.open()
+    engine = Engine(journal, opening, fenced=lambda: leave(EXIT_FENCED))
+    journal.listener = engine.parking
+    threading.Thread(target=journal.listen, name="kitaru-journal", daemon=True).start()
+    root = Path(welcome["folder"])
+    file, name = split_target(opening.entrypoint)
+    sys.argv[:] = [str(root / file)]
+    sys.dont_write_bytecode = True
+    try:
+        flow = find_flow(load_module(root, root / file), name, file=file)
+        inputs = convert_inputs(flow.function, codec.decode(opening.inputs))
+    except BaseException as error:  # sys.exit() at import too: the execution has failed, and says so
+        engine.finish(None, describe_failure(error))
+        leave(EXIT_DONE)
+    try:
+        run_body(engine, flow.function, inputs)
+    except KitaruFencedError:
+        leave(EXIT_FENCED)
+    leave(EXIT_DONE)
+
+
+if __name__ == "__main__":
+    main()

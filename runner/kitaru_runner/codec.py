@@ -1,0 +1,266 @@
+"""Values as bytes, and back. The only file that imports cloudpickle.
+
+A codec is chosen by the value's exact type, so that reading gives a value equal in value and type:
+
+    json       None, bool, int, finite float, str, list, dict with str keys
+    str bytes  the text or the bytes themselves
+    tagged     JSON that also carries tuple, set, frozenset, other dicts, bytes, datetime and its kin, Decimal, UUID,
+               Path, complex, Enum, dataclass, pydantic model, non-finite float: {"$": tag, "v": ...}
+    numpy      .npy, no object arrays
+    pickle-3.N cloudpickle, last; read by the same Python minor alone
+
+`kitaru_registry.executions.display` shows these without running anybody's code.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from hashlib import blake2b
+from pathlib import Path, PosixPath, PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner.protocol import Encoded
+
+PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
+NULL = Encoded("json", b"null")
+
+
+class NotTaggable(Exception):
+    """The value holds something that the tagged codec does not carry."""
+
+
+def encode(value: object) -> Encoded:
+    """The value's bytes.
+
+    Raises:
+        KitaruUsageError: no codec carries it (an open file, a lock, a generator, ...).
+    """
+    kind = type(value)
+    if kind is str:
+        # A lone surrogate is no UTF-8; JSON escapes carry it.
+        try:
+            return Encoded("str", value.encode())  # type: ignore[attr-defined]  # kind is str
+        except UnicodeEncodeError:
+            return Encoded("json", json.dumps(value).encode())
+    if kind is bytes:
+        return Encoded("bytes", value)  # type: ignore[arg-type]  # kind is bytes
+    if is_json(value):
+        return Encoded("json", json.dumps(value, separators=(",", ":")).encode())
+    if is_numpy(value):
+        return Encoded("numpy", numpy_bytes(value))
+    try:
+        return Encoded("tagged", json.dumps(tag(value), separators=(",", ":")).encode())
+    except (NotTaggable, RecursionError):
+        return pickled(value)
+
+
+def decode(encoded: Encoded) -> Any:
+    """The value of what `encode` made.
+
+    Raises:
+        KitaruUsageError: another Python minor pickled it, or this Kitaru does not know the codec.
+    """
+    match encoded.codec:
+        case "json":
+            return json.loads(encoded.data)
+        case "str":
+            return encoded.data.decode()
+        case "bytes":
+            return encoded.data
+        case "tagged":
+            return untag(json.loads(encoded.data))
+        case "numpy":
+            return importlib.import_module("numpy").load(io.BytesIO(encoded.data), allow_pickle=False)
+        case codec if codec == PICKLE:
+            return importlib.import_module("cloudpickle").loads(encoded.data)
+        case codec if codec.startswith("pickle-"):
+            raise KitaruUsageError(
+                f"the value was pickled by Python {codec.removeprefix('pickle-')}; this is {PICKLE.removeprefix('pickle-')}",
+                hint="read it with the Python that wrote it, or return a type with a codec: docs/concepts.md, values",
+            )
+        case codec:
+            raise KitaruUsageError(f"unknown codec {codec}", hint="upgrade Kitaru: a newer one wrote the value")
+
+
+def is_json(value: object) -> bool:
+    kind = type(value)
+    if kind in (str, int, bool) or value is None:
+        return True
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]  # kind is float
+    if kind is list:
+        return all(map(is_json, value))  # type: ignore[call-overload]  # kind is list
+    if kind is dict:
+        return all(type(k) is str and is_json(v) for k, v in value.items())  # type: ignore[attr-defined]  # kind is dict
+    return False
+
+
+def is_numpy(value: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
+
+
+def numpy_bytes(value: object) -> bytes:
+    buffer = io.BytesIO()
+    importlib.import_module("numpy").save(buffer, value, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def pickled(value: object) -> Encoded:
+    try:
+        return Encoded(PICKLE, importlib.import_module("cloudpickle").dumps(value))
+    except Exception as error:
+        raise KitaruUsageError(
+            f"no codec carries a value of type {type_name(type(value))}: {error}",
+            hint="return plain data, a dataclass or a pydantic model, and open files and connections where they are used",
+        ) from error
+
+
+SIMPLE_TAGS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    tuple: ("tuple", lambda v: [tag(item) for item in v], lambda v: tuple(untag(item) for item in v)),
+    set: ("set", lambda v: sorted((tag(item) for item in v), key=canonical), lambda v: {untag(item) for item in v}),
+    frozenset: (
+        "frozenset",
+        lambda v: sorted((tag(item) for item in v), key=canonical),
+        lambda v: frozenset(untag(item) for item in v),
+    ),
+    bytes: ("bytes", lambda v: base64.b64encode(v).decode(), base64.b64decode),
+    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
+    date: ("date", date.isoformat, date.fromisoformat),
+    time: ("time", time.isoformat, time.fromisoformat),
+    timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda v: timedelta(*v)),
+    Decimal: ("decimal", str, Decimal),
+    UUID: ("uuid", str, UUID),
+    PosixPath: ("path", str, Path),
+    PurePosixPath: ("purepath", str, PurePosixPath),
+    complex: ("complex", lambda v: [v.real, v.imag], lambda v: complex(*v)),
+    float: ("float", repr, float),
+}
+READERS = {name: read for name, _, read in SIMPLE_TAGS.values()}
+
+
+def canonical(tagged: Any) -> str:
+    return json.dumps(tagged, sort_keys=True)
+
+
+def tag(value: Any) -> Any:
+    kind = type(value)
+    if kind in (str, int, bool) or value is None or (kind is float and math.isfinite(value)):
+        return value
+    if kind is list:
+        return [tag(item) for item in value]
+    if kind is dict:
+        if all(type(key) is str for key in value) and "$" not in value:
+            return {key: tag(item) for key, item in value.items()}
+        return {"$": "dict", "v": [[tag(key), tag(item)] for key, item in value.items()]}
+    if kind in SIMPLE_TAGS:
+        name, write, _ = SIMPLE_TAGS[kind]
+        if getattr(value, "fold", 0) or (kind is datetime and type(value.tzinfo) not in (type(None), TIMEZONE)):
+            raise NotTaggable
+        return {"$": name, "v": write(value)}
+    return tag_typed(value, kind)
+
+
+TIMEZONE = type(datetime.now().astimezone().tzinfo)
+
+
+def tag_typed(value: Any, kind: type) -> Any:
+    if find_type(type_name(kind)) is not kind:
+        raise NotTaggable
+    if isinstance(value, Enum):
+        return {"$": "enum", "type": type_name(kind), "v": value.name}
+    if dataclasses.is_dataclass(kind):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        state = getattr(value, "__dict__", None)
+        if (state is not None and set(state) != fields) or hasattr(kind, "__getstate__") is None:
+            raise NotTaggable
+        return {"$": "dataclass", "type": type_name(kind), "v": {n: tag(getattr(value, n)) for n in sorted(fields)}}
+    if is_pydantic(kind):
+        dumped = {"$": "pydantic", "type": type_name(kind), "v": value.model_dump(mode="json", round_trip=True)}
+        try:
+            same = untag(dumped) == value
+        except Exception as error:
+            raise NotTaggable from error
+        if same:
+            return dumped
+    raise NotTaggable
+
+
+def untag(tagged: Any) -> Any:
+    if isinstance(tagged, list):
+        return [untag(item) for item in tagged]
+    if not isinstance(tagged, dict):
+        return tagged
+    name = tagged.get("$")
+    if name is None:
+        return {key: untag(item) for key, item in tagged.items()}
+    content = tagged["v"]
+    if name == "dict":
+        return {untag(key): untag(item) for key, item in content}
+    if name in READERS:
+        return READERS[name](content)
+    return untag_typed(name, tagged["type"], content)
+
+
+def untag_typed(name: str, type_path: str, content: Any) -> Any:
+    kind = find_type(type_path)
+    if kind is None:
+        raise KitaruUsageError(
+            f"the value's type {type_path} cannot be imported here", hint="read it where the flow's code is importable"
+        )
+    if name == "enum":
+        return kind[content]  # type: ignore[index]  # an Enum class
+    if name == "pydantic":
+        return kind.model_validate_json(json.dumps(content))  # type: ignore[attr-defined]  # a pydantic model
+    value = object.__new__(kind)
+    for field, item in content.items():
+        object.__setattr__(value, field, untag(item))
+    return value
+
+
+def is_pydantic(kind: type) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and hasattr(pydantic, "TypeAdapter") and issubclass(kind, pydantic.BaseModel)
+
+
+def type_name(kind: type) -> str:
+    """`module:qualified.name`; a script's `__main__` under the name that a deploy gives its module."""
+    module = kind.__module__
+    if module == "__main__":
+        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
+    return f"{module}:{kind.__qualname__}"
+
+
+def find_type(path: str) -> type | None:
+    module_name, _, qualname = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def digest_inputs(arguments: Mapping[str, object]) -> bytes:
+    """16 bytes that are equal for equal arguments; one that has no canonical form counts by its type alone."""
+    digest = blake2b(digest_size=16)
+    for name, value in arguments.items():
+        try:
+            form = canonical(tag(value))
+        except (NotTaggable, RecursionError):
+            form = "numpy:" + blake2b(numpy_bytes(value)).hexdigest() if is_numpy(value) else f"opaque:{type(value)}"
+        digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
+    return digest.digest()

@@ -1,0 +1,134 @@
+"""Where code runs: the current branch of an execution, and the keys that it gives out.
+
+A checkpoint's identity is a path of scopes. Each asyncio task, each `.submit` or `.map` element and each try of a
+checkpoint opens a scope, numbered by creation in its parent; a name and its ordinal count within the scope. So the
+keys depend on the flow's own structure, not on which branch was faster.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kitaru_registry.errors import KitaruContextError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from kitaru_runner.engine import Engine
+    from kitaru_runner.protocol import Saved
+
+current: ContextVar[Branch | None] = ContextVar("kitaru_branch", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call in a scope: its key, its name and how many calls the scope had made before."""
+
+    key: str
+    name: str
+    scope: str
+    place: int
+
+
+class Branch:
+    """One line of execution, in which calls come one after another."""
+
+    __slots__ = ("_ordinals", "_places", "call", "engine", "metadata", "saved", "scope", "task")
+
+    def __init__(self, engine: Engine, scope: str = "", *, call: Call | None = None) -> None:
+        self.engine = engine
+        self.scope = scope
+        self.call = call
+        """The checkpoint that this branch executes; None in the flow's body."""
+        self.task: asyncio.Task[Any] | None = None
+        self.saved: list[Saved] = []
+        self.metadata: dict[str, Any] = {}
+        self._ordinals: dict[str, int] = {}
+        self._places = 0
+
+    def next_call(self, name: str, id_: str | None = None) -> Call:
+        place, self._places = self._places, self._places + 1
+        return Call(self.scope + (id_ or self._numbered(name)), name, self.scope, place)
+
+    def open(self, kind: str) -> Branch:
+        """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`."""
+        number = self._ordinals[f"[{kind}"] = self._ordinals.get(f"[{kind}", -1) + 1
+        return Branch(self.engine, f"{self.scope}{kind}[{number}]/", call=self.call)
+
+    def open_map(self, count: int) -> list[Branch]:
+        """A scope for each element: `map[0]/`, and `map#2[0]/` of a second map in the same scope."""
+        name = self._numbered("map")
+        return [Branch(self.engine, f"{self.scope}{name}[{index}]/", call=self.call) for index in range(count)]
+
+    def open_try(self, call: Call, number: int) -> Branch:
+        return Branch(self.engine, f"{call.key}/try{number}/", call=call)
+
+    def _numbered(self, name: str) -> str:
+        ordinal = self._ordinals[name] = self._ordinals.get(name, 0) + 1
+        return name if ordinal == 1 else f"{name}#{ordinal}"
+
+
+class ActiveEngines:
+    """The engines of this process, to tell a plain call from one in a thread that lost its context."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._plain_threads = {threading.main_thread().ident}
+
+    def enter(self, *, caller_is_plain: bool) -> None:
+        with self._lock:
+            self._count += 1
+            if caller_is_plain:
+                self._plain_threads.add(threading.get_ident())
+
+    def leave(self) -> None:
+        with self._lock:
+            self._count -= 1
+
+    def lost_context(self) -> bool:
+        return self._count > 0 and threading.get_ident() not in self._plain_threads
+
+
+active = ActiveEngines()
+
+
+def branch_of_call(name: str) -> Branch | None:
+    """The branch that calls; None outside of any flow.
+
+    Raises:
+        KitaruContextError: in a thread, or an event loop, that the execution knows nothing of.
+    """
+    branch = current.get()
+    if branch is None:
+        if active.lost_context():
+            raise KitaruContextError(
+                f"{name} was called in a thread without the flow's context",
+                hint=f"start it with {name}.submit(...) or {name}.map([...]), which give its journal key a place",
+            )
+        return None
+    return branch
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
+    **options: Any,
+) -> asyncio.Task[Any]:
+    """Tasks that open a scope of their own, numbered by creation in the branch that creates them."""
+    import asyncio
+
+    parent = current.get()
+    if parent is None:
+        return asyncio.Task(coroutine, loop=loop, context=context, **options)
+    context = contextvars.copy_context() if context is None else context
+    branch = parent.open("task")
+    context.run(current.set, branch)
+    branch.task = task = asyncio.Task(coroutine, loop=loop, context=context, **options)
+    return task

@@ -1,0 +1,158 @@
+"""Import packed code in its locked environment, and say what flow is there.
+
+What deploy imports is what will run, and a missing module is found now. The importing side is a process of that
+environment's Python: standard library, and pydantic at need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kitaru_registry import errors
+from kitaru_registry.errors import KitaruDeployError, KitaruError
+from kitaru_runner.loader import find_flow, load_module, split_target
+from kitaru_runner.protocol import CODEC, PROTOCOL
+from kitaru_runner.signatures import input_schema, output_schema
+
+IMPORT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class FlowDescription:
+    flow: str
+    retries: int
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    protocol: int
+    codec: int
+
+
+def clean_environment(names: Mapping[str, str]) -> dict[str, str]:
+    """PATH, HOME, LANG and what is given; nothing else of this process's environment."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", **names}
+
+
+def describe(python: Path, code: Path, entrypoint: str, *, env: Mapping[str, str]) -> FlowDescription:
+    """The flow at `entrypoint` in the unpacked `code`, as `python` imports it.
+
+    Raises:
+        KitaruDeployError: the import failed; `detail` is the user's traceback.
+        KitaruNotFoundError, KitaruUsageError: there is no such flow there.
+    """
+    read_end, write_end = os.pipe()
+    command = [str(python), "-s", "-P", "-m", "kitaru_runner.describing", str(code), entrypoint, str(write_end)]
+    try:
+        importing = subprocess.Popen(
+            command, pass_fds=(write_end,), env=clean_environment(env), cwd=code, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+    finally:
+        os.close(write_end)
+    try:
+        with importing, os.fdopen(read_end) as answer_pipe:
+            printed, _ = importing.communicate(timeout=IMPORT_SECONDS)
+            answer = answer_pipe.read()
+    except subprocess.TimeoutExpired as error:
+        importing.kill()
+        raise KitaruDeployError(
+            f"importing {entrypoint} took more than {IMPORT_SECONDS} s", hint="do slow work in the flow, not at import"
+        ) from error
+    if not answer:
+        raise KitaruDeployError(
+            f"importing {entrypoint} ended its process with exit code {importing.returncode}",
+            hint="a module must not call sys.exit() or os._exit() when it is imported",
+            detail=printed,
+        )
+    described = json.loads(answer)
+    if "error" in described:
+        raise as_error(described["error"], entrypoint, f"{code}{os.sep}")
+    return FlowDescription(**described)
+
+
+def as_error(described: Mapping[str, Any], entrypoint: str, folder: str) -> KitaruError:
+    if described["kind"] == "kitaru":
+        kind = getattr(errors, described["type"])
+        raised: KitaruError = kind(described["message"].replace(folder, ""), hint=described["hint"])
+        return raised
+    detail = described["traceback"].replace(folder, "")
+    variable = described.get("variable")
+    if variable is not None:
+        return KitaruDeployError(
+            f"{entrypoint} reads the environment variable {variable} when it is imported, and a deploy does not pass it on",
+            hint=f'declare it in kitaru.toml: [deploy] env = ["{variable}"], or read it inside the flow',
+            detail=detail,
+        )
+    missing = described.get("module")
+    hint = f"declare what brings {missing} in the flow's dependencies" if missing else "mend it, and deploy again"
+    return KitaruDeployError(
+        f"{entrypoint} cannot be imported: {described['type']}: {described['message'].replace(folder, '')}",
+        hint=hint,
+        detail=detail,
+    )
+
+
+# The importing side
+
+
+def main() -> None:
+    code, entrypoint, descriptor = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    sys.argv[:] = [entrypoint]
+    sys.dont_write_bytecode = True
+    try:
+        answer = asdict(import_flow(code, entrypoint))
+    except KitaruError as error:
+        answer = {
+            "error": {"kind": "kitaru", "type": type(error).__name__, "message": error.message, "hint": error.hint}
+        }
+    except BaseException as error:  # sys.exit() at import is the user's mistake too
+        answer = {"error": failure(error, code)}
+    with os.fdopen(descriptor, "w") as pipe:
+        json.dump(answer, pipe)
+    sys.stdout.flush()
+    # No atexit handlers of the imported code, and no waiting for its threads.
+    os._exit(0)
+
+
+def import_flow(code: Path, entrypoint: str) -> FlowDescription:
+    file, name = split_target(entrypoint)
+    flow = find_flow(load_module(code, code / file), name, file=file)
+    return FlowDescription(
+        flow=flow.name,
+        retries=0,
+        input_schema=input_schema(flow.function),
+        output_schema=output_schema(flow.function),
+        protocol=PROTOCOL,
+        codec=CODEC,
+    )
+
+
+def failure(error: BaseException, code: Path) -> dict[str, Any]:
+    """The user's traceback, without the frames of the loader."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if frame.filename.startswith(str(code))), len(frames))
+    shown = traceback.TracebackException.from_exception(error)
+    shown.stack = traceback.StackSummary.from_list(frames[first:])
+    described: dict[str, Any] = {
+        "kind": "user",
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(shown.format(chain=False)),
+    }
+    if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
+        described["variable"] = str(error.args[0])
+    if isinstance(error, ModuleNotFoundError):
+        described["module"] = error.name
+    return described
+
+
+if __name__ == "__main__":
+    main()

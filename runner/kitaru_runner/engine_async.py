@@ -1,0 +1,263 @@
+"""The engine's side on an event loop: asynchronous checkpoints and waits.
+
+Outcomes reach their tasks one at a time, in the order of the journal, each after the loop has come to rest: so a
+replay takes the same turns as the first run, through `gather`, `FIRST_COMPLETED` and task groups alike. Checkpoints
+that end in the same turn of the loop share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from kitaru_registry.errors import KitaruContextError
+from kitaru_runner import codec
+from kitaru_runner.context import Branch, current, task_factory
+from kitaru_runner.engine import CheckpointSpec, Engine
+from kitaru_runner.protocol import Entry
+
+STALL_SECONDS = 0.02
+"""How long a recorded outcome waits for an earlier one that nobody asks for."""
+
+REST_SECONDS = 0.05
+"""How long a loop rests before its execution parks."""
+
+TIMER_SECONDS = 5.0
+"""A timer of the flow's own that is due within this keeps the execution from parking."""
+
+SPINS_WITHOUT_INSIGHT = 10
+"""Turns that count as rest on a loop that does not show its ready queue (uvloop)."""
+
+
+class LoopSide:
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._turns: list[tuple[int, asyncio.Future[None]]] = []
+        self._undelivered = engine.replay_order()
+        self._pumping = False
+        self._spins = 0
+        self._stalled_at: int | None = None
+        self._batch: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._watched_activity = -1
+        self._rested_seconds = 0.0
+        self._parked = False
+        engine.loop_side = self
+
+    # Turns
+
+    async def turn(self, seq: int) -> None:
+        """Wait until it is this outcome's turn."""
+        future = self._loop.create_future()
+        self._enlist(seq, future)
+        await future
+
+    def delivered(self, seq: int) -> None:
+        """A recorded outcome was given to synchronous code, in its own order."""
+        if seq in self._undelivered:
+            self._undelivered.remove(seq)
+
+    def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
+        heapq.heappush(self._turns, (seq, future))
+        self._spins = 0
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        while self._turns and self._turns[0][1].done():
+            self.delivered(heapq.heappop(self._turns)[0])
+        if not self._turns:
+            self._pumping = False
+        elif not self._at_rest():
+            self._loop.call_soon(self._pump)
+        else:
+            self._deliver_first()
+
+    def _deliver_first(self) -> None:
+        seq = self._turns[0][0]
+        earlier = [known for known in self._undelivered if known < seq]
+        if earlier and self._stalled_at != seq:
+            self._stalled_at = seq
+            self._loop.call_later(STALL_SECONDS, self._pump)
+            return
+        for known in earlier:
+            self._undelivered.remove(known)
+        self.delivered(seq)
+        heapq.heappop(self._turns)[1].set_result(None)
+        self._spins = 0
+        self._loop.call_soon(self._pump)
+
+    def _at_rest(self) -> bool:
+        ready = getattr(self._loop, "_ready", None)
+        if ready is not None:
+            return not ready
+        self._spins += 1
+        return self._spins > SPINS_WITHOUT_INSIGHT
+
+    # Commits
+
+    async def commit(self, entry: Entry) -> None:
+        """Make the entry durable, together with all that end in this turn of the loop, and wait for its turn."""
+        future = self._loop.create_future()
+        self._batch.append((entry, future))
+        if len(self._batch) == 1:
+            self._loop.call_soon(self._flush)
+        await future
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        try:
+            last = self._engine.commit([entry for entry, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for seq, (_, future) in enumerate(batch, start=last - len(batch) + 1):
+            self._enlist(seq, future)
+
+    # Waits
+
+    async def answer(self, key: str) -> bytes:
+        """Stand until the answer is there."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[key] = future
+        early = self._engine.parking.take(key)
+        if early is not None:
+            future.set_result(early)
+        self._parked = False
+        if len(self._waiting) == 1:
+            self._loop.call_later(REST_SECONDS, self._watch)
+        try:
+            return await future
+        finally:
+            del self._waiting[key]
+
+    def answered(self, key: str, answer: bytes) -> None:
+        """An answer has come, in any thread."""
+        self._loop.call_soon_threadsafe(self._resolve, key)
+
+    def _resolve(self, key: str) -> None:
+        future = self._waiting.get(key)
+        if future is None or future.done():
+            return
+        answer = self._engine.parking.take(key)
+        if answer is not None:
+            self._parked = False
+            future.set_result(answer)
+
+    def halted(self, error: BaseException) -> None:
+        """Let every standing wait raise this; in any thread."""
+        self._loop.call_soon_threadsafe(self._raise_in_waits, error)
+
+    def _raise_in_waits(self, error: BaseException) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _watch(self) -> None:
+        """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
+        if not self._waiting:
+            return
+        parking = self._engine.parking
+        moved = parking.activity != self._watched_activity or not parking.idle or bool(self._turns)
+        self._watched_activity = parking.activity
+        self._rested_seconds = 0.0 if moved else self._rested_seconds + REST_SECONDS
+        if not moved and not self._parked and not self._held_by_timer():
+            self._parked = True
+            parking.park()
+        self._loop.call_later(REST_SECONDS, self._watch)
+
+    def _held_by_timer(self) -> bool:
+        if self._rested_seconds > TIMER_SECONDS:
+            return False
+        timers = getattr(self._loop, "_scheduled", ())
+        horizon = self._loop.time() + TIMER_SECONDS
+        return any(not t.cancelled() and t.when() < horizon for t in timers)
+
+
+def loop_side(engine: Engine, branch: Branch) -> LoopSide:
+    """The engine's side on the running loop.
+
+    Raises:
+        KitaruContextError: the loop is not the flow's own, so tasks in it have no scopes.
+    """
+    loop = asyncio.get_running_loop()
+    if loop.get_task_factory() is not task_factory:
+        if asyncio.current_task() is None or branch.task is not None:
+            raise KitaruContextError("a checkpoint was called on an event loop that is not the flow's own")
+        loop.set_task_factory(task_factory)
+    side: LoopSide | None = engine.loop_side
+    if side is None or side._loop is not loop:
+        side = LoopSide(engine, loop)
+    return side
+
+
+async def run_checkpoint(
+    engine: Engine, branch: Branch, spec: CheckpointSpec, function: Callable[..., Awaitable[Any]],
+    args: Sequence[Any], kwargs: Mapping[str, Any], *, id_: str | None = None,
+) -> Any:  # fmt: skip
+    """The outcome of an asynchronous call: recorded, or executed and recorded."""
+    side = loop_side(engine, branch)
+    call = engine.place(branch, spec.name, id_)
+    inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
+    entry = engine.recorded(call)
+    if entry is not None:
+        engine.warn_of_other_inputs(call, entry, inputs)
+        await side.turn(entry.seq)
+        if is_cancellation(entry):
+            # Its caller gave up waiting; it will again.
+            await asyncio.get_running_loop().create_future()
+        return engine.outcome(entry)
+    while True:
+        attempt = engine.begin_try(call, spec, branch, inputs)
+        token = current.set(attempt.branch)
+        try:
+            value = await function(*args, **kwargs)
+        except Exception as error:
+            entry = attempt.failed(error)
+        except asyncio.CancelledError as error:
+            current.reset(token)
+            engine.parking.end()
+            engine.commit([attempt.cancelled(error)])
+            raise
+        else:
+            entry = attempt.returned(value)
+        current.reset(token)
+        try:
+            await side.commit(entry)
+        finally:
+            engine.parking.end()
+        if entry.kind == "c":
+            return engine.outcome(entry)
+        engine.try_failed(call, attempt.number)
+
+
+async def run_wait(engine: Engine, branch: Branch, **request: Any) -> bytes:
+    """The answer's JSON. The branch stands still until it is there; its siblings go on."""
+    side = loop_side(engine, branch)
+    call, answer = engine.open_wait(branch, **request)
+    entry = engine.recorded(call)
+    if entry is not None:
+        await side.turn(entry.seq)
+    if answer is None:
+        answer = await side.answer(call.key)
+        engine.record_answer(call, answer)
+    return answer
+
+
+def is_cancellation(entry: Entry) -> bool:
+    return entry.error is not None and entry.error.get("class") == "asyncio.exceptions:CancelledError"
+
+
+async def run_on_loop(
+    branch: Branch, body: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """A flow's asynchronous body, on a loop whose tasks have scopes."""
+    asyncio.get_running_loop().set_task_factory(task_factory)
+    branch.task = asyncio.current_task()
+    return await body(*args, **kwargs)

@@ -1,0 +1,77 @@
+"""File locks that tell who is alive: they end with the last process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from kitaru_registry.home import Home
+
+
+class FileLock:
+    """An exclusive flock. A child that inherits the descriptor holds it too."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path) -> FileLock | None:
+        """The lock, or None where somebody holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    return None
+                raise
+            if is_same_file(path, descriptor):
+                return cls(path, descriptor)
+            # Its file was removed between open and flock: that lock excludes nobody.
+            os.close(descriptor)
+
+    def write(self, text: str) -> None:
+        """Say who holds it."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, text.encode(), 0)
+
+    def release(self, *, remove: bool = False) -> None:
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock. Creates nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> str | None:
+    """What the holder wrote; None where nobody holds it."""
+    return path.read_text() if is_held(path) else None
+
+
+def execution_lock(home: Home, exec_id: str) -> Path:
+    return home.execution(exec_id) / "lock"

@@ -1,0 +1,164 @@
+"""Which runners a home has, how they are woken, and how the local one is started and stopped.
+
+Each runner holds a lock on `runner/PID.lock`, where it says who it is, and listens at the named pipe `runner/PID.wake`
+(a pipe, not a socket: a socket's path may have 107 characters at most). The one that is started by itself also
+holds `runner/local.lock`, so that a home has at most one of those.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
+from kitaru_registry.home import Home
+from kitaru_runner.locks import FileLock, holder, is_held
+
+START_SECONDS = 15.0
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A runner, as it says of itself."""
+
+    pid: int
+    started_us: int
+    version: str
+    local: bool
+
+    @property
+    def owner(self) -> str:
+        return f"runner:{self.pid}"
+
+
+def local_lock(home: Home) -> Path:
+    return home.runner / "local.lock"
+
+
+def list_runners(home: Home) -> list[Presence]:
+    """The runners that live, oldest first."""
+    found = []
+    for path in home.runner.glob("[0-9]*.lock"):
+        said = holder(path)
+        if said:
+            found.append(Presence(**json.loads(said)))
+    return sorted(found, key=lambda presence: presence.started_us)
+
+
+def announce(home: Home, presence: Presence) -> FileLock:
+    """Let others see this runner for as long as the lock is held."""
+    lock = FileLock.acquire(home.runner / f"{presence.pid}.lock")
+    if lock is None:
+        raise KitaruBackendError(f"{home.runner / str(presence.pid)}.lock is held by another process")
+    lock.write(json.dumps(asdict(presence)))
+    return lock
+
+
+class WakePipe:
+    """This runner's end of its pipe."""
+
+    def __init__(self, home: Home, pid: int) -> None:
+        self.path = home.runner / f"{pid}.wake"
+        self.path.unlink(missing_ok=True)
+        os.mkfifo(self.path, 0o600)
+        # Read and write: with a writer of our own, the pipe never reports its end.
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def drain(self) -> None:
+        try:
+            while os.read(self.descriptor, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def wake(home: Home) -> None:
+    """Let every runner of the home look for work now. Those that died are passed over."""
+    for path in home.runner.glob("*.wake"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO and not is_held(path.with_suffix(".lock")):
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+            continue
+        try:
+            os.write(descriptor, b"w")
+        except BlockingIOError:
+            pass  # a full pipe wakes as well
+        finally:
+            os.close(descriptor)
+
+
+def ensure_runner(home: Home) -> None:
+    """See to it that work that is pending gets a runner: wake those there are, or start the local one."""
+    if is_held(local_lock(home)) or list_runners(home):
+        wake(home)
+        return
+    start_local(home)
+
+
+def start_local(home: Home) -> None:
+    """Start the local runner, detached from this process. A no-op in effect where another start was faster."""
+    home.runner.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(home.runner / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        started = subprocess.Popen(
+            [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local"],
+            env={**environment, "KITARU_HOME": str(home.root)},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        # It outlives this process, which never waits for it: no warning about that.
+        started.returncode = 0
+    finally:
+        os.close(log)
+
+
+def wait_for_runner(home: Home) -> Presence:
+    """The local runner, once it has announced itself.
+
+    Raises:
+        KitaruBackendError: it did not.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        local = [presence for presence in list_runners(home) if presence.local]
+        if local:
+            return local[0]
+        time.sleep(0.01)
+    raise KitaruBackendError("the local runner did not start", hint=f"see {home.runner / 'log'}")
+
+
+def stop_local(home: Home) -> Presence:
+    """End the local runner and its children; what they execute can be resumed.
+
+    Raises:
+        KitaruNotFoundError: there is none.
+    """
+    local = [presence for presence in list_runners(home) if presence.local]
+    if not local:
+        raise KitaruNotFoundError(f"no local runner runs for {home.root}", hint="kitaru runner list")
+    os.kill(local[0].pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while is_held(local_lock(home)):
+        if time.monotonic() > deadline:
+            raise KitaruBackendError(f"the local runner {local[0].pid} does not end", hint=f"kill -9 {local[0].pid}")
+        time.sleep(0.01)
+    return local[0]

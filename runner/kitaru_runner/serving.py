@@ -1,0 +1,317 @@
+"""One attempt at a deployed execution, seen from the runner: environment, child, journal, end.
+
+The runner's thread that starts a child stays until the child has ended: the kernel's "parent died" signal to the child
+is bound to that very thread.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from kitaru_registry.database import Database
+from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
+from kitaru_registry.executions import queue
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.home import Home
+from kitaru_registry.models import Digest, SnapshotConfig
+from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
+from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.describing import clean_environment
+from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
+from kitaru_runner.locks import FileLock
+from kitaru_runner.protocol import (
+    SERVED_PROTOCOLS,
+    Encoded,
+    Entry,
+    FrameReader,
+    Header,
+    Outcome,
+    WaitRequest,
+    pack_entries,
+    send,
+    unpack_entries,
+)
+from kitaru_runner.recording import RegistryJournal
+
+ENTRIES_IN_A_FRAME = 500
+KILL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a runner serves executions from."""
+
+    home: Home
+    database: Database
+    writer: JournalWriter
+    store: OciLayout
+
+
+class Serving:
+    """Serves one claimed execution; `run` in a thread of its own."""
+
+    def __init__(self, place: Place, claim: queue.Claim, lock: FileLock) -> None:
+        self._place = place
+        self._claim = claim
+        self._lock = lock
+        self._journal = RegistryJournal(place.database, place.writer, claim.row, claim.attempt, stays=False)
+        self._journal.listener = self
+        self._folder = place.home.execution(claim.exec_id)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._send_lock = threading.Lock()
+        self._finished = False
+        self._ended_by_us: str | None = None
+
+    @property
+    def exec_id(self) -> str:
+        return self._claim.exec_id
+
+    def run(self) -> None:
+        """Serve until the child has ended, and settle what became of the execution."""
+        try:
+            self._serve()
+        except KitaruFencedError:
+            pass
+        except KitaruError as error:
+            self._log(f"kitaru: {error.message}")
+            self._settle(f"{error.message}", counts=False)
+        finally:
+            self._end_child()
+            self._lock.release()
+
+    def _serve(self) -> None:
+        config = read_config(self._place.store, Digest(self._claim.digest or ""))
+        with ExitStack() as stack:
+            python, used = self._environment(config, stack)
+            self._unpack(config)
+            child = self._spawn(python, used, config)
+            self._exchange(config)
+            code = child.wait()
+        if self._finished or self._journal.parked:
+            self._clean(config)
+            return
+        self._settle(self._ended_by_us or how_it_ended(code, self._journal.running_keys()))
+
+    def _environment(self, config: SnapshotConfig, stack: ExitStack) -> tuple[Path, int]:
+        environment = ensure_environment(
+            self._place.home,
+            lock=fetch_lock(self._place.store, config),
+            wheels=config.wheels,
+            store=self._place.store,
+            interpreter=find_interpreter(config.python),
+        )
+        return environment.python, stack.enter_context(shared_lock(environment))
+
+    def _unpack(self, config: SnapshotConfig) -> None:
+        """The verified code, anew for each attempt, over what the flow has written there."""
+        work = self._folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=BytesIO(fetch_code(self._place.store, config)), mode="r:") as code:
+            for member in code.getmembers():
+                (work / member.name).unlink(missing_ok=True)
+            code.extractall(work, filter="data")
+
+    def _clean(self, config: SnapshotConfig) -> None:
+        """Take the code away again; what the flow wrote stays."""
+        if self._journal.parked:
+            return
+        work = self._folder / "work"
+        with tarfile.open(fileobj=BytesIO(fetch_code(self._place.store, config)), mode="r:") as code:
+            names = [member.name for member in code.getmembers()]
+        for name in names:
+            (work / name).unlink(missing_ok=True)
+        folders = {parent for name in names for parent in Path(name).parents}
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+            shutil.rmtree(work / folder / "__pycache__", ignore_errors=True)
+            try:
+                (work / folder).rmdir()
+            except OSError:
+                pass  # holds what the flow wrote
+
+    def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
+        ours, theirs = socket.socketpair()
+        log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
+        try:
+            self._child = subprocess.Popen(
+                [
+                    str(python), "-s", "-P", "-m", "kitaru_runner.child",
+                    str(theirs.fileno()), str(os.getpid()),
+                ],
+                env=clean_environment(passed), cwd=self._folder / "work", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=(theirs.fileno(), self._lock.descriptor, used), start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise KitaruBackendError(f"the child could not be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(log)
+        self._connection = ours
+        self._lock.write(f"{self._child.pid} (runner {os.getpid()})")
+        return self._child
+
+    # The journal protocol
+
+    def _exchange(self, config: SnapshotConfig) -> None:
+        """Answer the child's frames until it ends its side."""
+        assert self._connection is not None
+        reader = FrameReader(self._connection)
+        hello = reader.read()
+        if hello is None:
+            return
+        if hello[0].get("protocol") not in SERVED_PROTOCOLS:
+            raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
+        self._welcome(config)
+        while (frame := reader.read()) is not None:
+            header, payload = frame
+            if header["t"] == "started":
+                self._journal.started(header["key"], header["name"], header["tries"], header["at"])
+                continue
+            try:
+                reply, content = self._answer(header, payload)
+            except KitaruError as error:
+                reply = {"t": "error", "type": type(error).__name__, "message": error.message, "hint": error.hint}
+                content = b""
+            if not self._send({**reply, "id": header["id"]}, content):
+                return
+
+    def _welcome(self, config: SnapshotConfig) -> None:
+        opening = self._journal.open(self._claim, entrypoint=config.entrypoint)
+        header = {
+            "t": "welcome",
+            "exec_id": opening.exec_id,
+            "attempt": opening.attempt,
+            "flow": opening.flow,
+            "entrypoint": opening.entrypoint,
+            "retries": opening.retries,
+            "folder": str(self._folder / "work"),
+            "codec": opening.inputs.codec,
+        }
+        self._send(header, opening.inputs.data)
+        for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):
+            batch = opening.entries[first : first + ENTRIES_IN_A_FRAME]
+            packed, payload = pack_entries(batch)
+            last = first + ENTRIES_IN_A_FRAME >= len(opening.entries)
+            self._send({"t": "entries", "entries": packed, "last": last}, payload)
+
+    def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
+        journal = self._journal
+        match header["t"]:
+            case "record":
+                return {"t": "ok", "seq": journal.record(list(unpack_entries(header["entries"], payload)))}, b""
+            case "wait":
+                answer = journal.open_wait(as_wait(header["wait"]))
+                return {"t": "ok", "answered": answer is not None}, answer or b""
+            case "park":
+                return {"t": "ok", "parked": journal.park()}, b""
+            case "value":
+                value = journal.value(Entry("c", "", 0, seq=header["seq"]))
+                return {"t": "ok", "codec": value.codec}, value.data
+            case "load":
+                value = journal.load(header["exec_id"], header["name"])
+                return {"t": "ok", "codec": value.codec}, value.data
+            case "finish":
+                result = Encoded(header["codec"], payload) if header.get("codec") else None
+                journal.finish(Outcome(result, header["error"]))
+                self._finished = True
+                return {"t": "ok"}, b""
+            case unknown:
+                raise KitaruBackendError(f"the child sent {unknown}, which journal protocol 1 does not have")
+
+    def answered(self, key: str, answer: bytes) -> None:
+        """Pass an answer on (protocol.Answers)."""
+        self._send({"t": "answer", "key": key}, answer)
+
+    def _send(self, header: Mapping[str, Any], payload: bytes) -> bool:
+        try:
+            with self._send_lock:
+                assert self._connection is not None
+                send(self._connection, header, payload)
+        except OSError:
+            return False
+        return True
+
+    # From the runner's main thread
+
+    def tick(self) -> None:
+        """Hear of answers that came."""
+        if self._connection is not None:
+            self._journal.poll_answers()
+
+    def beat(self) -> None:
+        """Renew the lease; end the child where it was fenced out or is to be cancelled."""
+        if self._finished or self._journal.parked:
+            return
+        beat = self._journal.beat()
+        if beat.cancel_requested or (not beat.owned and not self._finished and not self._journal.parked):
+            self.end("cancelled" if beat.cancel_requested else "fenced out by another attempt")
+
+    def end(self, reason: str) -> None:
+        """Kill the child and what it started; `run` then settles the execution."""
+        self._ended_by_us = reason
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._child is not None and self._child.poll() is None:
+            try:
+                os.killpg(self._child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def _end_child(self) -> None:
+        """Nothing of the child outlives its attempt, its own processes included."""
+        child = self._child
+        if child is not None:
+            deadline = time.monotonic() + KILL_SECONDS
+            while child.poll() is None and self._finished and time.monotonic() < deadline:
+                time.sleep(0.002)
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+            child.wait()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _settle(self, reason: str, *, counts: bool = True) -> None:
+        stopped = self._ended_by_us is not None
+        queue.end_attempt(
+            self._place.database, self._claim.row, self._claim.attempt, reason=reason, counts=counts and not stopped
+        )
+
+    def _log(self, line: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "log").open("a") as log:
+            log.write(f"{line}\n")
+
+
+def as_wait(described: Mapping[str, Any]) -> WaitRequest:
+    return WaitRequest(
+        key=described["key"],
+        name=described["name"],
+        question=described["question"],
+        schema=described["schema"],
+        metadata=described["metadata"],
+        entered_us=described["entered"],
+    )
+
+
+def how_it_ended(code: int, running: list[str]) -> str:
+    """`killed by SIGKILL in research`"""
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
+    return f"{how} in {', '.join(running)}" if running else how

@@ -1,0 +1,176 @@
+"""A runner: claims executions, serves their children, keeps their leases.
+
+`python -m kitaru_runner.worker` runs until it is stopped; with `--local` it is the home's one local runner, and ends
+when there has been nothing to do for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+
+from kitaru_registry.config import RunnerConfig
+from kitaru_registry.database import Database, now_us, open_database
+from kitaru_registry.errors import KitaruError
+from kitaru_registry.executions import queue
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.home import Home, default_home, prepare
+from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.presence import Presence, WakePipe, announce, local_lock
+from kitaru_runner.serving import Place, Serving
+
+POLL_SECONDS = 0.5
+ANSWER_SECONDS = 0.1
+BEAT_SECONDS = 1.0
+
+
+class Runner:
+    def __init__(self, home: Home, database: Database, config: RunnerConfig, *, version: str, local: bool) -> None:
+        self.home = home
+        self.config = config
+        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout))
+        self.presence = Presence(os.getpid(), now_us(), version, local)
+        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname())
+        self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
+        self._stopping = False
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """Stop after the present turn: children are ended, and their executions can be claimed at once."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped; the local runner also until there has been nothing to do for `idle_seconds`."""
+        announced = announce(self.home, self.presence)
+        pipe = WakePipe(self.home, self.presence.pid)
+        try:
+            self._work(pipe)
+        finally:
+            self._end_all()
+            pipe.close()
+            announced.release(remove=True)
+
+    def _work(self, pipe: WakePipe) -> None:
+        busy_at = beat_at = time.monotonic()
+        while not self._stopping:
+            self._reap()
+            claimed = self._claim_all()
+            now = time.monotonic()
+            if self._serving or claimed:
+                busy_at = now
+            elif self.presence.local and now - busy_at > self.config.idle_seconds and self._nothing_due():
+                return
+            if now - beat_at >= BEAT_SECONDS:
+                beat_at = now
+                for serving, _ in list(self._serving.values()):
+                    serving.beat()
+            for serving, _ in list(self._serving.values()):
+                serving.tick()
+            try:
+                select.select([pipe.descriptor], [], [], ANSWER_SECONDS if self._serving else POLL_SECONDS)
+            except InterruptedError:
+                continue
+            pipe.drain()
+
+    def _claim_all(self) -> bool:
+        claimed = False
+        for seen in queue.claimable(self._place.database):
+            if len(self._serving) >= self.config.max_executions or self._stopping:
+                break
+            if seen.exec_id not in self._serving:
+                claimed = self._claim(seen) or claimed
+        return claimed
+
+    def _claim(self, seen: queue.Candidate) -> bool:
+        """Serve the execution, if nobody on this host does. A running one whose lock is free has lost its owner."""
+        if seen.status == "running" and seen.owner_host != self._owner.host and not lease_over(seen):
+            return False
+        lock = FileLock.acquire(execution_lock(self.home, seen.exec_id))
+        if lock is None:
+            return False
+        claim = queue.claim(self._place.database, seen, self._owner)
+        if claim is None:
+            lock.release()
+            return False
+        lock.write(f"runner {os.getpid()}")
+        serving = Serving(self._place, claim, lock)
+        # Not a daemon: a child's life hangs on the thread that started it.
+        thread = threading.Thread(target=serving.run, name=f"kitaru-{claim.exec_id[-6:]}")
+        self._serving[claim.exec_id] = (serving, thread)
+        thread.start()
+        return True
+
+    def _nothing_due(self) -> bool:
+        return queue.next_due_us(self._place.database) is None
+
+    def _reap(self) -> None:
+        for exec_id, (_, thread) in list(self._serving.items()):
+            if not thread.is_alive():
+                thread.join()
+                del self._serving[exec_id]
+
+    def _end_all(self) -> None:
+        for serving, _ in self._serving.values():
+            serving.end("its runner was stopped")
+        for _, thread in self._serving.values():
+            thread.join()
+        self._serving.clear()
+
+    def close(self) -> None:
+        self._place.writer.close()
+        self._place.database.close()
+
+
+def lease_over(seen: queue.Candidate) -> bool:
+    return seen.lease_until_us is None or seen.lease_until_us < now_us()
+
+
+def run_runner(home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL") -> bool:
+    """Run a runner in this process. False where it was to be the local one, and the home has one."""
+    prepare(home)
+    lock = FileLock.acquire(local_lock(home)) if local else None
+    if local and lock is None:
+        return False
+    runner = Runner(home, open_database(home, synchronous=synchronous), config, version=version, local=local)
+    signal.signal(signal.SIGTERM, runner.stop)
+    signal.signal(signal.SIGINT, runner.stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        while True:
+            runner.run()
+            if lock is not None:
+                lock.release()
+            # Whoever made work pending while the lock was still held counted on this runner.
+            if not local or runner._stopping or runner._nothing_due():
+                return True
+            lock = FileLock.acquire(local_lock(home))
+            if lock is None:
+                return True
+    finally:
+        runner.close()
+
+
+def main() -> None:
+    from importlib.metadata import version
+
+    config = RunnerConfig(
+        max_executions=int(os.environ.get("KITARU_MAX_EXECUTIONS", "8")),
+        idle_seconds=int(os.environ.get("KITARU_IDLE_SECONDS", "60")),
+    )
+    synchronous = os.environ.get("KITARU_SYNCHRONOUS", "FULL")
+    try:
+        run_runner(
+            default_home(), config, version=version("kitaru"), local="--local" in sys.argv[1:], synchronous=synchronous
+        )
+    except KitaruError as error:
+        sys.exit(f"kitaru: {error.message}")
+
+
+if __name__ == "__main__":
+    main()
