@@ -1,0 +1,73 @@
+"""Kitaru keeps Python agents running.
+
+    from kitaru import checkpoint, flow, wait
+
+Names are loaded when they are first used, so that `import kitaru` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kitaru.artifacts import load, log, save
+    from kitaru.checkpoints import checkpoint
+    from kitaru.client import KitaruClient
+    from kitaru.execution import current_execution_id
+    from kitaru.flows import flow
+    from kitaru.handle import FlowHandle
+    from kitaru.waiting import wait
+    from kitaru_registry.errors import (
+        KitaruBackendError,
+        KitaruContextError,
+        KitaruDivergenceError,
+        KitaruError,
+        KitaruExecutionError,
+        KitaruNotFoundError,
+        KitaruRuntimeError,
+        KitaruStateError,
+        KitaruUsageError,
+        KitaruUserCodeError,
+        KitaruWaitValidationError,
+    )
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "flow": "kitaru.flows",
+    "checkpoint": "kitaru.checkpoints",
+    "wait": "kitaru.waiting",
+    "save": "kitaru.artifacts",
+    "load": "kitaru.artifacts",
+    "log": "kitaru.artifacts",
+    "current_execution_id": "kitaru.execution",
+    "FlowHandle": "kitaru.handle",
+    "KitaruClient": "kitaru.client",
+    "KitaruError": "kitaru_registry.errors",
+    "KitaruUsageError": "kitaru_registry.errors",
+    "KitaruContextError": "kitaru_registry.errors",
+    "KitaruStateError": "kitaru_registry.errors",
+    "KitaruNotFoundError": "kitaru_registry.errors",
+    "KitaruBackendError": "kitaru_registry.errors",
+    "KitaruRuntimeError": "kitaru_registry.errors",
+    "KitaruExecutionError": "kitaru_registry.errors",
+    "KitaruUserCodeError": "kitaru_registry.errors",
+    "KitaruDivergenceError": "kitaru_registry.errors",
+    "KitaruWaitValidationError": "kitaru_registry.errors",
+}
+
+__all__ = [*_PLACES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'kitaru' has no attribute {name!r}")
+    value = getattr(importlib.import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,140 @@
+"""`KitaruClient`: what can be asked of a home, from any program."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitaru_registry.config import ProjectConfig, load_project
+from kitaru_registry.database import Database, open_database
+from kitaru_registry.home import Home, default_home
+from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
+from kitaru_registry.stores.layout import OciLayout
+
+if TYPE_CHECKING:
+    from kitaru.deployments import Deployments, Tags
+    from kitaru.executions import Executions, Waits
+    from kitaru.runners import Runners
+
+_databases: dict[tuple[Path, str], Database] = {}
+_lock = threading.Lock()
+
+
+class KitaruClient:
+    """A home and a project.
+
+    Args:
+        home: by default what `KITARU_HOME` names, else `~/.kitaru`.
+        project: by default what `KITARU_PROJECT` or the nearest kitaru.toml says.
+        cwd: where kitaru.toml is looked for; by default the present folder.
+    """
+
+    def __init__(
+        self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None
+    ) -> None:
+        self.home = Home(home) if isinstance(home, Path) else home or default_home()
+        self.cwd = cwd or Path.cwd()
+        self._project = project
+
+    @cached_property
+    def config(self) -> ProjectConfig:
+        return load_project(self.cwd)
+
+    @property
+    def project(self) -> str:
+        return self._project or self.config.project
+
+    @cached_property
+    def actor(self) -> str:
+        """Who does what this client does: `KITARU_ACTOR`, else user@host."""
+        return os.environ.get("KITARU_ACTOR") or f"{user_name()}@{socket.gethostname()}"
+
+    @cached_property
+    def database(self) -> Database:
+        synchronous = self.config.journal.synchronous
+        with _lock:
+            key = (self.home.root, synchronous)
+            if key not in _databases:
+                _databases[key] = open_database(self.home, synchronous=synchronous)
+            return _databases[key]
+
+    @cached_property
+    def layout(self) -> OciLayout:
+        return OciLayout(self.home.layout)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        from kitaru.deployments import Deployments
+
+        return Deployments(self)
+
+    @cached_property
+    def tags(self) -> Tags:
+        from kitaru.deployments import Tags
+
+        return Tags(self)
+
+    @cached_property
+    def executions(self) -> Executions:
+        from kitaru.executions import Executions
+
+        return Executions(self)
+
+    @cached_property
+    def waits(self) -> Waits:
+        from kitaru.executions import Waits
+
+        return Waits(self)
+
+    @cached_property
+    def runner(self) -> Runners:
+        from kitaru.runners import Runners
+
+        return Runners(self)
+
+    def load(self, exec_id: str, name: str) -> Any:
+        """See kitaru.load."""
+        from kitaru_registry.executions import reading
+        from kitaru_runner import codec
+        from kitaru_runner.protocol import Encoded
+
+        found = reading.find_id(self.database, exec_id)
+        return codec.decode(Encoded(*reading.read_artifact(self.database, found, name)))
+
+    def result(self, execution: Execution) -> Any:
+        """The decoded result of a completed execution."""
+        from kitaru_registry.executions import reading
+        from kitaru_runner import codec
+        from kitaru_runner.protocol import Encoded
+
+        return codec.decode(Encoded(*reading.result_bytes(self.database, execution.exec_id)))
+
+    def look_after(self, exec_id: ExecutionId) -> None:
+        """See to it that somebody works on an open, deployed execution."""
+        self.runner.look_after(exec_id)
+
+    def status(self) -> HomeStatus:
+        """Flows, tags and versions of the project, and what is open."""
+        from kitaru.overview import status
+
+        return status(self)
+
+    def doctor(self) -> list[DoctorCheck]:
+        """Whether this machine and this home are fit, check by check."""
+        from kitaru.overview import doctor
+
+        return doctor(self)
+
+
+def user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+

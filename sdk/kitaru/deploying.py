@@ -1,0 +1,272 @@
+"""Story 1: a flow, its code and every wheel that it needs become the flow's next version."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitaru.changes import changes
+from kitaru.targets import Target, find_target, parse_source
+from kitaru_registry.canonical import hex_of, sha256_of
+from kitaru_registry.database import Database, open_database
+from kitaru_registry.deployments.tags import check_movable
+from kitaru_registry.deployments.versions import Registered, previous_version, register
+from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError
+from kitaru_registry.home import Home
+from kitaru_registry.models import Deployed, FlowOptions, GitFacts, SnapshotFacts, VersionDetail
+from kitaru_registry.names import check_name
+from kitaru_registry.snapshots.artifact import Packed, code_tar, fetch_code, fetch_lock, pack, unpack_code
+from kitaru_registry.snapshots.files import Collection, collect
+from kitaru_registry.snapshots.git import origin_of, read_git
+from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.wheels import Wheel, fetch_wheels, kitaru_wheel
+from kitaru_registry.stores.layout import OciLayout, ref_name
+from kitaru_runner.describing import FlowDescription, describe
+from kitaru_runner.environment import Interpreter, ensure_environment, find_interpreter
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be deployed, and how."""
+
+    target: Target
+    home: Home
+    project: str
+    tag: str | None
+    upgrade: bool
+    adopt: bool
+    allow: Sequence[str]
+    actor: str
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    packed: Packed
+    collection: Collection
+    warnings: tuple[str, ...]
+
+
+def deploy(
+    target: str | None,
+    *,
+    home: Home,
+    cwd: Path,
+    database: Database | None = None,
+    project: str | None = None,
+    tag: str | None = None,
+    upgrade: bool = False,
+    adopt: bool = False,
+    allow: Sequence[str] = (),
+    actor: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Deployed:
+    """The version that the target's code and dependencies are now: a new one, or the one with these same bytes.
+
+    Args:
+        target: `path.py:flow` seen from `cwd`, the name of a flow of kitaru.toml, or None for its only one.
+        database: the home's, where it is open already.
+        project: instead of kitaru.toml's.
+        tag: move it to the version too; without it no tag moves, but `default` to v1.
+        upgrade: resolve the dependencies afresh.
+        adopt: take over a flow name that another origin holds.
+        allow: what to let pass of that which `collect` refuses.
+
+    Raises:
+        KitaruError: of many kinds; no version was registered then, and no tag moved.
+    """
+    found = find_target(target, cwd=cwd)
+    parse_source(found.path, found.file)
+    name = check_name("project", project or found.project.project)
+    order = Order(found, home, name, tag, upgrade, adopt, allow, actor, progress)
+    with opened(home, database) as registry:
+        return carry_out(order, registry)
+
+
+def carry_out(order: Order, database: Database) -> Deployed:
+    project, root = order.project, order.target.project.root
+    if order.tag is not None:
+        check_movable(database, project=project, flow=order.target.name, tag=order.tag)
+    git = read_git(root)
+    facts = git.facts if git else None
+    collection = collect(
+        root, include=order.target.config.include, exclude=order.target.config.exclude, allow=order.allow, git=git
+    )
+    # Refused here by name if git ignores it, before anything is resolved.
+    collection.read(order.target.file)
+    store = OciLayout(order.home.layout)
+    before = previous_version(database, project=project, flow=order.target.name)
+    snapshot = build(order, collection, store, previous=lock_of(before, store))
+    packed = snapshot.packed
+    registered = register(
+        database,
+        project=project,
+        flow=packed.config.flow,
+        origin=origin_of(root, git),
+        digest=packed.digest,
+        config=packed.config,
+        git=facts,
+        actor=order.actor,
+        tag=order.tag,
+        adopt=order.adopt,
+    )
+    name_in_layout(store, registered, packed)
+    return deployed(registered, snapshot, facts, changed=changed_since(before, snapshot, registered, store))
+
+
+def build(order: Order, collection: Collection, store: OciLayout, *, previous: bytes | None) -> Snapshot:
+    """The snapshot in the store, its code imported in the environment that it will run in."""
+    home, target = order.home, order.target
+    interpreter = find_interpreter(target.config.python or this_minor())
+    runtime = kitaru_wheel()
+    lock = resolve(
+        target.project.root,
+        entry=Path(target.file),
+        requirements=target.config.requirements,
+        python=interpreter.minor,
+        kitaru_wheel=runtime,
+        previous=previous,
+        upgrade=order.upgrade,
+        cache=home.cache,
+        tools=home.tools,
+        interpreter=interpreter.path,
+        progress=order.progress,
+    )
+    new = [wheel.digest for wheel in lock.wheels if not store.exists(wheel.digest)]
+    fetch_wheels(lock, store, python=interpreter.minor, tools=home.tools, cache=home.cache, progress=order.progress)
+    described = import_code(order, collection, lock, store, interpreter)
+    packed = pack(
+        store,
+        facts=facts_of(target, described, interpreter, runtime),
+        collection=collection,
+        lock=lock.text,
+        wheels=lock.digests,
+        new_wheels=new,
+    )
+    return Snapshot(packed, collection, lock.warnings)
+
+
+def import_code(
+    order: Order, collection: Collection, lock: Lock, store: OciLayout, interpreter: Interpreter
+) -> FlowDescription:
+    """What the packed code says of its flow, imported where and as it will run."""
+    environment = ensure_environment(
+        order.home,
+        lock=lock.text,
+        wheels=lock.digests,
+        store=store,
+        interpreter=interpreter,
+        progress=order.progress,
+    )
+    tar = code_tar(collection)
+    code = order.home.code / hex_of(sha256_of(tar))
+    unpack_code(tar, code)
+    target = order.target
+    order.progress(f"importing {target.file}")
+    seen = {name: os.environ[name] for name in target.project.deploy.env if name in os.environ}
+    described = describe(environment.python, code, target.entrypoint, env=seen)
+    if target.declared is not None and described.flow != target.declared:
+        raise KitaruDeployError(
+            f"{target.project.file} calls it {target.declared}, and {target.file} calls it {described.flow}",
+            hint=f"give both one name: [flows.{described.flow}]",
+        )
+    return described
+
+
+def facts_of(target: Target, described: FlowDescription, interpreter: Interpreter, runtime: Wheel) -> SnapshotFacts:
+    return SnapshotFacts(
+        flow=check_name("flow", described.flow),
+        entrypoint=target.entrypoint,
+        options=FlowOptions(retries=described.retries, env=tuple(sorted(set(target.config.env)))),
+        input_schema=described.input_schema,
+        output_schema=described.output_schema,
+        python=interpreter.minor,
+        platform=interpreter.platform,
+        protocol=described.protocol,
+        codec=described.codec,
+        kitaru=runtime.filename.split("-")[1],
+    )
+
+
+def lock_of(before: VersionDetail | None, store: OciLayout) -> bytes | None:
+    """The lock whose pins stay. They are a preference, so a store that lost it stops no deploy."""
+    try:
+        return fetch_lock(store, before.config) if before else None
+    except (KitaruNotFoundError, KitaruBackendError):
+        return None
+
+
+def name_in_layout(store: OciLayout, registered: Registered, packed: Packed) -> None:
+    """`skopeo inspect oci:LAYOUT:NAME` finds the version. If a crash came before this, the next deploy does it."""
+    version = registered.version
+    name = ref_name(project=version.project, flow=version.flow, version=version.version)
+    if store.names().get(name) != packed.manifest:
+        store.name(name, packed.manifest)
+
+
+def changed_since(
+    before: VersionDetail | None, snapshot: Snapshot, registered: Registered, store: OciLayout
+) -> tuple[str, ...]:
+    if before is None or before.flow != registered.version.flow or not registered.created:
+        return ()
+    config = snapshot.packed.config
+    old: dict[str, str] = {}
+    new: dict[str, str] = {}
+    if before.config.code != config.code:
+        try:
+            old = contents(fetch_code(store, before.config))
+        except (KitaruNotFoundError, KitaruBackendError):
+            return (f"{before.name} cannot be compared: its code is missing or damaged",)
+        new = {file.path: f"{file.executable} {file.sha256}" for file in snapshot.collection.files}
+    return changes(before.config, config, files_before=old, files_after=new)
+
+
+def contents(tar: bytes) -> dict[str, str]:
+    """Path to mode and sha256 of each file in a code tar."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as entries:
+        for entry in entries:
+            file = entries.extractfile(entry)
+            if file is not None:
+                found[entry.name] = f"{bool(entry.mode & 0o100)} {hashlib.sha256(file.read()).hexdigest()}"
+    return found
+
+
+def deployed(registered: Registered, snapshot: Snapshot, git: GitFacts | None, *, changed: tuple[str, ...]) -> Deployed:
+    version = registered.version
+    return Deployed(
+        project=version.project,
+        flow=version.flow,
+        version=version.version,
+        digest=version.digest,
+        created=registered.created,
+        tags=version.tags,
+        git=git,
+        blobs=snapshot.packed.counts,
+        changed=changed,
+        warnings=snapshot.warnings,
+    )
+
+
+def this_minor() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+@contextmanager
+def opened(home: Home, database: Database | None) -> Iterator[Database]:
+    """The one that is open, or one for this deploy alone."""
+    if database is not None:
+        yield database
+        return
+    own = open_database(home)
+    try:
+        yield own
+    finally:
+        own.close()

@@ -1,0 +1,177 @@
+"""`KitaruClient().executions` and `.waits`."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+
+from kitaru.handle import FlowHandle
+from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
+from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.models import Execution, ExecutionId, Wait
+from kitaru_registry.schemas import check_answer
+from kitaru_runner.locks import FileLock, execution_lock, is_held
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+
+class Executions:
+    """Every id may be given by a unique beginning or end of it."""
+
+    def __init__(self, client: KitaruClient) -> None:
+        self._client = client
+
+    def get(self, exec_id: str) -> Execution:
+        """With checkpoints, pending waits and result.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution.
+        """
+        found = reading.find_id(self._client.database, exec_id)
+        return self._with_reason(reading.get_execution(self._client.database, found))
+
+    def status(self, exec_id: ExecutionId) -> str:
+        return reading.get_status(self._client.database, exec_id)
+
+    def list(
+        self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
+        since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
+    ) -> builtins.list[Execution]:  # fmt: skip
+        """Newest first, without checkpoints; `where` compares inputs and logged metadata as text."""
+        from kitaru_registry.deployments.refs import parse_version
+
+        return reading.list_executions(
+            self._client.database,
+            project=self._client.project,
+            flow=flow,
+            status=status,
+            version=None if version is None else parse_version(version),
+            since=since,
+            where=where,
+            limit=limit,
+        )
+
+    def logs(self, exec_id: str) -> str:
+        """What a deployed execution printed, all attempts in order; a source execution prints to its own terminal."""
+        found = reading.find_id(self._client.database, exec_id)
+        path = self._client.home.execution(found) / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
+        """Oldest first."""
+        found = reading.find_id(self._client.database, exec_id)
+        return builtins.list(reversed(waits.list_waits(self._client.database, exec_id=found)))
+
+    def input(self, exec_id: str, *, value: Any, wait: str | None = None, door: str = "sdk") -> Wait:
+        """Answer the only pending wait, or the one of that key or name; the execution goes on by itself.
+
+        Raises:
+            KitaruWaitValidationError: the value does not fit; the wait stays open.
+            KitaruConflictError: it was answered already.
+        """
+        client = self._client
+        found = reading.find_id(client.database, exec_id)
+        open_one = waits.find_wait(client.database, found, wait)
+        if open_one.schema_ is not None:
+            check_answer(open_one.schema_, value)
+        answered = waits.answer(client.database, found, open_one.key, value, actor=client.actor, door=door)
+        client.runner.set_going(found)
+        return answered
+
+    def resume(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:
+        """See to it that an open execution goes on now.
+
+        Raises:
+            KitaruStateError: it has ended, waits for an answer, or a living process executes it.
+            KitaruConflictError: its source has changed (a source execution, without `with_edits`).
+        """
+        client = self._client
+        found = self.get(exec_id)
+        if found.status == "waiting" or found.status not in ("pending", "running"):
+            raise not_resumable(found)
+        if found.status == "running" and is_held(execution_lock(client.home, found.exec_id)):
+            process = execution_lock(client.home, found.exec_id).read_text()
+            raise KitaruStateError(
+                f"execution {found.exec_id} is still running as process {process}",
+                hint=f"kitaru executions get {found.exec_id}",
+            )
+        client.runner.set_going(found.exec_id, with_edits=with_edits)
+        return FlowHandle(client, found.exec_id, found.flow)
+
+    def cancel(self, exec_id: str, *, reason: str | None = None) -> Execution:
+        """End an execution: a waiting or pending one at once, a running one as soon as its process has heard.
+
+        Raises:
+            KitaruConflictError: it has completed or failed.
+        """
+        client = self._client
+        found = reading.find_id(client.database, exec_id)
+        actor = f"{client.actor}: {reason}" if reason else client.actor
+        if queue.request_cancel(client.database, found, actor=actor) == "running":
+            lock = FileLock.acquire(execution_lock(client.home, found))
+            if lock is not None:
+                seen = queue.candidate(client.database, found)
+                queue.cancel_owned(client.database, seen.row, seen.attempt)
+                lock.release()
+            else:
+                client.runner.wake()
+                FlowHandle(client, found, "").until_settled(10.0)
+        return self.get(found)
+
+    def handle(self, exec_id: str) -> FlowHandle:
+        """A handle on an execution that was started elsewhere."""
+        found = self.get(exec_id)
+        return FlowHandle(self._client, found.exec_id, found.flow)
+
+    def _with_reason(self, execution: Execution) -> Execution:
+        """Say so where an execution is open and nobody works on it."""
+        if execution.status not in ("running", "pending", "waiting"):
+            return execution
+        held = is_held(execution_lock(self._client.home, execution.exec_id))
+        reason = execution.status_reason
+        if execution.status == "running" and not held:
+            reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
+        elif execution.status == "waiting" and execution.kind == "source" and not held:
+            reason = "its process is gone; an answer starts it again"
+        elif execution.status == "pending" and execution.kind == "source" and not held:
+            reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
+        elif execution.status == "pending" and reason is None:
+            reason = self._client.runner.why_pending(execution)
+        return execution.model_copy(update={"status_reason": reason})
+
+
+class Waits:
+    def __init__(self, client: KitaruClient) -> None:
+        self._client = client
+
+    def list(self, *, flow: str | None = None, exec_id: str | None = None) -> builtins.list[Wait]:
+        """The pending ones, newest first."""
+        found = reading.find_id(self._client.database, exec_id) if exec_id else None
+        return waits.list_waits(self._client.database, project=self._client.project, flow=flow, exec_id=found)
+
+    def get(self, exec_id: str, key: str) -> Wait:
+        """One wait, answered or not."""
+        found = reading.find_id(self._client.database, exec_id)
+        for wait in waits.list_waits(self._client.database, exec_id=found, pending_only=False):
+            if key in (wait.key, wait.name):
+                return wait
+        raise KitaruNotFoundError(f"execution {found} has no wait {key}", hint=f"kitaru executions get {found}")
+
+    def answer(self, exec_id: str, key: str, value: Any) -> Wait:
+        """See Executions.input."""
+        return self._client.executions.input(exec_id, wait=key, value=value)
+
+
+def not_resumable(execution: Execution) -> KitaruStateError:
+    if execution.status == "waiting":
+        return KitaruStateError(
+            f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",
+            hint=f"kitaru executions input {execution.exec_id} --value ...",
+        )
+    return KitaruStateError(
+        f"execution {execution.exec_id} has {execution.status}", hint=f"kitaru executions get {execution.exec_id}"
+    )

@@ -1,0 +1,123 @@
+"""What `.run()` and `.invoke()` give: an execution to ask, to wait for, to end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from kitaru_registry.errors import (
+    KitaruDivergenceError,
+    KitaruExecutionError,
+    KitaruNotFinishedError,
+    KitaruUserCodeError,
+)
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+    from kitaru_registry.models import Execution, ExecutionId
+
+FAST_POLLS = 50
+FAST_POLL_SECONDS = 0.002
+SLOW_POLL_SECONDS = 0.05
+LOOK_AFTER_SECONDS = 1.0
+"""How often a caller that waits makes sure that somebody works on it."""
+
+SETTLED = frozenset({"completed", "failed", "cancelled", "waiting"})
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+class FlowHandle:
+    """An execution. It outlives the handle, and this process where it was deployed."""
+
+    def __init__(self, client: KitaruClient, exec_id: ExecutionId, flow: str, *, created: bool = True) -> None:
+        self._client = client
+        self.exec_id = exec_id
+        self.flow = flow
+        self.created = created
+        """False where an idempotency key gave an execution that was there."""
+
+    def __repr__(self) -> str:
+        return f"<FlowHandle {self.flow} {self.exec_id}>"
+
+    @property
+    def status(self) -> str:
+        """As of now: pending, running, waiting, completed, failed or cancelled."""
+        return self._client.executions.status(self.exec_id)
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """The flow's result, once it has ended; blocks through waits, and goes on when their answers come.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            KitaruUserCodeError: the flow raised; its exception is the cause where its class can be had here.
+            KitaruNotFinishedError: the time-out was over first; the execution goes on.
+        """
+        if self._until(ENDED, timeout) not in ENDED:
+            raise self._unfinished(f"after {timeout} s")
+        return self.get()
+
+    def get(self) -> Any:
+        """The result of an execution that has ended.
+
+        Raises:
+            KitaruNotFinishedError: it has not.
+            KitaruExecutionError: it ended without a result.
+        """
+        execution = self._client.executions.get(self.exec_id)
+        if execution.status not in ENDED:
+            raise self._unfinished("still")
+        if execution.status == "completed":
+            return self._client.result(execution)
+        raise failure_of(execution)
+
+    def until_settled(self, timeout: float | None = None) -> Execution:
+        """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is."""
+        self._until(SETTLED, timeout)
+        return self._client.executions.get(self.exec_id)
+
+    def cancel(self) -> Execution:
+        """End it; what is recorded stays."""
+        return self._client.executions.cancel(self.exec_id)
+
+    def logs(self) -> str:
+        """What it printed."""
+        return self._client.executions.logs(self.exec_id)
+
+    def _unfinished(self, when: str) -> KitaruNotFinishedError:
+        return KitaruNotFinishedError(
+            f"execution {self.exec_id} of {self.flow} is {self.status} {when}",
+            hint=f"kitaru executions get {self.exec_id}",
+        )
+
+    def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        looked_at = time.monotonic()
+        polls = 0
+        while (status := self.status) not in wanted:
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                return status
+            if now - looked_at > LOOK_AFTER_SECONDS:
+                looked_at = now
+                self._client.look_after(self.exec_id)
+            polls += 1
+            pause = FAST_POLL_SECONDS if polls <= FAST_POLLS else SLOW_POLL_SECONDS
+            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
+        return status
+
+
+def failure_of(execution: Execution) -> KitaruExecutionError:
+    """The error that says how an execution ended without a result."""
+    where = {"exec_id": execution.exec_id, "status": execution.status}
+    hint = f"kitaru executions get {execution.exec_id}"
+    error = execution.error
+    if error is None:
+        return KitaruExecutionError(
+            f"execution {execution.exec_id} was {execution.status_reason or execution.status}", hint=hint, **where
+        )
+    message = f"execution {execution.exec_id} of {execution.flow} failed: {error.type}: {error.message}"
+    kinds = {"user_code": KitaruUserCodeError, "divergence": KitaruDivergenceError}
+    kind = kinds.get(error.origin, KitaruExecutionError)
+    return kind(message, hint=hint, failure_origin=error.origin, **where)

@@ -1,0 +1,151 @@
+"""`status` and `doctor`: how a home is, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitaru_registry.database import SCHEMA_VERSION, now_us
+from kitaru_registry.deployments.versions import list_flows, list_versions
+from kitaru_registry.errors import KitaruError
+from kitaru_registry.executions import reading, waits
+from kitaru_registry.home import file_system_of
+from kitaru_registry.models import DoctorCheck, HomeStatus
+from kitaru_runner.locks import execution_lock, is_held
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+LOW_DISK_BYTES = 1 << 30
+
+
+def status(client: KitaruClient) -> HomeStatus:
+    counts = reading.count_open(client.database, project=client.project)
+    return HomeStatus(
+        home=str(client.home.root),
+        project=client.project,
+        flows=tuple(list_flows(client.database, project=client.project)),
+        running=counts.get("running", 0),
+        waiting=counts.get("waiting", 0),
+        pending=counts.get("pending", 0),
+        overdue=len(overdue(client)),
+        runner=client.runner.state(),
+    )
+
+
+def overdue(client: KitaruClient) -> list[str]:
+    """Open executions of the project that nobody works on though they could go on."""
+    lost = [
+        row.exec_id
+        for row in reading.running_executions(client.database)
+        if row.project == client.project
+        and (row.lease_until_us or 0) < now_us()
+        and not is_held(execution_lock(client.home, row.exec_id))
+    ]
+    now = datetime.now(UTC)
+    late = [
+        str(wait.exec_id)
+        for wait in waits.list_waits(client.database, project=client.project)
+        if wait.deadline is not None and wait.deadline < now
+    ]
+    return [*lost, *late]
+
+
+def doctor(client: KitaruClient) -> list[DoctorCheck]:
+    """Every check, whether it passed or not; none changes anything."""
+    checks = (check_python, check_uv, check_home, check_database, check_disk, check_snapshots, check_lost, check_runner)
+    return [run_check(check, client) for check in checks]
+
+
+def run_check(check: Callable[[KitaruClient], DoctorCheck], client: KitaruClient) -> DoctorCheck:
+    try:
+        return check(client)
+    except KitaruError as error:
+        name = check.__name__.removeprefix("check_")
+        return DoctorCheck(name=name, ok=False, message=error.message, hint=error.hint)
+
+
+def check_python(_: KitaruClient) -> DoctorCheck:
+    supported = sys.version_info >= (3, 11) and platform.python_implementation() == "CPython"
+    return DoctorCheck(
+        name="python",
+        ok=supported,
+        message=f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}",
+        hint=None if supported else "install CPython 3.11 or newer",
+    )
+
+
+def check_uv(_: KitaruClient) -> DoctorCheck:
+    import uv
+
+    return DoctorCheck(name="uv", ok=True, message=f"uv is at {uv.find_uv_bin()}")
+
+
+def check_home(client: KitaruClient) -> DoctorCheck:
+    root = client.home.root
+    writable = os.access(root, os.W_OK) if root.exists() else os.access(root.parent, os.W_OK)
+    kind = file_system_of(root, Path("/proc/self/mounts"))
+    return DoctorCheck(
+        name="home",
+        ok=writable,
+        message=f"{root} ({kind or 'unknown file system'})",
+        hint=None if writable else "set KITARU_HOME to a folder that you own",
+    )
+
+
+def check_database(client: KitaruClient) -> DoctorCheck:
+    with client.database.read() as connection:
+        found = connection.exec_driver_sql("PRAGMA quick_check").scalar_one()
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    return DoctorCheck(
+        name="database",
+        ok=found == "ok",
+        message=f"schema {SCHEMA_VERSION}, {mode}, synchronous={client.database.synchronous}, {found}",
+        hint=None if found == "ok" else f"restore {client.home.database} from a backup",
+    )
+
+
+def check_disk(client: KitaruClient) -> DoctorCheck:
+    folder = client.home.root if client.home.root.exists() else client.home.root.parent
+    free = shutil.disk_usage(folder).free
+    return DoctorCheck(
+        name="disk",
+        ok=free > LOW_DISK_BYTES,
+        message=f"{free / (1 << 30):.1f} GiB free",
+        hint=None if free > LOW_DISK_BYTES else f"free some space: du -sh {client.home.root}/*",
+    )
+
+
+def check_snapshots(client: KitaruClient) -> DoctorCheck:
+    from kitaru_registry.snapshots.artifact import verify
+
+    versions = list_versions(client.database, project=client.project)
+    for version in versions:
+        verify(client.layout, version.digest)
+    return DoctorCheck(name="snapshots", ok=True, message=f"{len(versions)} versions, every blob verified")
+
+
+def check_lost(client: KitaruClient) -> DoctorCheck:
+    lost = overdue(client)
+    return DoctorCheck(
+        name="executions",
+        ok=not lost,
+        message=f"{len(lost)} overdue: {', '.join(lost)}" if lost else "none is overdue",
+        hint=f"kitaru executions resume {lost[0]}" if lost else None,
+    )
+
+
+def check_runner(client: KitaruClient) -> DoctorCheck:
+    state = client.runner.state()
+    counts = reading.count_open(client.database, project=client.project)
+    stuck = counts.get("pending", 0) > 0 and not client.runner.list()
+    message = f"the local runner is process {state.pid}" if state.running else "no local runner; work starts one"
+    if stuck:
+        message = f"{counts['pending']} executions are pending and no runner runs"
+    return DoctorCheck(name="runner", ok=not stuck, message=message, hint="kitaru runner" if stuck else None)

@@ -1,0 +1,141 @@
+"""Who works on executions: the local runner, or the process that a source execution is started again in."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitaru_registry.database import as_datetime
+from kitaru_registry.executions import queue, reading
+from kitaru_registry.models import Execution, ExecutionId, RunnerState
+from kitaru_runner import presence
+from kitaru_runner.locks import execution_lock, is_held
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+
+class Runners:
+    """`KitaruClient().runner`"""
+
+    def __init__(self, client: KitaruClient) -> None:
+        self._client = client
+
+    def state(self) -> RunnerState:
+        """Of the local runner."""
+        for state in self.list():
+            if state.local:
+                return state
+        return RunnerState(running=False, home=str(self._client.home.root))
+
+    def list(self) -> builtins.list[RunnerState]:
+        """Every living runner of this home, newest first."""
+        rows = reading.running_executions(self._client.database)
+        return [
+            RunnerState(
+                running=True,
+                local=found.local,
+                pid=found.pid,
+                started_at=as_datetime(found.started_us),
+                executions=tuple(row.exec_id for row in rows if row.owner == found.owner),
+                children=tuple(child_of(self._client, row.exec_id) for row in rows if row.owner == found.owner),
+                home=str(self._client.home.root),
+                version=found.version,
+            )
+            for found in reversed(presence.list_runners(self._client.home))
+        ]
+
+    def start(self) -> RunnerState:
+        """See to it that the local runner runs."""
+        presence.start_local(self._client.home)
+        presence.wait_for_runner(self._client.home)
+        return self.state()
+
+    def stop(self) -> RunnerState:
+        """End the local runner; what it executed can be resumed.
+
+        Raises:
+            KitaruNotFoundError: there is none.
+        """
+        state = self.state()
+        presence.stop_local(self._client.home)
+        return state.model_copy(update={"running": False})
+
+    def run(self) -> None:
+        """Be a runner, in this process, until SIGINT or SIGTERM: the home's local one where it has none."""
+        from importlib.metadata import version
+
+        from kitaru_runner.worker import run_runner
+
+        config, home = self._client.config.runner, self._client.home
+        synchronous = self._client.config.journal.synchronous
+        config = config.model_copy(update={"idle_seconds": 10**9})
+        if not run_runner(home, config, version=version("kitaru"), local=True, synchronous=synchronous):
+            run_runner(home, config, version=version("kitaru"), local=False, synchronous=synchronous)
+
+    def wake(self) -> None:
+        presence.wake(self._client.home)
+
+    def ensure(self) -> None:
+        """Let pending work find a runner, unless `[runner] autostart = false`."""
+        if self._client.config.runner.autostart:
+            presence.ensure_runner(self._client.home)
+        else:
+            presence.wake(self._client.home)
+
+    def set_going(self, exec_id: ExecutionId, *, with_edits: bool = False) -> None:
+        """Let an open execution go on now, whatever its kind."""
+        execution = reading.get_execution(self._client.database, exec_id)
+        if execution.status not in ("pending", "running"):
+            self.wake()
+        elif execution.kind == "deployed":
+            queue.make_due(self._client.database, exec_id)
+            self.ensure()
+        elif not is_held(execution_lock(self._client.home, exec_id)):
+            self._start_source(execution, with_edits=with_edits)
+
+    def look_after(self, exec_id: ExecutionId) -> None:
+        """See to it that an open, deployed execution has a runner."""
+        execution = reading.get_execution(self._client.database, exec_id)
+        if execution.kind == "deployed" and execution.status in ("pending", "running"):
+            self.ensure()
+
+    def why_pending(self, execution: Execution) -> str | None:
+        if presence.list_runners(self._client.home):
+            return None
+        return "no runner: start one with kitaru runner" if not self._client.config.runner.autostart else None
+
+    def _start_source(self, execution: Execution, *, with_edits: bool) -> None:
+        """Start a source execution again, in a process of its own, with the interpreter and folder it began with."""
+        from kitaru.running import require_resumable
+
+        source = require_resumable(self._client, execution, with_edits=with_edits)
+        folder = self._client.home.execution(execution.exec_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
+        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            started = subprocess.Popen(
+                [interpreter, "-m", "kitaru.resuming", execution.exec_id],
+                env={**os.environ, "KITARU_HOME": str(self._client.home.root)},
+                cwd=source.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        # It outlives this process, which never waits for it: no warning about that.
+        started.returncode = 0
+
+
+def child_of(client: KitaruClient, exec_id: str) -> int | None:
+    """The process that executes, as its lock says."""
+    path = execution_lock(client.home, exec_id)
+    said = path.read_text().split() if path.exists() else []
+    return int(said[0]) if said and said[0].isdigit() else None

@@ -1,0 +1,268 @@
+"""Executions in this process: `.run()`, `kitaru run`, and their resumption. The process is its own runner."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitaru.client import KitaruClient
+from kitaru.handle import FlowHandle
+from kitaru_registry.canonical import sha256_of
+from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.executions import queue
+from kitaru_registry.executions.display import as_json
+from kitaru_registry.executions.ids import new_execution_id
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.home import Home
+from kitaru_registry.models import Execution, ExecutionId, Source
+from kitaru_runner import codec
+from kitaru_runner.body import ExecutionCancelled, run_body
+from kitaru_runner.engine import Engine
+from kitaru_runner.loader import find_flow, load_module, name_main_module, split_target
+from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.protocol import Encoded
+from kitaru_runner.recording import RegistryJournal
+
+if TYPE_CHECKING:
+    from kitaru.flows import Flow
+
+BEAT_SECONDS = 1.0
+ANSWER_POLL_SECONDS = 0.1
+
+_writers: dict[Path, JournalWriter] = {}
+_sources: dict[tuple[Path, str], Source] = {}
+_lock = threading.Lock()
+
+
+def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruClient | None = None) -> FlowHandle:
+    """Start an execution of the flow in a thread of this process."""
+    file = flow.file
+    client = client or KitaruClient(cwd=file.parent if file else None)
+    source = source_of(client, file, flow.name) if file is not None else None
+    if file is not None:
+        name_main_module(client.config.root, file)
+    encoded = codec.encode(dict(inputs))
+    new = queue.NewExecution(
+        exec_id=new_execution_id(),
+        project=client.project,
+        flow=flow.name,
+        kind="source",
+        inputs=shown(encoded.codec, encoded.data),
+        inputs_codec=encoded.codec,
+        inputs_data=encoded.data,
+        input_digest=sha256_of(encoded.data),
+        actor=client.actor,
+        source=source.model_dump(mode="json") if source else None,
+    )
+    queue.create(client.database, new)
+    return start(client, flow, new.exec_id)
+
+
+def run_target(
+    target: str, inputs: Mapping[str, Any], *, home: Home | None = None, cwd: Path | None = None
+) -> FlowHandle:
+    """Load `path.py:flow` from the working tree and start it in this process.
+
+    Raises:
+        KitaruNotFoundError, KitaruUsageError: there is no such file or flow, or the inputs do not fit.
+    """
+    file_name, name = split_target(target)
+    file = ((cwd or Path.cwd()) / file_name).resolve()
+    client = KitaruClient(home, cwd=file.parent)
+    module = load_module(client.config.root, file)
+    flow = find_flow(module, name, file=file_name)
+    from kitaru_registry.schemas import check_inputs
+    from kitaru_runner.signatures import convert_inputs, input_schema
+
+    check_inputs(input_schema(flow.function), dict(inputs))
+    return run_here(flow, convert_inputs(flow.function, inputs), client=client)
+
+
+def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
+    """Go on with a source execution in this process, on the files that it began with."""
+    source = require_resumable(client, execution, with_edits=True)
+    file = Path(source.folder) / source.file
+    flow = find_flow(load_module(Path(source.folder), file), split_target(source.entrypoint)[1], file=source.file)
+    return start(client, flow, execution.exec_id)
+
+
+def source_of(client: KitaruClient, file: Path, name: str) -> Source:
+    """What a source execution runs on; collected once for a process."""
+    with _lock:
+        known = _sources.get((file, name))
+        if known is None:
+            known = _sources[file, name] = collect_source(client, file, name)
+        return known
+
+
+def collect_source(client: KitaruClient, file: Path, name: str) -> Source:
+    from kitaru.targets import section_of
+    from kitaru_registry.snapshots.files import collect
+    from kitaru_registry.snapshots.git import read_git
+    from kitaru_registry.snapshots.refusals import ALLOWED
+
+    root = client.config.root
+    relative = file.relative_to(root).as_posix()
+    _, section = section_of(client.config, relative, name)
+    git = read_git(root)
+    # A folder that is no project may hold anything: there, the modules beside the file are its source.
+    is_project = git is not None or client.config.file is not None or (root / "pyproject.toml").is_file()
+    include = section.include if is_project else ("/*.py",)
+    # Nothing is packed, so nothing is refused.
+    collection = collect(root, include=include, exclude=section.exclude, allow=ALLOWED, git=git)
+    return Source(
+        file=relative,
+        entrypoint=f"{relative}:{name}",
+        interpreter=sys.executable,
+        folder=str(root),
+        digest=collection.digest,
+        files={item.path: item.sha256 for item in collection.files},
+    )
+
+
+def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> FlowHandle:
+    """Claim the execution for this process, and run it in a thread.
+
+    Raises:
+        KitaruConflictError: another process executes it.
+    """
+    lock = FileLock.acquire(execution_lock(client.home, exec_id))
+    if lock is None:
+        raise still_running(client.home, exec_id)
+    lock.write(str(os.getpid()))
+    owner = queue.Owner(f"source:{os.getpid()}", os.getpid(), socket.gethostname())
+    claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
+    if claim is None:
+        lock.release()
+        raise KitaruConflictError(f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}")
+    writer = writer_of(client)
+    journal = RegistryJournal(client.database, writer, claim.row, claim.attempt, stays=True)
+    engine = Engine(journal, journal.open(claim, entrypoint=""))
+    journal.listener = engine.parking
+    run = LocalRun(client, journal, engine, lock)
+    inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+    run.thread = threading.Thread(target=run.execute, args=(flow.function, inputs), name=f"kitaru-{flow.name}")
+    run.thread.start()
+    threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
+    with _lock:
+        runs[exec_id] = run
+    return FlowHandle(client, exec_id, flow.name)
+
+
+def writer_of(client: KitaruClient) -> JournalWriter:
+    with _lock:
+        if client.home.root not in _writers:
+            _writers[client.home.root] = JournalWriter(client.database)
+        return _writers[client.home.root]
+
+
+def still_running(home: Home, exec_id: str) -> KitaruConflictError:
+    path = execution_lock(home, exec_id)
+    process = path.read_text().strip() if path.exists() else ""
+    return KitaruConflictError(
+        f"execution {exec_id} is still running as process {process or 'unknown'}", hint=f"kitaru executions get {exec_id}"
+    )
+
+
+class LocalRun:
+    """One execution in this process: a thread for the flow, one for the heartbeat."""
+
+    def __init__(self, client: KitaruClient, journal: RegistryJournal, engine: Engine, lock: FileLock) -> None:
+        self._client = client
+        self._journal = journal
+        self._engine = engine
+        self._lock = lock
+        self._ended = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def execute(self, body: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
+        try:
+            run_body(self._engine, body, inputs)
+        except ExecutionCancelled:
+            queue.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
+        except KitaruFencedError:
+            pass
+        finally:
+            self._ended.set()
+            self._lock.release()
+            with _lock:
+                runs.pop(self._engine.exec_id, None)
+
+    def keep_alive(self) -> None:
+        """Renew the lease, hear of answers and of a request to cancel, until the run ends."""
+        beat_in = 0.0
+        while not self._ended.wait(ANSWER_POLL_SECONDS):
+            self._journal.poll_answers()
+            beat_in -= ANSWER_POLL_SECONDS
+            if beat_in > 0 or self._journal.parked:
+                if self._journal.parked and self._gone():
+                    return
+                continue
+            beat_in = BEAT_SECONDS
+            beat = self._journal.beat()
+            if beat.cancel_requested:
+                self._engine.halt(ExecutionCancelled())
+            elif not beat.owned and not self._journal.parked and not self._ended.is_set():
+                self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+
+    def _gone(self) -> bool:
+        """A waiting execution was cancelled by somebody: let the flow's thread end."""
+        if self._client.executions.status(self._engine.exec_id) != "cancelled":
+            return False
+        self._engine.halt(ExecutionCancelled())
+        return True
+
+    def leave(self, reason: str) -> None:
+        """This process is about to end: let the execution be resumed at once."""
+        if not self._journal.parked:
+            queue.end_attempt(
+                self._client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
+            )
+
+
+runs: dict[str, LocalRun] = {}
+"""The executions of this process that have not ended."""
+
+
+def leave_all(reason: str) -> list[str]:
+    """Give up every execution of this process; the caller ends the process. Their ids."""
+    with _lock:
+        left = dict(runs)
+    for run in left.values():
+        run.leave(reason)
+    return list(left)
+
+
+def shown(codec_name: str, data: bytes) -> dict[str, Any]:
+    value = as_json(codec_name, data)
+    return value if isinstance(value, dict) else {"inputs": value}
+
+
+def require_resumable(client: KitaruClient, execution: Execution, *, with_edits: bool) -> Source:
+    """What a source execution is started again on: the files that it began with, unless `with_edits`.
+
+    Raises:
+        KitaruStateError: it did not come from a file.
+        KitaruConflictError: files have changed; they are named.
+    """
+    source = execution.source
+    if source is None:
+        raise KitaruStateError(
+            f"execution {execution.exec_id} did not come from a file, so it cannot be started again",
+            hint="define the flow in a file",
+        )
+    file = Path(source.folder) / source.file
+    now = collect_source(KitaruClient(client.home, cwd=file.parent), file, execution.flow)
+    if now.digest == source.digest or with_edits:
+        return source
+    changed = sorted(path for path in {*now.files, *source.files} if now.files.get(path) != source.files.get(path))
+    raise KitaruConflictError(
+        f"the source of execution {execution.exec_id} has changed since it began: {', '.join(changed[:5])}"
+        + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
+        hint=f"restore them, or go on with the edits: kitaru executions resume {execution.exec_id} --with-edits",
+    )
