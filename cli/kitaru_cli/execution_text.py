@@ -1,0 +1,143 @@
+"""An execution as people read it: its record, its checkpoints, what it waits for, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
+from kitaru_cli.versions import type_name
+from kitaru_cli.words import NO_TIME, ago, moment, now, short_id, took, value_line, value_text, version_of
+
+if TYPE_CHECKING:
+    from kitaru_registry.models import CheckpointCall, ErrorDetail, Execution, Wait
+
+COMPLETED, FAILED, NOT_FINISHED = 0, 1, 6
+
+
+def exit_code(execution: Execution) -> int:
+    return {"completed": COMPLETED, "failed": FAILED, "cancelled": FAILED}.get(execution.status, NOT_FINISHED)
+
+
+def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
+    if not executions:
+        return [dim("No executions: kitaru invoke FLOW")]
+    seen_from = now()
+    rows = [
+        (
+            bold(short_id(found.exec_id)),
+            found.flow,
+            version_of(found.version, found.tag),
+            status(found.status),
+            ago(found.created_at, seen_from),
+            duration(found),
+        )
+        for found in executions
+    ]
+    table = Table(("execution", "flow", "version", "status", "created", "took"), rows, wraps=frozenset({"flow"}))
+    reasons = [dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason]
+    return [table, *(["", *reasons] if reasons else [])]
+
+
+def duration(execution: Execution) -> str:
+    """From start to end, or to now; a wait counts, a queue does not."""
+    open_until = now() if execution.status == "running" else None
+    return took(execution.started_at, execution.ended_at or open_until)
+
+
+def execution_text(execution: Execution) -> Sequence[Part]:
+    parts: list[Part] = [record(execution)]
+    if execution.checkpoints:
+        parts += ["", checkpoints_table(execution.checkpoints)]
+    for wait in execution.pending_waits:
+        parts += ["", *wait_parts(wait, execution.exec_id)]
+    if execution.error:
+        parts += ["", *error_parts(execution.error)]
+    if execution.status == "completed":
+        parts += ["", bold("result"), value_text(execution.result)]
+    return parts
+
+
+def record(execution: Execution) -> Facts:
+    seen_from = now()
+    version = version_of(execution.version, execution.tag)
+    rows: list[tuple[str, str | Styled]] = [
+        ("id", bold(execution.exec_id)),
+        ("flow", f"{execution.flow} {version}"),
+        ("status", status(execution.status)),
+        *([("because", execution.status_reason)] if execution.status_reason else []),
+        ("inputs", value_line(execution.inputs)),
+        ("created", f"{moment(execution.created_at, seen_from)} by {execution.actor}"),
+        ("took", duration(execution)),
+        ("attempt", str(execution.attempt)),
+    ]
+    if execution.digest:
+        rows.append(("digest", dim(execution.digest)))
+    if execution.source:
+        rows.append(("source", f"{execution.source.folder} {execution.source.entrypoint}"))
+    if execution.metadata:
+        rows.append(("logged", value_line(execution.metadata)))
+    return Facts(rows)
+
+
+def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
+    rows = [
+        (
+            call.key,
+            status(call.status),
+            str(call.attempts),
+            took(call.started_at, call.ended_at),
+            f"{call.error.type}: {call.error.message}" if call.error else "",
+        )
+        for call in checkpoints
+    ]
+    columns = ("checkpoint", "status", "tries", "took", "")
+    return Table(columns, rows, wraps=frozenset({"checkpoint", ""}), right=frozenset({"tries", "took"}))
+
+
+def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:
+    """The question, and the command that answers it."""
+    question = wait.question or f"It waits for {wait.name}."
+    return [
+        Styled(f"waits for {wait.key}: {question}", "yellow"),
+        f"answer it: kitaru waits answer {short_id(exec_id)} {wait.key} --value {example_answer(wait)}",
+    ]
+
+
+def example_answer(wait: Wait) -> str:
+    """A value of the wait's schema, quoted for a shell; the type's name where there is no obvious one."""
+    schema = wait.schema_ or {}
+    if "enum" in schema:
+        return f"'{value_line(schema['enum'][0])}'"
+    plain = {"boolean": "true", "string": "'\"text\"'", "integer": "1", "number": "1.5", "array": "'[]'"}
+    return plain.get(type_name(schema), "'{...}'" if schema.get("type") == "object" else "JSON")
+
+
+def error_parts(error: ErrorDetail) -> Sequence[Part]:
+    """The traceback as Python prints it, and which checkpoint and line it was."""
+    place = f" in {error.checkpoint}" if error.checkpoint else ""
+    line = f" at {error.file}:{error.line}" if error.file and error.line else ""
+    if error.traceback:
+        return [error.traceback.rstrip("\n"), Styled(f"failed{place}{line}", "red")]
+    return [Styled(f"{error.type}: {error.message}{place}{line}", "red")]
+
+
+def outcome_parts(execution: Execution) -> Sequence[Part]:
+    """What `run` and `invoke` print to stdout: the result, or what it waits for."""
+    if execution.status == "completed":
+        return [value_text(execution.result)]
+    return [part for wait in execution.pending_waits for part in wait_parts(wait, execution.exec_id)]
+
+
+def outcome_notes(execution: Execution) -> Sequence[Part]:
+    """One line about the execution itself, for stderr, after its error if it has one."""
+    name = f"{execution.flow} {version_of(execution.version, execution.tag)}"
+    reason = f": {execution.status_reason}" if execution.status_reason and not execution.error else ""
+    spent = duration(execution)
+    after = "" if spent == NO_TIME else f" after {spent}"
+    said = dim(f"{name} {execution.exec_id} {execution.status}{after}{reason}")
+    if execution.error:
+        return [*error_parts(execution.error), said, dim(f"kitaru executions get {short_id(execution.exec_id)}")]
+    if execution.status in ("pending", "running"):
+        return [said, dim(f"look again: kitaru executions get {short_id(execution.exec_id)}")]
+    return [said]

@@ -1,0 +1,118 @@
+"""`kitaru executions`: look at executions, answer, resume and cancel them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kitaru_cli.commands import LOOK, ExecutionArgument, Output, Reason, command, group, open_client
+from kitaru_cli.execution_text import execution_text, executions_text
+from kitaru_cli.output import Answer, Format, item, items
+from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner
+from kitaru_cli.words import now, short_id
+
+STATUSES = ("pending", "running", "waiting", "completed", "failed", "cancelled")
+
+
+def add_to(app: typer.Typer) -> None:
+    executions = group(app, "executions", "List, show, answer, resume and cancel executions.", section=LOOK)
+    command(
+        executions,
+        "executions.list",
+        examples=[
+            "kitaru executions list --status waiting",
+            "kitaru executions list --flow review_flow --since 2h --where topic=agents",
+        ],
+    )(list_executions)
+    command(executions, "executions.get", examples=["kitaru executions get 3f2a91c4"])(get)
+    command(executions, "executions.logs", examples=["kitaru executions logs 3f2a91c4"])(logs)
+    command(
+        executions,
+        "executions.input",
+        examples=["kitaru executions input 3f2a91c4 --value true"],
+    )(give_input)
+    command(executions, "executions.resume", examples=["kitaru executions resume 3f2a91c4"])(resume)
+    command(executions, "executions.cancel", examples=["kitaru executions cancel 3f2a91c4 --reason 'wrong topic'"])(
+        cancel
+    )
+
+
+def list_executions(
+    flow: Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Of this flow only.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="STATUS", help=f"One of {', '.join(STATUSES)}.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", metavar="VERSION", help="Of this version only.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Created since: 30m, 2h, 7d, 2026-01-31.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="With this input, or this logged value.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
+    output: Output = Format.text,
+) -> Answer:
+    """List executions, the newest first."""
+    from kitaru_cli.parsing import filters, one_of, since_moment
+    from kitaru_registry.deployments.refs import parse_version
+
+    found = open_client().executions.list(
+        flow=flow,
+        status=one_of(status, STATUSES, option="--status"),
+        version=None if version is None else parse_version(version),
+        since=since_moment(since, now()),
+        where=filters(where),
+        limit=limit,
+    )
+    return items(found, lambda: executions_text(found))
+
+
+def get(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
+    """Show one execution: its inputs, checkpoints, waits, result or error."""
+    found = open_client().executions.get(execution)
+    return item(found, lambda: execution_text(found))
+
+
+def logs(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
+    """Print what an execution wrote to stdout and stderr."""
+    client = open_client()
+    found = client.executions.get(execution)
+    written = client.executions.logs(found.exec_id)
+    return item({"exec_id": found.exec_id, "logs": written}, lambda: [written.rstrip("\n")] if written else [])
+
+
+def give_input(
+    execution: ExecutionArgument,
+    value: Annotated[
+        str | None,
+        typer.Option("--value", metavar="JSON|@FILE|-", help="The answer. On a terminal you are asked for it."),
+    ] = None,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="KEY", help="Which wait; by default the only pending one.")
+    ] = None,
+    output: Output = Format.text,
+) -> Answer:
+    """Answer what an execution waits for, and set it going again."""
+    from kitaru_cli.waits import answer_wait
+
+    return answer_wait(execution, wait, value, output)
+
+
+def resume(
+    execution: ExecutionArgument,
+    timeout: TimeoutOption = None,
+    detach: DetachOption = False,
+    output: Output = Format.text,
+) -> Answer:
+    """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
+    client = open_client()
+    handle = client.executions.resume(execution)
+    return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)
+
+
+def cancel(execution: ExecutionArgument, reason: Reason = None, output: Output = Format.text) -> Answer:
+    """End an execution; what it recorded stays."""
+    found = open_client().executions.cancel(execution, reason=reason)
+    said = "is cancelled" if found.status == "cancelled" else f"is {found.status}, and will be cancelled"
+    return item(found, lambda: [f"{short_id(found.exec_id)} of {found.flow} {said}"])

@@ -1,0 +1,170 @@
+"""How a command's answer or error reaches its caller: the JSON contract, or text for people.
+
+    {"command": "tag.move", "item": {...}}                            stdout
+    {"command": "flows", "items": [...], "count": 2}                  stdout
+    {"command": "tag.move", "error": {"type", "message", "hint"}}     stderr
+
+With `--output json` nothing else is written to either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING, Protocol
+
+from kitaru_cli.tables import Part, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kitaru_registry.errors import KitaruError
+
+QUIET_SECONDS = 1.0
+"""Progress of what is done sooner is noise, where it would stay in a log."""
+
+Json = Mapping[str, object]
+
+
+class Format(StrEnum):
+    text = "text"
+    json = "json"
+
+
+class Recorded(Protocol):
+    """A frozen record of the registry."""
+
+    def model_dump_json(self, *, by_alias: bool) -> str: ...
+
+
+def nothing() -> Sequence[Part]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or did, for both kinds of readers."""
+
+    body: Json
+    text: Callable[[], Sequence[Part]]
+    """For stdout."""
+    notes: Callable[[], Sequence[Part]] = nothing
+    """For stderr, beside the text; JSON readers find the same in the body."""
+    exit_code: int = 0
+
+
+def item(
+    record: Recorded | Json,
+    text: Callable[[], Sequence[Part]],
+    *,
+    notes: Callable[[], Sequence[Part]] = nothing,
+    exit_code: int = 0,
+) -> Answer:
+    return Answer({"item": as_json(record)}, text, notes, exit_code)
+
+
+def items(
+    records: Sequence[Recorded | Json],
+    text: Callable[[], Sequence[Part]],
+    *,
+    notes: Callable[[], Sequence[Part]] = nothing,
+    exit_code: int = 0,
+) -> Answer:
+    return Answer({"items": [as_json(record) for record in records], "count": len(records)}, text, notes, exit_code)
+
+
+def as_json(record: Recorded | Json) -> object:
+    if isinstance(record, Mapping):
+        return record
+    # By way of text: that is where pydantic turns NaN, which is no JSON, into null.
+    return json.loads(record.model_dump_json(by_alias=True))
+
+
+def print_answer(command: str, answer: Answer, output: Format) -> None:
+    if output is Format.json:
+        print_json({"command": command, **answer.body}, sys.stdout)
+        return
+    show(answer.text())
+    sys.stdout.flush()
+    show(answer.notes(), sys.stderr)
+
+
+def print_error(command: str, error: KitaruError, output: Format) -> None:
+    detail: str | None = getattr(error, "detail", None)
+    if output is Format.json:
+        fields = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        print_json({"command": command, "error": fields | ({"detail": detail} if detail else {})}, sys.stderr)
+        return
+    lines = [f"{painted('kitaru:', '1;31', sys.stderr)} {error.message}"]
+    if detail:
+        lines += ["", detail.rstrip("\n"), ""]
+    if error.hint:
+        lines += [f"{painted('hint:', '1', sys.stderr)}   {error.hint}"]
+    print("\n".join(lines), file=sys.stderr)
+
+
+def print_json(body: Json, stream: IO[str]) -> None:
+    """One line; indented where a person looks at it. ASCII, so that no locale can spoil it."""
+    print(json.dumps(body, indent=2 if stream.isatty() else None), file=stream, flush=True)
+
+
+def painted(text: str, code: str, stream: IO[str]) -> str:
+    """The text with an SGR code around it, where the stream is a terminal and nobody asked for none."""
+    plain = not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+class Progress:
+    """Says on stderr what is going on: one line that changes on a terminal; in a log, a line for each step that
+    begins later than a second after the first; nothing for JSON readers."""
+
+    def __init__(self, output: Format) -> None:
+        self.silent = output is Format.json
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.began = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        if self.silent:
+            return
+        if self.live:
+            width = shutil.get_terminal_size().columns - 3
+            print(f"\r\x1b[2K{painted(message[:width] + ' …', '2', sys.stderr)}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self.began > QUIET_SECONDS:
+            print(message, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.live and not self.silent:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_for(output: Format) -> Iterator[Progress]:
+    progress = Progress(output)
+    try:
+        yield progress
+    finally:
+        progress.clear()
+
+
+@contextmanager
+def stdout_kept_for_json(output: Format) -> Iterator[None]:
+    """While it lasts, what a flow in this process prints goes to stderr, if stdout is to be JSON alone."""
+    if output is Format.text:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
