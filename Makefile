@@ -1,0 +1,94 @@
+# Two commands on a fresh machine: `make demo` and `make test`. They need python3 >= 3.11 with pip and venv, git and
+# make; everything else they put into a folder of this checkout. PYTHON=python3.13 chooses another Python.
+
+PYTHON ?= python3
+REPO ?= $(CURDIR)
+# pytest's own options: make test TESTS=tests/cli OPTIONS="-k init -x"
+TESTS ?= tests
+OPTIONS ?=
+
+SOURCES := $(shell find registry runner sdk cli templates -type f -not -path '*/__pycache__/*' | LC_ALL=C sort)
+# The tests start `kitaru` in environments of their own; nothing of the caller's may reach them.
+CLEAN := env -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_ENV -u CONDA_PREFIX -u KITARU_HOME \
+         -u KITARU_PROJECT -u KITARU_ACTOR -u UV_PROJECT_ENVIRONMENT
+DEMO := .venv-demo/bin
+TEST := .venv-test/bin
+
+.PHONY: help demo test lint format bench soak lock clean tools FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    the product, told as one story, on the history of this repository (REPO=folder: of another)"
+	@echo "make test    lint, types, layers, and every test on the built wheel"
+	@echo "make lint    the first three of these"
+	@echo "make bench   the speed of what matters, beside the limits of this machine, as JSON"
+	@echo "make soak    the long tests"
+	@echo "make format  lay out the code"
+	@echo "make lock    choose new versions of the test tools"
+	@echo "make clean   remove everything that these commands made"
+
+demo: .venv-demo/kitaru
+	@$(CLEAN) $(DEMO)/python docs/demo/demo.py --repository "$(REPO)"
+
+test: tools lint
+	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m "not soak" $(OPTIONS) $(TESTS)
+
+lint: .venv-test/kitaru
+	@$(CLEAN) $(TEST)/ruff check .
+	@$(CLEAN) $(TEST)/ruff format --check --quiet . || { echo "the layout differs: make format"; exit 1; }
+	@$(CLEAN) $(TEST)/mypy
+	@$(CLEAN) $(TEST)/lint-imports --no-cache
+
+format: .venv-test/tools
+	@$(TEST)/ruff check --fix . && $(TEST)/ruff format .
+
+bench: .venv-test/kitaru
+	@$(CLEAN) sh -e -c 'for script in tests/bench/bench_*.py; do $(TEST)/python "$$script"; done'
+
+soak: tools .venv-test/kitaru
+	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m soak $(OPTIONS) $(TESTS)
+
+# What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off.
+tools:
+	@missing=; for tool in skopeo strace unshare; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" && exit 0; packages=$$(echo $$missing | sed s/unshare/util-linux/); \
+	command -v apt-get >/dev/null && test "$$(id -u)" = 0 || \
+	  { echo "the tests need$$missing: sudo apt-get install -y $$packages"; exit 1; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages
+
+# Environments. The wheel is what is tested and shown, never the source folders.
+.venv-%/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Kitaru needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
+	@rm -rf .venv-$*
+	@echo "setting up .venv-$*"
+	@$(CLEAN) $(PYTHON) -m venv .venv-$* || { rm -rf .venv-$*; \
+	  echo "$(PYTHON) cannot make environments: apt-get install -y python3-venv"; exit 1; }
+	@$(CLEAN) .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.12.11'
+	@touch $@
+
+.venv-test/tools: .venv-test/uv tests/requirements.txt
+	@$(CLEAN) $(TEST)/uv pip install --quiet --python $(TEST)/python --requirements tests/requirements.txt
+	@touch $@
+
+.venv-test/kitaru: .venv-test/tools
+.venv-demo/kitaru: .venv-demo/uv
+.venv-%/kitaru: pyproject.toml README.md LICENSE .cache/sources $(SOURCES)
+	@rm -rf .venv-$*/wheel
+	@$(CLEAN) .venv-$*/bin/uv build --quiet --wheel --python .venv-$*/bin/python --out-dir .venv-$*/wheel .
+	@$(CLEAN) .venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --reinstall-package kitaru .venv-$*/wheel/*.whl
+	@touch $@
+
+# A file that went away is a change too.
+.cache/sources: FORCE
+	@mkdir -p .cache
+	@echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' > $@
+
+# Names no index, and holds for every Python that is tested.
+lock: .venv-test/uv
+	@$(CLEAN) $(TEST)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --no-header \
+	  --python-version 3.11 --group dev pyproject.toml --output-file tests/requirements.txt
+
+clean:
+	@chmod -R u+w .demo 2>/dev/null || true
+	rm -rf .demo .venv-demo .venv-test .cache .work dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
