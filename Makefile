@@ -37,6 +37,7 @@ lint: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/ruff check .
 	@$(CLEAN) $(TEST)/ruff format --check --quiet . || { echo "the layout differs: make format"; exit 1; }
 	@$(CLEAN) $(TEST)/mypy
+	@$(CLEAN) MYPYPATH=docs/demo $(TEST)/mypy docs/demo docs/generate.py
 	@$(CLEAN) $(TEST)/lint-imports --no-cache
 
 format: .venv-test/tools

@@ -35,7 +35,9 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         for found in executions
     ]
     table = Table(("execution", "flow", "version", "status", "created", "took"), rows, wraps=frozenset({"flow"}))
-    reasons = [dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason]
+    reasons: list[Part] = [
+        dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason
+    ]
     return [table, *(["", *reasons] if reasons else [])]
 
 

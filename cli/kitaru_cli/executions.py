@@ -55,12 +55,11 @@ def list_executions(
 ) -> Answer:
     """List executions, the newest first."""
     from kitaru_cli.parsing import filters, one_of, since_moment
-    from kitaru_registry.deployments.refs import parse_version
 
     found = open_client().executions.list(
         flow=flow,
         status=one_of(status, STATUSES, option="--status"),
-        version=None if version is None else parse_version(version),
+        version=version,
         since=since_moment(since, now()),
         where=filters(where),
         limit=limit,
@@ -101,13 +100,16 @@ def give_input(
 
 def resume(
     execution: ExecutionArgument,
+    with_edits: Annotated[
+        bool, typer.Option("--with-edits", help="Go on although source files have changed since it began.")
+    ] = False,
     timeout: TimeoutOption = None,
     detach: DetachOption = False,
     output: Output = Format.text,
 ) -> Answer:
     """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
     client = open_client()
-    handle = client.executions.resume(execution)
+    handle = client.executions.resume(execution, with_edits=with_edits)
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import typer
 
 from kitaru_cli.commands import MACHINE, Output, answering, command, group, open_client
 from kitaru_cli.output import Answer, Format, item, items
-from kitaru_cli.tables import Facts, Part, Styled, bold, dim
+from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, show
 from kitaru_cli.versions import flows_text
-from kitaru_cli.words import counted, moment, now, short_id
+from kitaru_cli.words import ago, counted, now, short_id
 
 if TYPE_CHECKING:
     from kitaru_registry.models import DoctorCheck, HomeStatus, RunnerState
 
+ABOUT_RUNNER = """Be a runner: execute what is pending, until Ctrl-C.
+
+One starts by itself in the background when there is work, and ends when there is none; see also the commands.
+"""
 NOT_RUNNING = "not running; it starts by itself when there is work"
 
 
@@ -25,10 +31,10 @@ def add_to(app: typer.Typer) -> None:
     runner = group(
         app,
         "runner",
-        "Show, start or stop what executes pending work. It starts and ends by itself.",
+        ABOUT_RUNNER,
         section=MACHINE,
         alone=runner_alone,
-        examples=["kitaru runner", "kitaru runner stop"],
+        examples=["kitaru runner", "kitaru runner list -o json", "kitaru runner stop"],
     )
     command(runner, "runner.list", examples=["kitaru runner list"])(list_runners)
     command(runner, "runner.start", examples=["kitaru runner start"])(start)
@@ -50,36 +56,34 @@ def doctor(output: Output = Format.text) -> Answer:
 
 def runner_alone(context: typer.Context, output: Output = Format.text) -> None:
     if context.invoked_subcommand is None:
-        answering("runner", runner_state)(output=output)
+        answering("runner", be_runner)(output=output)
 
 
-def runner_state(output: Format) -> Answer:
-    state = open_client().runner.state()
-    return item(state, lambda: runner_text(state))
+def be_runner(output: Format) -> Answer:
+    client = open_client()
+    if output is Format.text:
+        show([dim(f"executing what is pending in {client.home.root}; Ctrl-C stops")], sys.stderr)
+    client.runner.run()
+    state = client.runner.state()
+    return item(state, lambda: ["stopped"])
 
 
 def list_runners(output: Output = Format.text) -> Answer:
-    """List this home's runner, if it runs."""
-    state = open_client().runner.state()
-    return items([state] if state.running else [], lambda: runner_text(state))
+    """List the runners of this home, and what they execute."""
+    found = open_client().runner.list()
+    return items(found, lambda: runners_text(found))
 
 
 def start(output: Output = Format.text) -> Answer:
-    """Start this home's runner, if it does not run."""
-    runner = open_client().runner
-    runner.start()
-    state = runner.state()
-    return item(state, lambda: runner_text(state))
+    """Start this home's runner in the background, if it does not run."""
+    state = open_client().runner.start()
+    return item(state, lambda: runners_text([state]))
 
 
 def stop(output: Output = Format.text) -> Answer:
-    """Stop this home's runner. What it executes goes on when a runner is started again."""
-    runner = open_client().runner
-    before = runner.state()
-    runner.stop()
-    state = runner.state()
-    said = f"Stopped the runner (process {before.pid})" if before.running else "No runner was running"
-    return item(state, lambda: [said])
+    """Stop this home's runner. What it executes goes on when there is a runner again."""
+    stopped = open_client().runner.stop()
+    return item(stopped, lambda: [f"Stopped the runner (process {stopped.pid})"])
 
 
 def status_text(found: HomeStatus) -> Sequence[Part]:
@@ -109,20 +113,27 @@ def runner_line(state: RunnerState) -> str:
     return f"process {state.pid}, {counted(len(state.executions), 'execution')}"
 
 
-def runner_text(state: RunnerState) -> Sequence[Part]:
-    if not state.running:
+def runners_text(states: Sequence[RunnerState]) -> Sequence[Part]:
+    if not states:
         return [dim(f"The runner is {NOT_RUNNING}.")]
-    return [
-        Facts(
-            (
-                ("runner", bold(f"process {state.pid}")),
-                ("home", state.home),
-                ("started", moment(state.started_at, now())),
-                ("version", state.version or "-"),
-                ("executes", ", ".join(short_id(exec_id) for exec_id in state.executions) or "nothing"),
-            )
+    seen_from = now()
+    rows = [
+        (
+            bold(str(state.pid)),
+            ago(state.started_at, seen_from),
+            state.version or "-",
+            "background" if state.local else "extra",
+            executed_text(state),
         )
+        for state in states
     ]
+    return [Table(("process", "started", "version", "kind", "executes"), rows, wraps=frozenset({"executes"}))]
+
+
+def executed_text(state: RunnerState) -> str:
+    """`3f2a91c4 in process 4712`, or nothing."""
+    pairs = zip_longest(state.executions, state.children)
+    return ", ".join(f"{short_id(exec_id)} in process {child or '?'}" for exec_id, child in pairs if exec_id) or "-"
 
 
 def doctor_text(checks: Sequence[DoctorCheck]) -> Sequence[Part]:

@@ -66,17 +66,17 @@ def answer(
 def answer_wait(execution: str, key: str | None, value: str | None, output: Format) -> Answer:
     from kitaru_cli.parsing import json_value
 
-    given = json_value(value, option="--value") if value is not None else None
     client = open_client()
-    exec_id = client.executions.get(execution).exec_id
-    wait = find(client, exec_id, key)
-    if value is None:
-        given = asked(wait, exec_id, output)
-    answered = client.waits.answer(exec_id, wait.key, given)
-    return item(answered, lambda: answered_text(answered, exec_id))
+    if value is not None:
+        given = json_value(value, option="--value")
+    else:
+        wait = find(client, execution, key)
+        key, given = wait.key, asked(wait, execution, output)
+    answered = client.executions.input(execution, wait=key, value=given, door="cli")
+    return item(answered, lambda: answered_text(answered))
 
 
-def asked(wait: Wait, exec_id: str, output: Format) -> object:
+def asked(wait: Wait, execution: str, output: Format) -> object:
     """The answer of the person at the terminal.
 
     Raises:
@@ -88,7 +88,7 @@ def asked(wait: Wait, exec_id: str, output: Format) -> object:
     if output is Format.json or not can_ask():
         raise KitaruUsageError(
             f"no --value, and no terminal to ask for {wait.key} on",
-            hint=f"kitaru waits answer {short_id(exec_id)} {wait.key} --value {example_answer(wait)}",
+            hint=f"kitaru waits answer {execution} {wait.key} --value {example_answer(wait)}",
         )
     return ask_for(wait)
 
@@ -161,8 +161,9 @@ def wait_text(wait: Wait, execution: str) -> Sequence[Part]:
     return parts
 
 
-def answered_text(wait: Wait, exec_id: str) -> Sequence[Part]:
+def answered_text(wait: Wait) -> Sequence[Part]:
+    exec_id = short_id(wait.exec_id or "")
     return [
-        f"{wait.key} of {short_id(exec_id)} is answered: {value_line(wait.answer)}",
-        dim(f"it goes on; look at it: kitaru executions get {short_id(exec_id)}"),
+        f"{wait.key} of {exec_id} is answered: {value_line(wait.answer)}",
+        dim(f"it goes on; look at it: kitaru executions get {exec_id}"),
     ]

@@ -29,7 +29,8 @@ WAITING = 6
 
 Item = dict[str, Any]
 
-console = Console(highlight=False, soft_wrap=True)
+# A pipe has no width of its own.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 
 
 class BrokenPromiseError(Exception):
@@ -110,7 +111,7 @@ class Stage:
 
     def kitaru(self, *arguments: str) -> Item:
         """Type a command where the audience sees it; its item."""
-        console.print(f"  [bold cyan]$ kitaru {shlex.join(arguments)}[/]")
+        self.typed(f"kitaru {shlex.join(arguments)}")
         return self.quietly(*arguments)
 
     def quietly(self, *arguments: str) -> Item:
@@ -146,23 +147,27 @@ class Stage:
             time.sleep(0.1)
         return found
 
-    def kill_runner_and_child(self) -> list[str]:
-        """SIGKILL the runner and every process below it; who they were."""
+    def kill_runner_and_child(self) -> None:
+        """SIGKILL the runner and every process below it."""
         runner = self.quietly("runner")["pid"]
         children = descendants(runner)
         require(bool(children), "the runner has a child that runs the agent")
-        for process in (runner, *children):
+        victims = (runner, *children)
+        for process in victims:
             os.kill(process, signal.SIGKILL)
+        self.typed(f"kill -9 {' '.join(map(str, victims))}   # the runner, and the child that runs the agent")
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while any(is_alive(process) for process in (runner, *children)) and time.monotonic() < deadline:
+        while any(map(is_alive, victims)) and time.monotonic() < deadline:
             time.sleep(0.01)
-        require(not any(is_alive(process) for process in (runner, *children)), "SIGKILL ends a process")
-        return [f"runner {runner}", *(f"child {child}" for child in children)]
+        require(not any(map(is_alive, victims)), "SIGKILL ends a process")
 
     def times_drafted(self, execution: Item) -> Counter[str]:
         """How often each draft was begun, from what the agent printed over all attempts."""
         printed = self.quietly("executions", "logs", execution["exec_id"])["logs"]
         return Counter(re.findall(r"^drafting (.+) for ", printed, re.M))
+
+    def typed(self, command: str) -> None:
+        console.print(f"  $ {command}", style="bold cyan", markup=False)
 
     def heading(self, text: str) -> None:
         console.print(f"\n[bold]{text}[/]")

@@ -65,7 +65,9 @@ versions = Table(
     Column("deleted_us", Integer),
     UniqueConstraint("flow_id", "number"),
 )
-Index("versions_live_digest", versions.c.flow_id, versions.c.digest, unique=True, sqlite_where=text("deleted_us IS NULL"))
+Index(
+    "versions_live_digest", versions.c.flow_id, versions.c.digest, unique=True, sqlite_where=text("deleted_us IS NULL")
+)
 
 deploy_events = Table(
     "deploy_events",

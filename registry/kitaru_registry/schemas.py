@@ -122,16 +122,17 @@ def innermost(error: ValidationError) -> Iterator[ValidationError]:
     branches: dict[object, list[ValidationError]] = {}
     for inner in error.context:
         branches.setdefault(inner.schema_path[0], []).append(inner)
-    fitting = [
-        inners
-        for inners in branches.values()
-        if not any(inner.validator in ("type", "const") and not inner.path for inner in inners)
-    ]
+    fitting = [inners for inners in branches.values() if not any(is_another_kind(inner) for inner in inners)]
     if len(fitting) != 1:
         yield error
     else:
         for inner in fitting[0]:
             yield from innermost(inner)
+
+
+def is_another_kind(error: ValidationError) -> bool:
+    """Whether the value was not meant for this branch: another type, or another word where a model's kind stands."""
+    return (error.validator == "type" and not error.path) or (error.validator == "const" and len(error.path) < 2)
 
 
 def at_place(error: ValidationError, words: str) -> str:

@@ -87,7 +87,8 @@ def decode(encoded: Encoded) -> Any:
             return importlib.import_module("cloudpickle").loads(encoded.data)
         case codec if codec.startswith("pickle-"):
             raise KitaruUsageError(
-                f"the value was pickled by Python {codec.removeprefix('pickle-')}; this is {PICKLE.removeprefix('pickle-')}",
+                f"the value was pickled by Python {codec.removeprefix('pickle-')}, "
+                f"and this is {PICKLE.removeprefix('pickle-')}",
                 hint="read it with the Python that wrote it, or return a type with a codec: docs/concepts.md, values",
             )
         case codec:
@@ -107,7 +108,7 @@ def is_json(value: object) -> bool:
     return False
 
 
-def is_numpy(value: object) -> bool:
+def is_numpy(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
 
@@ -124,7 +125,7 @@ def pickled(value: object) -> Encoded:
     except Exception as error:
         raise KitaruUsageError(
             f"no codec carries a value of type {type_name(type(value))}: {error}",
-            hint="return plain data, a dataclass or a pydantic model, and open files and connections where they are used",
+            hint="return plain data, a dataclass or a pydantic model; open files and connections where they are used",
         ) from error
 
 
@@ -184,7 +185,7 @@ def tag_typed(value: Any, kind: type) -> Any:
     if dataclasses.is_dataclass(kind):
         fields = {field.name for field in dataclasses.fields(kind)}
         state = getattr(value, "__dict__", None)
-        if (state is not None and set(state) != fields) or hasattr(kind, "__getstate__") is None:
+        if state is not None and set(state) != fields:
             raise NotTaggable
         return {"$": "dataclass", "type": type_name(kind), "v": {n: tag(getattr(value, n)) for n in sorted(fields)}}
     if is_pydantic(kind):
@@ -224,7 +225,7 @@ def untag_typed(name: str, type_path: str, content: Any) -> Any:
         return kind[content]  # type: ignore[index]  # an Enum class
     if name == "pydantic":
         return kind.model_validate_json(json.dumps(content))  # type: ignore[attr-defined]  # a pydantic model
-    value = object.__new__(kind)
+    value: Any = object.__new__(kind)
     for field, item in content.items():
         object.__setattr__(value, field, untag(item))
     return value

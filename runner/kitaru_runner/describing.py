@@ -87,7 +87,8 @@ def as_error(described: Mapping[str, Any], entrypoint: str, folder: str) -> Kita
     variable = described.get("variable")
     if variable is not None:
         return KitaruDeployError(
-            f"{entrypoint} reads the environment variable {variable} when it is imported, and a deploy does not pass it on",
+            f"{entrypoint} reads the environment variable {variable} when it is imported, and a deploy does not "
+            "pass it on",
             hint=f'declare it in kitaru.toml: [deploy] env = ["{variable}"], or read it inside the flow',
             detail=detail,
         )

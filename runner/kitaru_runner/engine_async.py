@@ -190,7 +190,7 @@ def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     if loop.get_task_factory() is not task_factory:
         if asyncio.current_task() is None or branch.task is not None:
             raise KitaruContextError("a checkpoint was called on an event loop that is not the flow's own")
-        loop.set_task_factory(task_factory)
+        loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # typeshed's protocol changes by minor
     side: LoopSide | None = engine.loop_side
     if side is None or side._loop is not loop:
         side = LoopSide(engine, loop)
@@ -198,10 +198,15 @@ def loop_side(engine: Engine, branch: Branch) -> LoopSide:
 
 
 async def run_checkpoint(
-    engine: Engine, branch: Branch, spec: CheckpointSpec, function: Callable[..., Awaitable[Any]],
-    args: Sequence[Any], kwargs: Mapping[str, Any], *, id_: str | None = None,
+    spec: CheckpointSpec, function: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any], *,
+    id_: str | None = None,
 ) -> Any:  # fmt: skip
-    """The outcome of an asynchronous call: recorded, or executed and recorded."""
+    """The outcome of an asynchronous call: recorded, or executed and recorded.
+
+    Its scope is that of the task that awaits it, which need not be the one that called: `gather(fetch(1))`.
+    """
+    branch = branch_here(spec.name)
+    engine = branch.engine
     side = loop_side(engine, branch)
     call = engine.place(branch, spec.name, id_)
     inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
@@ -237,8 +242,10 @@ async def run_checkpoint(
         engine.try_failed(call, attempt.number)
 
 
-async def run_wait(engine: Engine, branch: Branch, **request: Any) -> bytes:
+async def run_wait(**request: Any) -> bytes:
     """The answer's JSON. The branch stands still until it is there; its siblings go on."""
+    branch = branch_here("wait")
+    engine = branch.engine
     side = loop_side(engine, branch)
     call, answer = engine.open_wait(branch, **request)
     entry = engine.recorded(call)
@@ -250,6 +257,15 @@ async def run_wait(engine: Engine, branch: Branch, **request: Any) -> bytes:
     return answer
 
 
+def branch_here(name: str) -> Branch:
+    branch = current.get()
+    if branch is None:
+        raise KitaruContextError(
+            f"{name} was awaited outside of its flow", hint="await it in the flow's own tasks, or use .submit"
+        )
+    return branch
+
+
 def is_cancellation(entry: Entry) -> bool:
     return entry.error is not None and entry.error.get("class") == "asyncio.exceptions:CancelledError"
 
@@ -258,6 +274,6 @@ async def run_on_loop(
     branch: Branch, body: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """A flow's asynchronous body, on a loop whose tasks have scopes."""
-    asyncio.get_running_loop().set_task_factory(task_factory)
+    asyncio.get_running_loop().set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
     branch.task = asyncio.current_task()
     return await body(*args, **kwargs)

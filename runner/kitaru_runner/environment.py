@@ -25,7 +25,7 @@ from kitaru_registry.models import Digest
 from kitaru_registry.snapshots.uv_tool import UvError, run_uv
 from kitaru_registry.stores.base import BlobStore
 
-FORMAT = 1
+FORMAT = 2
 MARKER = ".kitaru-complete"
 # All that uv may see of the environment: no index, no cache and no settings of the user's lead it elsewhere.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
@@ -222,26 +222,20 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _listing(folder: Path) -> bytes:
-    """A digest over name, size, mode and time of everything below; contents are not read."""
-    hashed = hashlib.sha256()
+    """A digest over path, mode, size and time of everything below; contents are not read."""
+    start = len(str(folder))
+    lines: list[str] = []
     pending = [str(folder)]
     while pending:
-        place = pending.pop()
-        with os.scandir(place) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                facts = entry.stat(follow_symlinks=False)
+                lines.append(f"{entry.path[start:]}\0{facts.st_mode}\0{facts.st_size}\0{facts.st_mtime_ns}\n")
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-                    hashed.update(f"{entry.path[len(str(folder)) :]}/\n".encode())
-                elif entry.name != MARKER:
-                    hashed.update(_line(entry, len(str(folder))))
-    return hashed.hexdigest().encode()
-
-
-def _line(entry: os.DirEntry[str], prefix: int) -> bytes:
-    if entry.is_symlink():
-        return f"{entry.path[prefix:]} -> {Path(entry.path).readlink()}\n".encode()
-    facts = entry.stat(follow_symlinks=False)
-    return f"{entry.path[prefix:]} {facts.st_size} {facts.st_mode} {facts.st_mtime_ns}\n".encode()
+    lines = [line for line in lines if not line.startswith(f"/{MARKER}\0")]
+    lines.sort()
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest().encode()
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -16,7 +16,9 @@ from kitaru_runner import codec
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 
 
-def describe_failure(error: BaseException, *, origin: str = "user_code", checkpoint: str | None = None) -> dict[str, Any]:
+def describe_failure(
+    error: BaseException, *, origin: str = "user_code", checkpoint: str | None = None
+) -> dict[str, Any]:
     """The exception as JSON: what people read (type, message, traceback, file, line) and what rebuilds it."""
     frames = user_frames(error)
     described: dict[str, Any] = {
@@ -46,7 +48,9 @@ def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     for frame, line in traceback.walk_tb(error.__traceback__):
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in OWN_PACKAGES:
-            found.append(traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False))
+            found.append(
+                traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False)
+            )
     return found
 
 

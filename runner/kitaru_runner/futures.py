@@ -115,7 +115,7 @@ class ReplayedFuture(CheckpointFuture[T]):
         super().__init__()
         self._replayed = replayed
         self._settle = settle
-        self._waiters = Waiters(self)
+        self._waiters = Waiters(self)  # type: ignore[assignment]  # a list of concurrent.futures' own waiters
         replayed.add(self, seq)
 
     def settle(self) -> None:

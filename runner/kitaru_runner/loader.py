@@ -76,7 +76,11 @@ def load_module(root: Path, file: Path) -> ModuleType:
         Exception: whatever the module raises.
     """
     if not file.is_file():
-        near = get_close_matches(file.name, [p.name for p in file.parent.glob("*.py")], n=1) if file.parent.is_dir() else []
+        near = (
+            get_close_matches(file.name, [p.name for p in file.parent.glob("*.py")], n=1)
+            if file.parent.is_dir()
+            else []
+        )
         hint = f"did you mean {file.with_name(near[0])}?" if near else None
         raise KitaruNotFoundError(f"there is no file {file}", hint=hint)
     extend_path(root, file)

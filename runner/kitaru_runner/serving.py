@@ -88,7 +88,7 @@ class Serving:
             pass
         except KitaruError as error:
             self._log(f"kitaru: {error.message}")
-            self._settle(f"{error.message}", counts=False)
+            self._cannot_run(error)
         finally:
             self._end_child()
             self._lock.release()
@@ -152,7 +152,8 @@ class Serving:
                     str(python), "-s", "-P", "-m", "kitaru_runner.child",
                     str(theirs.fileno()), str(os.getpid()),
                 ],
-                env=clean_environment(passed), cwd=self._folder / "work", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=clean_environment(passed), cwd=self._folder / "work",
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=(theirs.fileno(), self._lock.descriptor, used), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -293,6 +294,14 @@ class Serving:
         queue.end_attempt(
             self._place.database, self._claim.row, self._claim.attempt, reason=reason, counts=counts and not stopped
         )
+
+    def _cannot_run(self, error: KitaruError) -> None:
+        """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
+        if self._claim.has_journal:
+            self._settle(error.message, counts=False)
+            return
+        described = {"type": type(error).__name__, "message": error.message, "origin": "backend"}
+        self._journal.finish(Outcome(None, described))
 
     def _log(self, line: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,29 @@ _PLACES = {
     "KitaruWaitValidationError": "kitaru_registry.errors",
 }
 
-__all__ = [*_PLACES, "__version__"]
+__all__ = [
+    "FlowHandle",
+    "KitaruBackendError",
+    "KitaruClient",
+    "KitaruContextError",
+    "KitaruDivergenceError",
+    "KitaruError",
+    "KitaruExecutionError",
+    "KitaruNotFoundError",
+    "KitaruRuntimeError",
+    "KitaruStateError",
+    "KitaruUsageError",
+    "KitaruUserCodeError",
+    "KitaruWaitValidationError",
+    "__version__",
+    "checkpoint",
+    "current_execution_id",
+    "flow",
+    "load",
+    "log",
+    "save",
+    "wait",
+]
 
 
 def __getattr__(name: str) -> Any:

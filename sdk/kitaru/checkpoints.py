@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
@@ -42,7 +42,7 @@ class Checkpoint(Generic[P, R]):
             return self.function(*args, **kwargs)
         id_ = take_id(kwargs)
         if self.is_async:
-            return self._on_loop(branch, args, kwargs, id_)
+            return cast(R, self._on_loop(args, kwargs, id_))
         result: R = branch.engine.checkpoint(branch, self.spec, self.function, args, kwargs, id_=id_)
         return result
 
@@ -69,7 +69,7 @@ class Checkpoint(Generic[P, R]):
         """A method's checkpoint: `self` is its first argument."""
         if instance is None:
             return self
-        bound = functools.partial(self.function, instance)
+        bound: Any = functools.partial(self.function, instance)
         functools.update_wrapper(bound, self.function)
         return Checkpoint(bound, retries=self.spec.retries, type=self.spec.type)
 
@@ -80,10 +80,11 @@ class Checkpoint(Generic[P, R]):
         function: Callable[..., Any] = self._run_to_end if self.is_async else self.function
         return scope.engine.submit(scope, self.spec, function, args, kwargs, id_=id_)
 
-    def _on_loop(self, branch: Branch, args: Any, kwargs: Any, id_: str | None) -> Any:
+    def _on_loop(self, args: Any, kwargs: Any, id_: str | None) -> Any:
         from kitaru_runner.engine_async import run_checkpoint
 
-        return run_checkpoint(branch.engine, branch, self.spec, self.function, args, kwargs, id_=id_)  # type: ignore[arg-type]  # is_async
+        function = cast(Callable[..., Awaitable[Any]], self.function)
+        return run_checkpoint(self.spec, function, args, kwargs, id_=id_)
 
     def _submit_on_loop(self, scope: Branch, args: Any, kwargs: Any, id_: str | None) -> CheckpointFuture[R]:
         import asyncio
@@ -94,7 +95,7 @@ class Checkpoint(Generic[P, R]):
             # The element's scope is its own, not one more for this task.
             current.set(scope)
             try:
-                value = await self._on_loop(scope, args, kwargs, id_)
+                value = await self._on_loop(args, kwargs, id_)
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, Exception):
@@ -134,9 +135,7 @@ def take_id(kwargs: dict[str, Any]) -> str | None:
 @overload
 def checkpoint(function: Callable[P, R], /) -> Checkpoint[P, R]: ...
 @overload
-def checkpoint(
-    *, retries: int = 0, type: str | None = None
-) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...
+def checkpoint(*, retries: int = 0, type: str | None = None) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...
 def checkpoint(
     function: Callable[P, R] | None = None, /, *, retries: int = 0, type: str | None = None
 ) -> Checkpoint[P, R] | Callable[[Callable[P, R]], Checkpoint[P, R]]:

@@ -34,9 +34,7 @@ class KitaruClient:
         cwd: where kitaru.toml is looked for; by default the present folder.
     """
 
-    def __init__(
-        self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None
-    ) -> None:
+    def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
         self.home = Home(home) if isinstance(home, Path) else home or default_home()
         self.cwd = cwd or Path.cwd()
         self._project = project
@@ -136,5 +134,3 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-

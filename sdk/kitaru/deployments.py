@@ -14,7 +14,6 @@ from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.models import Deployed, FlowSummary, TagMove, TagState, Version, VersionDetail
 from kitaru_registry.stores.layout import ref_name
 
-
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
     from kitaru.handle import FlowHandle
@@ -43,7 +42,8 @@ class Deployments:
             home=self._client.home,
             cwd=self._client.cwd,
             database=self._client.database,
-            project=project,
+            # What the client was told wins over the kitaru.toml of the target; what it read in its folder does not.
+            project=project or self._client._project,
             tag=tag,
             upgrade=upgrade,
             adopt=adopt,

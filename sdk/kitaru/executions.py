@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions import queue, reading, waits

@@ -20,7 +20,10 @@ R = TypeVar("R")
 
 
 class Flow(Generic[P, R]):
-    """A decorated function. `.run(...)` executes it in this process; `.deploy()` and `.invoke(...)` use its versions."""
+    """A decorated function.
+
+    `.run(...)` executes it in this process; `.deploy()` and `.invoke(...)` make and use versions.
+    """
 
     def __init__(self, function: Callable[P, R]) -> None:
         functools.update_wrapper(self, function)
@@ -30,7 +33,8 @@ class Flow(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         raise KitaruUsageError(
-            f"flow {self.name} was called directly", hint=f"write {self.name}.run(...), or .run(...).wait() for its result"
+            f"flow {self.name} was called directly",
+            hint=f"write {self.name}.run(...), or .run(...).wait() for its result",
         )
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> FlowHandle:
@@ -86,9 +90,7 @@ class Flow(Generic[P, R]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise KitaruUsageError(
-                f"{self.name}: {error}", hint=f"it takes {self.name}{self.signature}"
-            ) from error
+            raise KitaruUsageError(f"{self.name}: {error}", hint=f"it takes {self.name}{self.signature}") from error
         inputs: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             kind = self.signature.parameters[name].kind

@@ -139,7 +139,9 @@ def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> F
     claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
     if claim is None:
         lock.release()
-        raise KitaruConflictError(f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}")
+        raise KitaruConflictError(
+            f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}"
+        )
     writer = writer_of(client)
     journal = RegistryJournal(client.database, writer, claim.row, claim.attempt, stays=True)
     engine = Engine(journal, journal.open(claim, entrypoint=""))
@@ -165,7 +167,8 @@ def still_running(home: Home, exec_id: str) -> KitaruConflictError:
     path = execution_lock(home, exec_id)
     process = path.read_text().strip() if path.exists() else ""
     return KitaruConflictError(
-        f"execution {exec_id} is still running as process {process or 'unknown'}", hint=f"kitaru executions get {exec_id}"
+        f"execution {exec_id} is still running as process {process or 'unknown'}",
+        hint=f"kitaru executions get {exec_id}",
     )
 
 
@@ -177,6 +180,7 @@ class LocalRun:
         self._journal = journal
         self._engine = engine
         self._lock = lock
+        self._exec_id = ExecutionId(engine.exec_id)
         self._ended = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -191,7 +195,7 @@ class LocalRun:
             self._ended.set()
             self._lock.release()
             with _lock:
-                runs.pop(self._engine.exec_id, None)
+                runs.pop(self._exec_id, None)
 
     def keep_alive(self) -> None:
         """Renew the lease, hear of answers and of a request to cancel, until the run ends."""
@@ -212,7 +216,7 @@ class LocalRun:
 
     def _gone(self) -> bool:
         """A waiting execution was cancelled by somebody: let the flow's thread end."""
-        if self._client.executions.status(self._engine.exec_id) != "cancelled":
+        if self._client.executions.status(self._exec_id) != "cancelled":
             return False
         self._engine.halt(ExecutionCancelled())
         return True
@@ -225,11 +229,11 @@ class LocalRun:
             )
 
 
-runs: dict[str, LocalRun] = {}
+runs: dict[ExecutionId, LocalRun] = {}
 """The executions of this process that have not ended."""
 
 
-def leave_all(reason: str) -> list[str]:
+def leave_all(reason: str) -> list[ExecutionId]:
     """Give up every execution of this process; the caller ends the process. Their ids."""
     with _lock:
         left = dict(runs)

@@ -100,13 +100,12 @@ def only_flow(project: ProjectConfig) -> str:
 
 
 def undeclared(project: ProjectConfig, name: str) -> KitaruNotFoundError:
+    if project.file is None:
+        where = f"{name} names no file, and there is no kitaru.toml in {project.root} that could have a flow {name}"
+    else:
+        where = f"there is no flow {name} in {project.file}; it has {', '.join(project.flows) or 'none'}"
     near = nearest(name, project.flows)
-    there = f"it has {', '.join(project.flows)}" if project.flows else "it has none"
-    where = str(project.file) if project.file else f"kitaru.toml (there is none in {project.root})"
-    return KitaruNotFoundError(
-        f"there is no flow {name} in {where}; {there}" if project.file else f"there is no flow {name} in {where}",
-        hint=f"did you mean {near}?" if near else "name the file too: path.py:flow",
-    )
+    return KitaruNotFoundError(where, hint=f"did you mean {near}?" if near else "name the file too: path.py:flow")
 
 
 def within(root: Path, path: Path) -> str:
@@ -123,10 +122,9 @@ def check_file(path: Path, shown: str) -> None:
         raise KitaruUsageError(f"{shown} is a folder", hint="a target is path.py:flow")
     siblings = [sibling.name for sibling in path.parent.glob("*.py")] if path.parent.is_dir() else []
     near = nearest(path.name, siblings)
+    where = "" if path.parent.is_dir() else f", nor its folder {path.parent}"
     raise KitaruNotFoundError(
-        f"there is no file {shown} in {os.path.relpath(path.parent)}"
-        if path.parent.is_dir()
-        else f"there is no folder {path.parent}",
+        f"there is no file {shown}{where}",
         hint=f"did you mean {Path(shown).with_name(near)}?" if near else "a target is path.py:flow",
     )
 

@@ -19,7 +19,11 @@ PLAIN_SCHEMAS: dict[Any, dict[str, Any]] = {
 
 
 def wait(
-    *, schema: Any = None, name: str | None = None, question: str | None = None, metadata: Mapping[str, Any] | None = None
+    *,
+    schema: Any = None,
+    name: str | None = None,
+    question: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Any:
     """The answer, validated; the flow stands still until somebody gives it. In `async def`: `await wait(...)`.
 
@@ -45,7 +49,7 @@ def wait(
     from kitaru_runner.engine_async import run_wait
 
     async def wait_on_loop() -> Any:
-        return read_answer(schema, await run_wait(branch.engine, branch, **request), name)
+        return read_answer(schema, await run_wait(**request), name)
 
     return wait_on_loop()
 

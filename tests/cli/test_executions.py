@@ -253,7 +253,9 @@ def test_run_asks_for_the_answer_on_a_terminal(home: Home) -> None:
 def test_ctrl_c_ends_a_run_which_is_then_resumed(tmp_path: Path, kitaru: Kitaru) -> None:
     marker = tmp_path / "marker"
     arguments = ["run", "flows.py:slow", "--input", json.dumps({"marker": str(marker)})]
-    process = subprocess.Popen([sys.executable, "-m", "kitaru_cli.main", *arguments], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kitaru_cli.main", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     until(marker.exists)
 
     process.send_signal(signal.SIGINT)

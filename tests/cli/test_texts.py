@@ -219,7 +219,7 @@ TABLES_AND_FACTS = {
     "version": versions.version_text(version()),
     "waits": waits.waits_text([wait()]),
     "status": home.status_text(status()),
-    "runner": home.runner_text(runner()),
+    "runner": home.runners_text([runner()]),
     "deployed": project.deployed_text(deployed()),
 }
 CODE = re.compile(r"\x1b\[[0-9;]*m")

@@ -6,10 +6,10 @@ A page runs from top to bottom, in an empty folder that is a git repository with
     ```python                runs as a script in the page's folder, and must not fail
     ```console               each `$ command` runs in one shell; what stands below it is what it prints
 
-In expected output `...` stands for anything, runs of blanks are one, and digests and process ids are any. Execution
-ids are any too, and a later command of the page that names one is given the one that really came. A command that ends
-with another code than 0 says so: `$ kitaru invoke ...  # exit code 6`. A fence without one of these words is a sketch,
-and is not run.
+In expected output `...` stands for anything, as a line of its own for any lines or none; runs of blanks are one; digests
+are any. Execution ids are any too, and a later command of the page that names one is given the one that really came. A
+command that ends with another code than 0 says so: `$ kitaru invoke ...  # exit code 6`. A fence without one of these
+words is a sketch, and is not run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ FENCE = re.compile(r"^```(?P<words>\w+[^\n`]*)\n(?P<body>.*?)^```$", re.M | re.S
 EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What differs from run to run, and how a page writes it.
-WILD = re.compile(rf"(?P<id>\b{UUID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<gap>\.\.\.)")
+WILD = re.compile(
+    rf"(?P<id>\b{UUID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<lines>^\.\.\.\n)|(?P<gap>\.\.\.)", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def pattern_of(expected: str) -> tuple[re.Pattern[str], list[str]]:
     for wild in WILD.finditer(expected):
         parts.append(re.escape(expected[at : wild.start()]))
         at = wild.end()
-        if wild["gap"]:
+        if wild["lines"]:
+            parts.append(r"(?:.*?\n)?")
+        elif wild["gap"]:
             parts.append(r".*?")
         elif wild["digest"]:
             parts.append(r"sha256:[0-9a-f]+")
@@ -98,7 +102,8 @@ def pattern_of(expected: str) -> tuple[re.Pattern[str], list[str]]:
 
 
 def squeezed(text: str) -> str:
-    return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+    """Every line with single blanks, and a line's end."""
+    return "".join(" ".join(line.split()) + "\n" for line in text.strip().splitlines())
 
 
 def run(page: Page, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -191,5 +196,6 @@ def test_an_id_stands_for_one_execution_and_a_gap_for_anything() -> None:
     pattern, ids = pattern_of(f"{documented}   waiting\n...\n{documented} is sha256:3f2a1b")
 
     assert ids == [documented]
-    assert pattern.fullmatch(f"{real} waiting\nmore\nand more\n{real} is sha256:00ff00aa")
-    assert not pattern.fullmatch(f"{real} waiting\n\n{documented} is sha256:00ff00aa")
+    assert pattern.fullmatch(f"{real} waiting\nmore\nand more\n{real} is sha256:00ff00aa\n")
+    assert pattern.fullmatch(f"{real} waiting\n{real} is sha256:00ff00aa\n")
+    assert not pattern.fullmatch(f"{real} waiting\n\n{documented} is sha256:00ff00aa\n")

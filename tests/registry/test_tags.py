@@ -205,7 +205,7 @@ for i in range(15):
     except KitaruConflictError:
         answer.append([seen.last_move, False])
 """
-    answers = at_once(registry_home, code, processes=4)
+    answers = at_once(registry_home, code, processes=3)
 
     won = [expected for tries in answers for expected, moved in tries if moved]
     history = four.history("stable")

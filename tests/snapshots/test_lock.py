@@ -315,3 +315,16 @@ def test_settings_of_uv_in_a_script_block_count(resolved: Resolve, index: Index,
     )
 
     assert versions(resolved())["mylocal"] == "1.0"
+
+
+def test_kitarus_own_repository_is_no_package_of_an_index(resolved: Resolve, index: Index, root: Path) -> None:
+    index.add("lib", "1.0")
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "kitaru"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["lib"]\n'
+    )
+    subprocess.run([find_uv_bin(), "lock", "-q"], cwd=root, check=True)
+
+    lock = resolved()
+
+    assert set(versions(lock)) == {*RUNTIME, "lib"}
+    assert lock.warnings == ()

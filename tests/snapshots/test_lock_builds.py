@@ -194,3 +194,43 @@ def test_a_login_in_netrc_opens_an_index_and_appears_nowhere(
     assert "hunter2" not in f"{lock}"
     for file in (tmp_path / "cache").rglob("*"):
         assert file.is_dir() or b"hunter2" not in file.read_bytes()
+
+
+def test_what_git_ignores_in_a_local_package_is_not_built_into_its_wheel(resolved: Resolve, root: Path) -> None:
+    write_source(root / "local", "mylocal", "1.0")
+    (root / "requirements.txt").write_text("./local\n")
+    (root / ".gitignore").write_text(".env\n")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    first = resolved()
+    (root / "local" / ".env").write_text("TOKEN=hunter2\n")
+
+    assert resolved() == first
+
+
+def test_a_local_package_that_holds_a_secret_is_refused_unless_allowed(
+    root: Path, tmp_path: Path, index: Index
+) -> None:
+    write_source(root / "local", "mylocal", "1.0")
+    (root / "local" / ".env").write_text("TOKEN=hunter2\n")
+    (root / "requirements.txt").write_text("./local\n")
+
+    def resolved_with(allow: list[str]) -> Lock:
+        return resolve(
+            root,
+            entry=Path("flow.py"),
+            requirements=None,
+            python=MINOR,
+            kitaru_wheel=kitaru_wheel(),
+            previous=None,
+            upgrade=False,
+            cache=tmp_path / "cache",
+            tools=tmp_path / "tools",
+            allow=allow,
+        )
+
+    with pytest.raises(KitaruDeployError) as raised:
+        resolved_with([])
+
+    assert ".env" in f"{raised.value} {raised.value.detail}"
+    assert "hunter2" not in f"{raised.value} {raised.value.detail} {raised.value.hint}"
+    assert the_wheel("mylocal", resolved_with(["env-file"])).version == "1.0"

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from kitaru_registry.database import Database, executions, now_us
+from kitaru_registry.database import Database, executions
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.tags import Author, Seen
 from kitaru_registry.deployments.versions import Registered, register
+from kitaru_registry.executions.queue import NewExecution, create
 from kitaru_registry.home import Home
-from kitaru_registry.models import Digest, FlowOptions, GitFacts, Origin, SnapshotConfig, TagMove
+from kitaru_registry.models import Digest, ExecutionId, FlowOptions, GitFacts, Origin, SnapshotConfig, TagMove
 
 HERE = Origin(remote="https://git.example/team/agents", root_commit="a" * 40, folder="/work/agents")
 ELSEWHERE = Origin(remote="https://git.example/other/agents", root_commit="b" * 40, folder="/work/other")
@@ -112,24 +114,22 @@ class Registry:
 
     def execute(self, version: int, status: str, *, flow: str = "review") -> None:
         """An execution of a version, in a status."""
+        new = NewExecution(
+            exec_id=ExecutionId(str(uuid4())),
+            project=self.project,
+            flow=flow,
+            kind="deployed",
+            inputs={},
+            inputs_codec="json",
+            inputs_data=b"{}",
+            input_digest="",
+            actor=ME.actor,
+            version=version,
+        )
+        create(self.database, new)
         with self.database.write() as connection:
-            connection.execute(
-                executions.insert().values(
-                    exec_id=f"{flow}-{version}-{now_us()}",
-                    project=self.project,
-                    flow=flow,
-                    kind="deployed",
-                    version=version,
-                    status=status,
-                    inputs={},
-                    inputs_codec="json",
-                    inputs_data=b"{}",
-                    input_digest="",
-                    actor=ME.actor,
-                    created_us=now_us(),
-                    log_metadata={},
-                )
-            )
+            mine = executions.c.exec_id == new.exec_id
+            connection.execute(executions.update().where(mine).values(status=status))
 
 
 PREPARE = """
@@ -140,6 +140,7 @@ from registries import Registry
 from kitaru_registry.deployments.tags import Author
 from kitaru_registry.database import open_database
 from kitaru_registry.errors import KitaruConflictError
+from kitaru_registry.executions.queue import NewExecution, create
 from kitaru_registry.home import Home
 registry = Registry(open_database(Home(Path({home!r})), synchronous="NORMAL"))
 me = {number}

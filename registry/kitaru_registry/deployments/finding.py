@@ -104,7 +104,7 @@ def live_versions(connection: Connection, flow: FlowRow, *where: ColumnElement[b
         .where(versions.c.flow_id == flow.id, versions.c.deleted_us.is_(None), *where)
         .order_by(versions.c.number.desc())
     )
-    return [VersionRow(*row) for row in rows.tuples()]
+    return [VersionRow(*row) for row in rows]
 
 
 def routed_version(routes: Routes) -> int:
@@ -116,7 +116,7 @@ def routed_version(routes: Routes) -> int:
 def tags_by_version(connection: Connection, flow: FlowRow) -> dict[int, tuple[str, ...]]:
     found: dict[int, list[str]] = {}
     rows = connection.execute(select(tags.c.name, tags.c.routes).where(tags.c.flow_id == flow.id).order_by(tags.c.name))
-    for name, routes in rows.tuples():
+    for name, routes in rows:
         found.setdefault(routed_version(routes), []).append(name)
     return {number: tuple(names) for number, names in found.items()}
 

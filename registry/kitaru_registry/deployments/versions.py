@@ -158,7 +158,7 @@ def list_flows(database: Database, *, project: str) -> list[FlowSummary]:
         routes: dict[int, dict[str, Any]] = {}
         for flow_id, tag, route in connection.execute(
             select(tags.c.flow_id, tags.c.name, tags.c.routes).order_by(tags.c.name)
-        ).tuples():
+        ):
             routes.setdefault(flow_id, {})[tag] = route
         return [
             FlowSummary(
@@ -169,7 +169,7 @@ def list_flows(database: Database, *, project: str) -> list[FlowSummary]:
                 tags=routes.get(flow_id, {}),
                 created_at=as_datetime(created_us),
             )
-            for flow_id, name, created_us, count, latest in rows.tuples()
+            for flow_id, name, created_us, count, latest in rows
         ]
 
 
@@ -186,7 +186,7 @@ def list_versions(database: Database, *, project: str, flow: str | None = None) 
             found = connection.execute(
                 select(flows.c.id, flows.c.project, flows.c.name).where(flows.c.project == project)
             )
-            keys = [FlowRow(*row) for row in found.tuples()]
+            keys = [FlowRow(*row) for row in found]
         details = [detail for key in keys for detail in details_of(connection, key, live_versions(connection, key))]
     return sorted(details, key=lambda detail: (detail.created_at, detail.version), reverse=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import Database, executions, journal, now_us, versions, waits
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
@@ -77,6 +77,8 @@ class Claim:
     attempt: int
     inputs_codec: str
     inputs_data: bytes
+    has_journal: bool
+    """Whether an earlier attempt recorded anything."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
     return new.exec_id, True
 
 
-def find_by_key(connection: Connection, new: NewExecution) -> Row[Any] | None:
+def find_by_key(connection: Connection, new: NewExecution) -> Any | None:
     found = connection.execute(
         select(executions.c.exec_id, executions.c.input_digest).where(
             executions.c.project == new.project,
@@ -147,7 +149,7 @@ def candidate(database: Database, exec_id: str) -> Candidate:
         return as_candidate(connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one())
 
 
-def as_candidate(row: Row[Any]) -> Candidate:
+def as_candidate(row: Any) -> Candidate:
     return Candidate(
         row.id, ExecutionId(row.exec_id), row.status, row.attempt, row.owner_host, row.lease_until_us, row.needs or {}
     )
@@ -178,6 +180,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
             if fruitless >= FRUITLESS_LIMIT:
                 fail_crashed(connection, row, fruitless, "its process is gone")
                 return None
+        recorded = last_seq(connection, row.id)
         connection.execute(
             update(executions)
             .where(executions.c.id == row.id)
@@ -185,7 +188,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 status="running",
                 attempt=row.attempt + 1,
                 fruitless_attempts=fruitless,
-                attempt_start_seq=last_seq(connection, row.id),
+                attempt_start_seq=recorded,
                 started_us=row.started_us or now_us(),
                 lease_until_us=lease_end(),
                 owner=owner.name,
@@ -196,9 +199,16 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
             )
         )
     return Claim(
-        row.id, ExecutionId(row.exec_id), row.project, row.flow, row.digest, row.attempt + 1, row.inputs_codec,
-        row.inputs_data,
-    )  # fmt: skip
+        row=row.id,
+        exec_id=ExecutionId(row.exec_id),
+        project=row.project,
+        flow=row.flow,
+        digest=row.digest,
+        attempt=row.attempt + 1,
+        inputs_codec=row.inputs_codec,
+        inputs_data=row.inputs_data,
+        has_journal=recorded > 0,
+    )
 
 
 def beat(database: Database, row: int, attempt: int, in_flight: Sequence[Mapping[str, Any]] | None) -> Beat:
@@ -248,7 +258,7 @@ def answers(connection: Connection, row: int, heard: Iterable[str]) -> dict[str,
             waits.c.execution == row, waits.c.status == "answered", waits.c.key.not_in(list(heard))
         )
     )
-    return {key: answer for key, answer in found}
+    return {wait.key: wait.answer for wait in found}
 
 
 def new_answers(database: Database, row: int, heard: Iterable[str]) -> dict[str, Any]:
@@ -394,12 +404,12 @@ def last_seq(connection: Connection, row: int) -> int:
     return int(connection.execute(highest).scalar_one())
 
 
-def fruitless_after(connection: Connection, row: Row[Any]) -> int:
+def fruitless_after(connection: Connection, row: Any) -> int:
     recorded = last_seq(connection, row.id) > row.attempt_start_seq
     return 0 if recorded else row.fruitless_attempts + 1
 
 
-def fail_crashed(connection: Connection, row: Row[Any], attempts: int, reason: str) -> None:
+def fail_crashed(connection: Connection, row: Any, attempts: int, reason: str) -> None:
     running = ", ".join(call["key"] for call in row.in_flight or ())
     error = {
         "type": "Crashed",

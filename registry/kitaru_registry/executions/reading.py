@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import exists, func, or_, select
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database, as_datetime, artifacts, executions, journal
+from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import merge_metadata
@@ -116,16 +116,16 @@ def count_open(database: Database, *, project: str) -> dict[str, int]:
         select(executions.c.status, func.count()).where(executions.c.project == project).group_by(executions.c.status)
     )
     with database.read() as connection:
-        return {status: count for status, count in connection.execute(wanted)}
+        return {row.status: row[1] for row in connection.execute(wanted)}
 
 
-def running_executions(database: Database) -> Sequence[Row[Any]]:
+def running_executions(database: Database) -> Sequence[Any]:
     """Rows of all projects that are running, with their owners."""
     with database.read() as connection:
         return connection.execute(select(executions).where(executions.c.status == "running")).all()
 
 
-def shown_result(values: ValueStore, row: Row[Any]) -> Any:
+def shown_result(values: ValueStore, row: Any) -> Any:
     if row.result_codec is None:
         return None
     data = row.result_data
@@ -137,12 +137,19 @@ def shown_result(values: ValueStore, row: Row[Any]) -> Any:
     return as_json(row.result_codec, data)
 
 
-def read_calls(connection: Connection, row: Row[Any]) -> tuple[list[CheckpointCall], dict[str, Any]]:
+def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
     """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
     wanted = (
         select(
-            journal.c.kind, journal.c.key, journal.c.name, journal.c.tries, journal.c.type, journal.c.error,
-            journal.c.metadata, journal.c.started_us, journal.c.ended_us,
+            journal.c.kind,
+            journal.c.key,
+            journal.c.name,
+            journal.c.tries,
+            journal.c.type,
+            journal.c.error,
+            journal.c.metadata,
+            journal.c.started_us,
+            journal.c.ended_us,
         )  # fmt: skip
         .where(journal.c.execution == row.id)
         .order_by(journal.c.seq)
@@ -168,7 +175,7 @@ def read_calls(connection: Connection, row: Row[Any]) -> tuple[list[CheckpointCa
     return list(ended.values()), logged
 
 
-def as_call(entry: Row[Any], *, tries: int) -> CheckpointCall:
+def as_call(entry: Any, *, tries: int) -> CheckpointCall:
     done = "completed" if entry.error is None else "failed"
     return CheckpointCall(
         key=entry.key,
@@ -188,7 +195,7 @@ def name_of(key: str) -> str:
     return key.rpartition("/")[2].partition("#")[0]
 
 
-def as_execution(row: Row[Any], *, result: Any, **more: Any) -> Execution:
+def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
     return Execution(
         exec_id=ExecutionId(row.exec_id),
         project=row.project,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from kitaru_registry.database import Database, as_datetime, executions, now_us, waits
@@ -107,7 +107,7 @@ def answer(database: Database, exec_id: str, key: str, value: Any, *, actor: str
         return as_wait(wait_row(connection, exec_id, key))
 
 
-def wait_row(connection: Connection, exec_id: str, key: str) -> Row[Any]:
+def wait_row(connection: Connection, exec_id: str, key: str) -> Any:
     return connection.execute(
         select(waits, executions.c.exec_id, executions.c.flow)
         .join(executions, executions.c.id == waits.c.execution)
@@ -127,12 +127,12 @@ def answered_already(wait: Wait) -> KitaruConflictError:
     )
 
 
-def as_wait(row: Row[Any]) -> Wait:
+def as_wait(row: Any) -> Wait:
     return Wait(
         key=row.key,
         name=row.name,
         question=row.question,
-        schema=row.schema,
+        schema_=row.schema,
         metadata=row.metadata,
         entered_at=as_datetime(row.entered_us),
         deadline=as_datetime(row.deadline_us),

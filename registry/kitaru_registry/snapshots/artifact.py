@@ -7,13 +7,15 @@ docs/snapshot-format.md describes the format.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import shutil
+import stat
 import tarfile
 import tempfile
 from collections.abc import Collection as AnyOf
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,39 +195,82 @@ def unpack_code(tar: bytes, folder: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _extract(tar, fresh / "new")
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(fresh / "old")
-        # Another process may have published the same bytes just now.
-        with contextlib.suppress(FileExistsError, OSError):
-            (fresh / "new").rename(folder)
+        if folder.is_dir() and _holds(folder, tar):
+            return
+        _publish(fresh / "new", folder, aside=fresh / "old")
         if not _holds(folder, tar):
             raise KitaruBackendError(f"could not unpack code into {folder}", hint=f"remove {folder} and try again")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _publish(fresh: Path, folder: Path, *, aside: Path) -> None:
+    try:
+        fresh.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # There already: changed by somebody, or just published by another process, which is as good.
+        with contextlib.suppress(OSError):
+            folder.rename(aside)
+        with contextlib.suppress(OSError):
+            fresh.rename(folder)
+
+
 def _extract(tar: bytes, folder: Path) -> None:
-    folder.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as entries:
-        for entry in entries:
-            entries.extract(entry, folder, filter="data")
-            (folder / entry.name).chmod(0o555 if entry.mode & 0o100 else 0o444)
-    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        inner.chmod(0o755)
+    folder.mkdir(mode=0o755)
+    for file in _entries(tar):
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+        target.chmod(file.mode)
 
 
 def _holds(folder: Path, tar: bytes) -> bool:
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as entries:
-        for entry in entries:
-            source = entries.extractfile(entry)
-            try:
-                if source is None or (folder / entry.name).read_bytes() != source.read():
-                    return False
-            except OSError:
-                return False
-        names = set(entries.getnames())
-    found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    return {path.as_posix() for path in found if "__pycache__" not in path.parts} == names
+    expected = {file.path: file for file in _entries(tar)}
+    found = [path for path in folder.rglob("*") if "__pycache__" not in path.parts and not path.is_dir()]
+    if {path.relative_to(folder).as_posix() for path in found} != expected.keys():
+        return False
+    return all(_is(folder / path, file) for path, file in expected.items())
+
+
+def _is(place: Path, file: _CodeFile) -> bool:
+    try:
+        return place.read_bytes() == file.content and stat.S_IMODE(place.lstat().st_mode) == file.mode
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class _CodeFile:
+    path: str
+    content: bytes
+    mode: int
+    """As unpacked: read-only."""
+
+
+def _entries(tar: bytes) -> Iterator[_CodeFile]:
+    """The files of a code tar. It holds nothing but plain files with plain names, so nothing else is let through:
+    tarfile's data filter would do, but Debian 12's Python 3.11.2 has none.
+
+    Raises:
+        KitaruBackendError: it is no tar, or holds a link, a folder, or a name that leads out of its folder.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as entries:
+            for entry in entries:
+                source = entries.extractfile(entry) if entry.isreg() and _is_plain(entry.name) else None
+                if source is None:
+                    raise tarfile.TarError(f"{entry.name!r} is no plain file")
+                yield _CodeFile(entry.name, source.read(), 0o555 if entry.mode & 0o100 else 0o444)
+    except tarfile.TarError as error:
+        raise KitaruBackendError(
+            f"this is not the code of a snapshot: {error}", hint="deploy the flow again"
+        ) from error
+
+
+def _is_plain(name: str) -> bool:
+    return not any(part in ("", ".", "..") for part in name.split("/"))
 
 
 class _Writer:

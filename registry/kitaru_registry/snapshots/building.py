@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from kitaru_registry.errors import KitaruDeployError
+from kitaru_registry.snapshots import files
+from kitaru_registry.snapshots.git import read_git
 from kitaru_registry.snapshots.pip_tool import build_remote
 from kitaru_registry.snapshots.selection import Archive, Folder, Remote
 from kitaru_registry.snapshots.uv_tool import UvError, run_uv, tool_environment
 from kitaru_registry.snapshots.wheels import canonical_wheel
 
-NOT_SOURCE = frozenset({
-    ".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox", ".eggs",
-    ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".idea", ".vscode", ".DS_Store",
-})  # fmt: skip
-LEFT_BY_BUILDS = frozenset({"build", "dist"})
+LEFT_BY_BUILDS = ("/build/", "/dist/")
 FORMAT = b"built 1"
 
 
@@ -33,6 +29,7 @@ class Builder:
     """The minor and platform that results are for."""
     cache: Path
     tools: Path
+    allow: Collection[str]
     progress: Callable[[str], None]
 
     def build(self, name: str, source: Folder | Archive | Remote) -> Path:
@@ -57,7 +54,7 @@ class Builder:
         place = source.path
         if isinstance(source, Folder):
             place = work / "source"
-            clean_copy(source.path, place)
+            clean_copy(source.path, place, allow=self.allow)
         out = work / "out"
         try:
             run_uv(
@@ -74,49 +71,33 @@ class Builder:
         return next(out.glob("*.whl"))
 
     def _key(self, name: str, source: Folder | Archive | Remote) -> str:
-        what = source.requirement if isinstance(source, Remote) else fingerprint(source.path)
+        what = source.requirement if isinstance(source, Remote) else fingerprint(source.path, allow=self.allow)
         parts = [FORMAT, name.encode(), self.target.encode(), what.encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def fingerprint(path: Path) -> str:
-    """A digest of a file, or of the names, modes and contents of a folder's source files; empty if it is gone."""
-    hashed = hashlib.sha256()
+def fingerprint(path: Path, *, allow: Collection[str]) -> str:
+    """A digest of a file, or of the paths, modes and contents of a package's files; empty if it is gone."""
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    if not path.is_dir():
-        return ""
-    for file in source_files(path):
-        executable = os.access(file, os.X_OK)
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        hashed.update(f"{file.relative_to(path).as_posix()}\0{executable:d}\0{content}\n".encode())
-    return hashed.hexdigest()
+    return package_files(path, allow=allow).digest if path.is_dir() else ""
 
 
-def source_files(folder: Path) -> Iterator[Path]:
-    """A package's files, sorted, without version control, caches, environments and what builds leave behind."""
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        folders[:] = sorted(name for name in folders if _is_source(here / name, folder))
-        for name in sorted(files):
-            if name not in NOT_SOURCE and not name.endswith((".pyc", ".pyo")):
-                yield here / name
+def package_files(folder: Path, *, allow: Collection[str]) -> files.Collection:
+    """What a local package is built from: chosen, and refused, like the files of the project itself."""
+    git = read_git(folder)
+    # Where nobody says what is source, what an earlier build left would be packed again.
+    return files.collect(folder, exclude=() if git else LEFT_BY_BUILDS, allow=allow, git=git)
 
 
-def clean_copy(folder: Path, target: Path) -> None:
-    """`target` holds the source files of `folder` and nothing else, with plain modes."""
-    target.mkdir()
-    for file in source_files(folder):
-        copy = target / file.relative_to(folder)
+def clean_copy(folder: Path, target: Path, *, allow: Collection[str]) -> None:
+    """`target` holds the package's files and nothing else, with plain modes."""
+    package = package_files(folder, allow=allow)
+    for file in package.files:
+        copy = target / file.path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-        copy.chmod(0o755 if os.access(file, os.X_OK) else 0o644)
-
-
-def _is_source(path: Path, top: Path) -> bool:
-    if path.name in NOT_SOURCE or path.name.endswith(".egg-info") or (path / "pyvenv.cfg").exists():
-        return False
-    return not (path.parent == top and path.name in LEFT_BY_BUILDS)
+        copy.write_bytes(package.read(file.path))
+        copy.chmod(0o755 if file.executable else 0o644)
 
 
 def _publish(wheel: Path, kept: Path, work: Path) -> Path:

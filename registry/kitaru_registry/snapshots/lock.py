@@ -13,7 +13,7 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def resolve(
     cache: Path,
     tools: Path,
     interpreter: Path | None = None,
+    allow: Collection[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Lock:
     """The wheels that a flow needs on CPython `python` and this platform, Kitaru's runtime among them.
@@ -84,6 +85,7 @@ def resolve(
         previous: the lock of the version before: its pins stay where they still fit.
         upgrade: resolve afresh, keeping no pin that the project itself does not hold.
         interpreter: one of that minor, for builds; by default this one, else one that uv finds.
+        allow: what the files of local packages may hold although it would be refused, as in `collect`.
 
     Raises:
         KitaruDeployError: it cannot be resolved or built, `detail` says why; or a file holds credentials.
@@ -91,10 +93,9 @@ def resolve(
     """
     root, cache, tools = root.resolve(), cache.resolve(), tools.resolve()
     source = find_source(root, entry=root / entry, requirements=requirements)
-    keep = None if upgrade else previous
     base = _key(source, python=python, kitaru=kitaru_wheel.digest)
     if not upgrade:
-        cached = _load(cache / "locks" / _entry_name(base, previous))
+        cached = _load(cache / "locks" / _entry_name(base, previous), allow=allow)
         if cached is not None:
             return cached
     # The resolver and what it imports are needed on a miss alone.
@@ -106,11 +107,13 @@ def resolve(
         python=python,
         interpreter=interpreter or _this_interpreter(python),
         kitaru=_published_kitaru(kitaru_wheel, cache),
+        upgrade=upgrade,
         cache=cache,
         tools=tools,
+        allow=allow,
         progress=progress,
     )
-    answer = resolver.resolve(previous=keep)
+    answer = resolver.resolve(previous=None if upgrade else previous)
     lock = Lock(lock_text(answer.wheels, python=python), answer.wheels, answer.warnings, source.label)
     for known in {_entry_name(base, text) for text in (None, previous, lock.text)}:
         _save(cache / "locks" / known, lock, answer.inputs)
@@ -157,11 +160,11 @@ def _entry_name(base: str, previous: bytes | None) -> str:
     return f"{hashlib.sha256(base.encode() + (previous or b'')).hexdigest()}.json"
 
 
-def _load(path: Path) -> Lock | None:
+def _load(path: Path, *, allow: Collection[str]) -> Lock | None:
     """A kept answer, if every local package is as it was and every local wheel is still there."""
     try:
         kept = json.loads(path.read_bytes())
-        if kept["inputs"] and not _unchanged(kept["inputs"]):
+        if kept["inputs"] and not _unchanged(kept["inputs"], allow=allow):
             return None
         wheels = tuple(
             LockedWheel(w["name"], w["version"], w["filename"], Digest(w["digest"]), w["url"], _path(w["path"]))
@@ -173,10 +176,10 @@ def _load(path: Path) -> Lock | None:
     return lock if all(wheel.path is None or wheel.path.exists() for wheel in wheels) else None
 
 
-def _unchanged(inputs: dict[str, str]) -> bool:
+def _unchanged(inputs: dict[str, str], *, allow: Collection[str]) -> bool:
     from kitaru_registry.snapshots.building import fingerprint  # few projects have local packages
 
-    return all(fingerprint(Path(path)) == known for path, known in inputs.items())
+    return all(fingerprint(Path(path), allow=allow) == known for path, known in inputs.items())
 
 
 def _save(path: Path, lock: Lock, inputs: Iterable[LocalInput]) -> None:

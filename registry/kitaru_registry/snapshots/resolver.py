@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -30,7 +30,7 @@ from kitaru_registry.snapshots.selection import (
     wheel_version,
 )
 from kitaru_registry.snapshots.sources import Source, parse_toml, script_block
-from kitaru_registry.snapshots.uv_tool import UvError, run_uv, without_credentials
+from kitaru_registry.snapshots.uv_tool import UvError, run_uv, tool_environment, without_credentials
 
 PINNED_HASHES = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
 
@@ -49,8 +49,10 @@ class Resolver:
     python: str
     interpreter: Path | None
     kitaru: LockedWheel
+    upgrade: bool
     cache: Path
     tools: Path
+    allow: Collection[str]
     progress: Callable[[str], None]
 
     @property
@@ -71,7 +73,7 @@ class Resolver:
         others = [p for p in picked if p.name != "kitaru" and not self._is_root(p)]
         wheels = [self._wheel(package) for package in others]
         inputs = tuple(
-            LocalInput(p.artefact.path, fingerprint(p.artefact.path))
+            LocalInput(p.artefact.path, fingerprint(p.artefact.path, allow=self.allow))
             for p in picked
             if isinstance(p.artefact, Folder | Archive) and not self._is_root(p)
         )
@@ -102,14 +104,26 @@ class Resolver:
         if self.source.kind == "pylock":
             return source.read_text(), source.parent
         out = work / "pylock.exported.toml"
-        what = ["--script", source] if self.source.kind == "script-lock" else ["--no-default-groups", "--no-emit-project"]
+        what = (
+            ["--script", source] if self.source.kind == "script-lock" else ["--no-default-groups", "--no-emit-project"]
+        )
         cwd = source.parent
-        options = ["--locked", "--prune", "kitaru", "--no-header", "--format", "pylock.toml"]
-        self._uv(["export", "-q", *options, *what, "-o", out], cwd=cwd)
+        options = ["--locked", "--no-header", "--format", "pylock.toml"]
+        if not self._is_kitaru_itself():
+            options += ["--prune", "kitaru"]
+        self._uv(["export", "-q", *options, *what, "-o", out], work=work, cwd=cwd)
         # Paths of local packages are relative to the file that uv wrote.
         return out.read_text(), out.parent
 
+    def _is_kitaru_itself(self) -> bool:
+        """Whether the project is Kitaru's own repository, whose `kitaru` is no package of an index."""
+        text = dict(self.source.files).get("pyproject.toml", b"").decode()
+        name = parse_toml("pyproject.toml", text).get("project", {}).get("name", "")
+        return normal_name(name) == "kitaru"
+
     def _warnings(self, locked: Sequence[Picked]) -> list[str]:
+        if self._is_kitaru_itself():
+            return []
         text = "\n".join(content.decode(errors="replace") for name, content in self.source.files if "lock" in name)
         if any(p.name == "kitaru" for p in locked) or re.search(r'(?m)^name = "kitaru"$', text):
             return [f"{self.source.label} holds a distribution named kitaru; this Kitaru's runtime takes its place"]
@@ -132,6 +146,8 @@ class Resolver:
         arguments += ["--format", "pylock.toml", "-o", out, "--python", self.interpreter or self.minor]
         if constraints is not None:
             arguments += ["--constraints", constraints]
+        if self.upgrade:
+            arguments.append("--upgrade")
         try:
             self._compile_for(self.minor, arguments, out=out, cwd=cwd, previous=previous)
             return select(tomllib.loads(out.read_text()), base=work, python=self.minor)
@@ -149,11 +165,14 @@ class Resolver:
         out.unlink(missing_ok=True)
         if previous is not None:
             out.write_bytes(previous)
-        self._uv([*arguments, "--python-version", python], cwd=cwd)
+        self._uv([*arguments, "--python-version", python], work=out.parent, cwd=cwd)
 
-    def _uv(self, arguments: Sequence[str | Path], *, cwd: Path) -> None:
+    def _uv(self, arguments: Sequence[str | Path], *, work: Path, cwd: Path) -> None:
+        # To learn what a project needs, uv may run its build; setuptools would leave an egg-info beside the sources.
+        settings = work / "distutils.cfg"
+        settings.write_text(f"[egg_info]\negg_base = {work}\n")
         try:
-            run_uv(arguments, cwd=cwd)
+            run_uv(arguments, cwd=cwd, environment=tool_environment() | {"DIST_EXTRA_CONFIG": str(settings)})
         except UvError as error:
             named = "Kitaru's own dependencies" if self.source.kind == "none" else f"those of {self.source.label}"
             raise KitaruDeployError(
@@ -189,6 +208,7 @@ class Resolver:
             target=f"{self.minor} {sysconfig.get_platform()}",
             cache=self.cache,
             tools=self.tools,
+            allow=self.allow,
             progress=self.progress,
         )
         path = builder.build(package.name, artefact)
