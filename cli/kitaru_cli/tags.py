@@ -98,7 +98,12 @@ def headline(move: TagMove, name: str) -> Part:
         return bold(f"{name} is deleted; it was at {route(move.from_)}")
     if move.from_ is None:
         return bold(f"{name}: {route(move.to)}, a new tag")
-    return bold(f"{name}: {route(move.from_)} -> {route(move.to)}")
+    return bold(f"{name}: {passage(move)}")
+
+
+def passage(move: TagMove) -> str:
+    """`v3 -> v4`; `v4` for a tag's first route."""
+    return f"{route(move.from_)} -> {route(move.to)}" if move.from_ else route(move.to)
 
 
 def states_text(states: Sequence[TagState]) -> Sequence[Part]:
@@ -124,7 +129,7 @@ def history_text(moves: Sequence[TagMove]) -> Sequence[Part]:
     rows = [
         (
             ago(move.at, seen_from),
-            f"{route(move.from_)} -> {route(move.to)}",
+            passage(move),
             move.kind,
             move.actor,
             (move.commit or "-")[:7],

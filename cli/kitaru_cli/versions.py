@@ -10,7 +10,7 @@ import typer
 from kitaru_cli.commands import LOOK, Output, command, group, open_client
 from kitaru_cli.output import Answer, Format, item, items
 from kitaru_cli.tables import Facts, Part, Table, bold, dim
-from kitaru_cli.words import ago, counted, moment, now, route, short_digest
+from kitaru_cli.words import ago, moment, now, route, short_digest
 
 if TYPE_CHECKING:
     from kitaru_registry.models import DeployEvent, FlowSummary, GitFacts, JsonSchema, VersionDetail
@@ -107,7 +107,7 @@ def version_text(found: VersionDetail) -> Sequence[Part]:
             ("inputs", parameters_text(config.input_schema)),
             ("runs on", f"Python {config.python}, {config.platform}, kitaru {config.kitaru}"),
             ("retries", str(config.options.retries)),
-            ("wheels", counted(len(config.wheels), "wheel")),
+            ("wheels", str(len(config.wheels))),
             *([("env", ", ".join(config.options.env))] if config.options.env else []),
         )
     )

@@ -69,7 +69,7 @@ class Checkpoint(Generic[P, R]):
         """A method's checkpoint: `self` is its first argument."""
         if instance is None:
             return self
-        bound: Any = functools.partial(self.function, instance)
+        bound: Callable[..., R] = functools.partial(cast(Callable[..., R], self.function), instance)
         functools.update_wrapper(bound, self.function)
         return Checkpoint(bound, retries=self.spec.retries, type=self.spec.type)
 

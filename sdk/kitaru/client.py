@@ -10,16 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kitaru_registry.config import ProjectConfig, load_project
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.errors import KitaruContextError
 from kitaru_registry.home import Home, default_home
-from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
-from kitaru_registry.stores.layout import OciLayout
 
+# A deployed flow's file may import this too: what its lean environment lacks is imported at need.
 if TYPE_CHECKING:
     from kitaru.deployments import Deployments, Tags
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
+    from kitaru_registry.config import ProjectConfig
+    from kitaru_registry.database import Database
+    from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
+    from kitaru_registry.stores.layout import OciLayout
 
 _databases: dict[tuple[Path, str], Database] = {}
 _lock = threading.Lock()
@@ -41,6 +43,8 @@ class KitaruClient:
 
     @cached_property
     def config(self) -> ProjectConfig:
+        from kitaru_registry.config import load_project
+
         return load_project(self.cwd)
 
     @property
@@ -54,6 +58,17 @@ class KitaruClient:
 
     @cached_property
     def database(self) -> Database:
+        """
+        Raises:
+            KitaruContextError: in the process of a deployed flow, which opens no database.
+        """
+        try:
+            from kitaru_registry.database import open_database
+        except ModuleNotFoundError as error:
+            raise KitaruContextError(
+                "a deployed flow's process has no access to the registry",
+                hint="use KitaruClient where flows are started, not inside a deployed one",
+            ) from error
         synchronous = self.config.journal.synchronous
         with _lock:
             key = (self.home.root, synchronous)
@@ -63,6 +78,8 @@ class KitaruClient:
 
     @cached_property
     def layout(self) -> OciLayout:
+        from kitaru_registry.stores.layout import OciLayout
+
         return OciLayout(self.home.layout)
 
     @cached_property

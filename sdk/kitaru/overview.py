@@ -82,9 +82,9 @@ def check_python(_: KitaruClient) -> DoctorCheck:
 
 
 def check_uv(_: KitaruClient) -> DoctorCheck:
-    import uv
+    from kitaru_registry.snapshots.uv_tool import uv_binary
 
-    return DoctorCheck(name="uv", ok=True, message=f"uv is at {uv.find_uv_bin()}")
+    return DoctorCheck(name="uv", ok=True, message=f"uv is at {uv_binary()}")
 
 
 def check_home(client: KitaruClient) -> DoctorCheck:

@@ -35,7 +35,7 @@ def test_the_spelling_is_the_short_one() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
 def test_what_json_cannot_say_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="JSON|encode"):
+    with pytest.raises(ValueError, match=r"JSON|encode"):
         canonical_json(value)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import json
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,24 +234,30 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         put(store)
 
 
-def deploy_many(root: Path, worker: int) -> None:
-    store = OciLayout(root)
-    for number in range(8):
-        store.name(f"flow{worker}-v{number}", put(store, b"shared"))
-        put(store, f"{worker} {number}".encode())
+DEPLOY_MANY = """
+import io, sys
+from pathlib import Path
+from kitaru_registry.canonical import sha256_of
+from kitaru_registry.stores.base import Descriptor
+from kitaru_registry.stores.layout import OciLayout
+
+store, worker = OciLayout(Path(sys.argv[1])), sys.argv[2]
+for number in range(8):
+    for content in (b"shared", f"{worker} {number}".encode()):
+        blob = Descriptor("any", sha256_of(content), len(content))
+        store.push(blob, io.BytesIO(content))
+        store.name(f"flow{worker}-v{number}", blob)
+"""
 
 
 def test_deploys_at_once_lose_no_name_and_no_blob(store: OciLayout) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=deploy_many, args=(store.root, worker)) for worker in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    commands = [[sys.executable, "-c", DEPLOY_MANY, str(store.root), str(worker)] for worker in range(4)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
 
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    assert set(store.names()) == {f"flow{worker}-v{number}" for worker in range(4) for number in range(8)}
-    assert all(store.exists(sha256_of(f"{w} {n}".encode())) for w in range(4) for n in range(8))
+    assert [process.communicate()[1] for process in running] == [""] * 4
+    written = {f"flow{w}-v{n}": sha256_of(f"{w} {n}".encode()) for w in range(4) for n in range(8)}
+    assert {ref: descriptor.digest for ref, descriptor in store.names().items()} == written
+    assert all(store.exists(digest) for digest in written.values())
     assert stray_files(store) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from local_index import Index, runtime_index, write_source
 from uv import find_uv_bin
 
-from kitaru_registry.errors import KitaruDeployError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError
 from kitaru_registry.snapshots.lock import Lock, resolve
 from kitaru_registry.snapshots.wheels import kitaru_wheel
 
@@ -328,3 +328,10 @@ def test_kitarus_own_repository_is_no_package_of_an_index(resolved: Resolve, ind
 
     assert set(versions(lock)) == {*RUNTIME, "lib"}
     assert lock.warnings == ()
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(resolved: Resolve, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+
+    with pytest.raises(KitaruBackendError, match=r"cannot write .*cache"):
+        resolved()

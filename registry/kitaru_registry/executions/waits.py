@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from kitaru_registry.database import Database, as_datetime, executions, now_us, waits
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
@@ -30,10 +29,7 @@ def open_wait(database: Database, row: int, attempt: int, wait: dict[str, Any]) 
         known = found.one_or_none()
         if known is not None:
             return known if known.status == "answered" else None
-        try:
-            connection.execute(waits.insert().values(execution=row, status="pending", **wait))
-        except IntegrityError as error:  # the primary key was just looked for, under the write lock
-            raise AssertionError("a wait was opened twice") from error
+        connection.execute(waits.insert().values(execution=row, status="pending", **wait))
     return None
 
 

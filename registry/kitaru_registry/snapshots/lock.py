@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kitaru_registry.models import Digest
 from kitaru_registry.snapshots.sources import Source, find_source
-from kitaru_registry.snapshots.wheels import Wheel
+from kitaru_registry.snapshots.wheels import Wheel, writing_in
 
 FORMAT = 1
 
@@ -90,6 +90,7 @@ def resolve(
     Raises:
         KitaruDeployError: it cannot be resolved or built, `detail` says why; or a file holds credentials.
         KitaruNotFoundError: `requirements` is not there.
+        KitaruBackendError: the cache cannot be written.
     """
     root, cache, tools = root.resolve(), cache.resolve(), tools.resolve()
     source = find_source(root, entry=root / entry, requirements=requirements)
@@ -101,22 +102,22 @@ def resolve(
     # The resolver and what it imports are needed on a miss alone.
     from kitaru_registry.snapshots.resolver import Resolver
 
-    resolver = Resolver(
-        root=root,
-        source=source,
-        python=python,
-        interpreter=interpreter or _this_interpreter(python),
-        kitaru=_published_kitaru(kitaru_wheel, cache),
-        upgrade=upgrade,
-        cache=cache,
-        tools=tools,
-        allow=allow,
-        progress=progress,
-    )
-    answer = resolver.resolve(previous=None if upgrade else previous)
-    lock = Lock(lock_text(answer.wheels, python=python), answer.wheels, answer.warnings, source.label)
-    for known in {_entry_name(base, text) for text in (None, previous, lock.text)}:
-        _save(cache / "locks" / known, lock, answer.inputs)
+    with writing_in(cache):
+        resolver = Resolver(
+            root=root,
+            source=source,
+            python=python,
+            interpreter=interpreter or _this_interpreter(python),
+            kitaru=_published_kitaru(kitaru_wheel, cache),
+            upgrade=upgrade,
+            cache=cache,
+            tools=tools,
+            allow=allow,
+            progress=progress,
+        )
+        answer = resolver.resolve(previous=None if upgrade else previous)
+        lock = Lock(lock_text(answer.wheels, python=python), answer.wheels, answer.warnings, source.label)
+        _keep(lock, answer.inputs, cache=cache, base=base, previous=previous)
     return lock
 
 
@@ -154,6 +155,12 @@ def _key(source: Source, *, python: str, kitaru: Digest) -> str:
     for name, content in source.files:
         hashed.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return hashed.hexdigest()
+
+
+def _keep(lock: Lock, inputs: Iterable[LocalInput], *, cache: Path, base: str, previous: bytes | None) -> None:
+    """Whoever asks with no lock, with the one before or with this one gets this one."""
+    for name in {_entry_name(base, text) for text in (None, previous, lock.text)}:
+        _save(cache / "locks" / name, lock, inputs)
 
 
 def _entry_name(base: str, previous: bytes | None) -> str:

@@ -8,7 +8,8 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitaru_registry.canonical import sha256_of
-from kitaru_registry.errors import KitaruDeployError, KitaruDigestMismatchError
+from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruDigestMismatchError
 from kitaru_registry.models import Digest
 from kitaru_registry.stores.base import BlobStore, Descriptor
 
@@ -102,6 +103,18 @@ def fetch_wheels(
         _download(remote, store, python=python, tools=tools, cache=cache, progress=progress)
 
 
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """A failing disk below the block is one clear error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise KitaruBackendError(
+            f"cannot write {error.filename or folder}: {error.strerror or error}",
+            hint="free disk space, or set KITARU_HOME to another folder",
+        ) from error
+
+
 def _download(
     wheels: Iterable[LockedWheel],
     store: BlobStore,
@@ -115,7 +128,7 @@ def _download(
 
     wanted = list(wheels)
     progress(f"fetching {len(wanted)} wheel{'s' if len(wanted) > 1 else ''}")
-    with download_wheels(wanted, python=python, tools=tools, cache=cache) as folder:
+    with writing_in(cache), download_wheels(wanted, python=python, tools=tools, cache=cache) as folder:
         for wheel in wanted:
             _push(store, wheel, folder / wheel.filename)
 

@@ -123,7 +123,7 @@ class OciLayout:
         """Every name in `index.json`, and the manifest that it stands for."""
         return {
             ref: Descriptor(entry["mediaType"], Digest(entry["digest"]), entry["size"])
-            for entry in self._index()
+            for entry in self._index()["manifests"]
             if (ref := _ref_of(entry)) is not None
         }
 
@@ -162,32 +162,30 @@ class OciLayout:
         with _locked(self.root / "index.lock"):
             if not (self.root / "index.json").exists():
                 self._replace(self.root / "oci-layout", canonical_json({"imageLayoutVersion": "1.0.0"}))
-                self._write_index([])
+                self._replace(self.root / "index.json", canonical_json(self._index()))
 
-    def _index(self) -> list[dict[str, Any]]:
+    def _index(self) -> dict[str, Any]:
         file = self.root / "index.json"
         try:
-            entries = json.loads(file.read_bytes())["manifests"]
+            index = json.loads(file.read_bytes())
+            if not all(isinstance(entry, dict) for entry in index["manifests"]):
+                raise TypeError("a manifest in it is no object")
         except FileNotFoundError:
-            return []
+            return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
         except (ValueError, KeyError, TypeError) as error:
             raise KitaruBackendError(
-                f"{file} is no OCI image index: {error}", hint="restore it, or remove it and deploy again"
+                f"{file} is no OCI image index: {error!r}", hint="restore it, or remove it and deploy again"
             ) from error
-        return list(entries)
+        return dict(index)
 
     @contextmanager
     def _changing_index(self) -> Iterator[list[dict[str, Any]]]:
         with self._writing("index.json"):
             self._prepare()
             with _locked(self.root / "index.lock"):
-                entries = self._index()
-                yield entries
-                self._write_index(entries)
-
-    def _write_index(self, entries: list[dict[str, Any]]) -> None:
-        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        self._replace(self.root / "index.json", canonical_json(index))
+                index = self._index()
+                yield index["manifests"]
+                self._replace(self.root / "index.json", canonical_json(index))
 
     def _replace(self, target: Path, content: bytes) -> None:
         with _ingesting(self.root / "ingest") as (file, place):

@@ -1,0 +1,226 @@
+"""Executions on a real home whose attempts run in the test's own process, and can be cut short at any write."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from kitaru_registry.database import Database
+from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
+from kitaru_registry.home import Home
+from kitaru_registry.models import Execution, ExecutionId
+from kitaru_runner import codec
+from kitaru_runner.body import run_body
+from kitaru_runner.engine import Engine
+from kitaru_runner.protocol import Encoded, Entry, Outcome, WaitRequest
+from kitaru_runner.recording import RegistryJournal
+
+PATIENCE_SECONDS = 20
+OWNER = queue.Owner("test", os.getpid(), "here")
+
+
+class CutShort(KeyboardInterrupt):
+    """Stands for the end of the process. Not an Exception, so that no `except Exception` of a flow survives it."""
+
+
+class EndingJournal:
+    """The real journal, up to the write at which its process is to end. From then on nothing is written."""
+
+    def __init__(self, journal: RegistryJournal, *, writes: int | None, stays: bool) -> None:
+        self._journal = journal
+        self._writes_left = writes
+        self._stays = stays
+        self._lock = threading.Lock()
+        self.ended = False
+        self.parked = threading.Event()
+
+    def _living(self) -> None:
+        if self.ended:
+            raise CutShort
+
+    def record(self, entries: Sequence[Entry]) -> int:
+        with self._lock:
+            self._living()
+            if self._writes_left is not None:
+                self.ended = self._writes_left == 0
+                self._living()
+                self._writes_left -= 1
+            return self._journal.record(entries)
+
+    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+        self._living()
+        self._journal.started(key, name, tries, at_us)
+
+    def open_wait(self, wait: WaitRequest) -> bytes | None:
+        self._living()
+        return self._journal.open_wait(wait)
+
+    def park(self) -> bool:
+        self._living()
+        must_end = self._journal.park()
+        if self._journal.parked:
+            self.parked.set()
+            if not self._stays:
+                self.ended = True
+                raise CutShort
+        return must_end
+
+    def value(self, entry: Entry) -> Encoded:
+        self._living()
+        return self._journal.value(entry)
+
+    def load(self, exec_id: str, name: str) -> Encoded:
+        self._living()
+        return self._journal.load(exec_id, name)
+
+    def finish(self, outcome: Outcome) -> None:
+        self._living()
+        self._journal.finish(outcome)
+
+
+@dataclass
+class Attempt:
+    """One attempt that runs in a thread of its own."""
+
+    journal: RegistryJournal
+    ending: EndingJournal
+    thread: threading.Thread | None = None
+    raised: list[BaseException] = field(default_factory=list)
+
+    def wait_until_parked(self) -> None:
+        assert self.ending.parked.wait(PATIENCE_SECONDS), "the execution did not park"
+
+    def hear(self) -> None:
+        """What the heartbeat's thread does again and again."""
+        self.journal.poll_answers()
+
+    def join(self) -> None:
+        assert self.thread is not None
+        self.thread.join(PATIENCE_SECONDS)
+        assert not self.thread.is_alive(), "the attempt did not end"
+
+
+@dataclass
+class TestExecution:
+    """An execution whose body the test gives anew for each attempt."""
+
+    __test__ = False
+
+    database: Database
+    writer: JournalWriter
+    exec_id: ExecutionId
+    row: int
+
+    def begin(
+        self, *, writes: int | None = None, stays: bool = False, owner: queue.Owner = OWNER
+    ) -> tuple[Engine, Attempt, Mapping[str, Any]]:
+        """Claim the execution as its next attempt; its engine, and the inputs for its body."""
+        queue.make_due(self.database, self.exec_id)
+        claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), owner)
+        assert claim is not None, f"{self.exec_id} is {self.status}"
+        journal = RegistryJournal(self.database, self.writer, claim.row, claim.attempt, stays=stays)
+        ending = EndingJournal(journal, writes=writes, stays=stays)
+        engine = Engine(ending, journal.open(claim, entrypoint="flows.py:flow"))
+        journal.listener = engine.parking
+        return engine, Attempt(journal, ending), codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+
+    def attempt(self, body: Callable[..., Any], *, writes: int | None = None) -> Execution:
+        """Run one attempt to its end: the body's, its parking, or the first write after `writes`."""
+        engine, _, inputs = self.begin(writes=writes)
+        try:
+            run_body(engine, body, inputs)
+        except CutShort:
+            pass
+        return self.record
+
+    def attempt_in_thread(self, body: Callable[..., Any], *, stays: bool = True) -> Attempt:
+        """Start an attempt beside the test. One that stays stands at its waits, as `.run()` does."""
+        engine, attempt, inputs = self.begin(stays=stays)
+
+        def run() -> None:
+            try:
+                run_body(engine, body, inputs)
+            except BaseException as error:
+                attempt.raised.append(error)
+
+        attempt.thread = threading.Thread(target=run)
+        attempt.thread.start()
+        return attempt
+
+    def answer(self, key: str, value: Any) -> None:
+        waits.answer(self.database, self.exec_id, key, value, actor="me@laptop", door="test")
+
+    @property
+    def record(self) -> Execution:
+        return reading.get_execution(self.database, self.exec_id)
+
+    @property
+    def status(self) -> str:
+        return self.record.status
+
+    @property
+    def result(self) -> Any:
+        """The decoded result of the completed execution."""
+        record = self.record
+        assert record.status == "completed", record.error or record.status
+        return codec.decode(Encoded(*reading.result_bytes(self.database, self.exec_id)))
+
+    @property
+    def rows(self) -> list[Row]:
+        connection = self.database.hold()
+        try:
+            return list(read_rows(connection, self.row))
+        finally:
+            connection.close()
+
+    @property
+    def keys(self) -> list[str]:
+        """Of everything in the journal, in recorded order."""
+        return [row.key for row in self.rows]
+
+    @property
+    def outcomes(self) -> dict[str, Any]:
+        """Key to value, or to the failure's type, of every checkpoint."""
+        found: dict[str, Any] = {}
+        for row in self.rows:
+            if row.kind == "c" and row.value is not None and row.value.data is not None:
+                found[row.key] = codec.decode(Encoded(row.value.codec, row.value.data))
+            elif row.kind == "c":
+                found[row.key] = row.error
+        return found
+
+
+@dataclass(frozen=True)
+class Executions:
+    """Makes executions on one home."""
+
+    database: Database
+    writer: JournalWriter
+
+    def new(self, *, kind: str = "deployed", flow: str = "flow", **inputs: Any) -> TestExecution:
+        encoded = codec.encode(inputs)
+        new = queue.NewExecution(
+            exec_id=ExecutionId(str(uuid4())), project="default", flow=flow, kind=kind, inputs={},
+            inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="me@laptop",
+        )  # fmt: skip
+        queue.create(self.database, new)
+        return TestExecution(
+            self.database, self.writer, new.exec_id, queue.candidate(self.database, new.exec_id).row
+        )
+
+
+@contextmanager
+def executions_on(home: Home) -> Iterator[Executions]:
+    from kitaru_registry.database import open_database
+
+    database = open_database(home, synchronous="OFF")
+    writer = JournalWriter(database)
+    yield Executions(database, writer)
+    writer.close()
+    database.close()
