@@ -149,7 +149,7 @@ class Stage:
 
     def kill_runner_and_child(self) -> None:
         """SIGKILL the runner and every process below it."""
-        runner = self.quietly("runner")["pid"]
+        [runner] = [found["pid"] for found in self.answer_of("runner", "list")["items"]]
         children = descendants(runner)
         require(bool(children), "the runner has a child that runs the agent")
         victims = (runner, *children)

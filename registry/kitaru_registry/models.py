@@ -38,17 +38,24 @@ class GitFacts(Record):
 
 
 class Origin(Record):
-    """Who a flow name belongs to: equal remotes, equal first commits or equal folders are one origin."""
+    """Who a flow name belongs to.
+
+    One origin are equal folders on one machine, and equal places in repositories with an equal remote or first commit.
+    """
 
     remote: str | None
     root_commit: str | None
     folder: str
+    prefix: str = ""
+    """Where the project is in its repository: empty at the top, else `services/notes/`."""
 
     def is_same(self, other: Origin) -> bool:
-        return (
-            self.folder == other.folder
-            or (self.remote is not None and self.remote == other.remote)
-            or (self.root_commit is not None and self.root_commit == other.root_commit)
+        return self.folder == other.folder or (
+            self.prefix == other.prefix
+            and (
+                (self.remote is not None and self.remote == other.remote)
+                or (self.root_commit is not None and self.root_commit == other.root_commit)
+            )
         )
 
 

@@ -148,7 +148,7 @@ def failure(error: BaseException, code: Path) -> dict[str, Any]:
         "message": str(error),
         "traceback": "".join(shown.format(chain=False)),
     }
-    if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
+    if isinstance(error, KeyError) and frames and frames[-1].filename in (os.__file__, "<frozen os>"):
         described["variable"] = str(error.args[0])
     if isinstance(error, ModuleNotFoundError):
         described["module"] = error.name

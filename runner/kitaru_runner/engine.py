@@ -54,7 +54,7 @@ class Engine:
         self.exec_id = opening.exec_id
         self._journal = journal
         self._fenced = fenced
-        self._recorded = {entry.key: entry for entry in opening.entries if entry.kind in "cwsl"}
+        self._recorded = {entry.key: entry for entry in opening.entries if entry.kind in "cwsld"}
         self._failed_tries: dict[str, int] = {}
         for entry in opening.entries:
             if entry.kind == "t":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import importlib.util
 import os
 import socket
 import threading
@@ -37,6 +38,7 @@ class KitaruClient:
     """
 
     def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
+        require_registry()
         self.home = Home(home) if isinstance(home, Path) else home or default_home()
         self.cwd = cwd or Path.cwd()
         self._project = project
@@ -144,6 +146,19 @@ class KitaruClient:
         from kitaru.overview import doctor
 
         return doctor(self)
+
+
+def require_registry() -> None:
+    """Refuse a client in the process of a deployed flow, whose environment holds no database library.
+
+    Raises:
+        KitaruContextError: it is one.
+    """
+    if importlib.util.find_spec("sqlalchemy") is None:
+        raise KitaruContextError(
+            "a deployed flow's process has no access to the registry",
+            hint="use KitaruClient where flows are started, not inside a deployed one",
+        )
 
 
 def user_name() -> str:

@@ -130,13 +130,14 @@ def build(order: Order, collection: Collection, store: OciLayout, *, previous: b
         target.project.root,
         entry=Path(target.file),
         requirements=target.config.requirements,
-        python=interpreter.minor,
+        python=interpreter.version,
         kitaru_wheel=runtime,
         previous=previous,
         upgrade=order.upgrade,
         cache=home.cache,
         tools=home.tools,
         interpreter=interpreter.path,
+        allow=order.allow,
         progress=order.progress,
     )
     new = [wheel.digest for wheel in lock.wheels if not store.exists(wheel.digest)]

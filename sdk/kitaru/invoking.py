@@ -25,8 +25,8 @@ def invoke(
     """Validate, resolve and insert, and see to it that a runner hears of it."""
     given = as_json(inputs)
     resolved = resolve_now(client.database, ref, project=client.project)
-    check_inputs(resolved.config.input_schema, given)
     version = resolved.version
+    check_inputs(resolved.config.input_schema, given, flow=version.flow)
     encoded = json.dumps(given, separators=(",", ":")).encode()
     new = queue.NewExecution(
         exec_id=new_execution_id(),

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import Cli
+
+from kitaru_registry.home import Home
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Kitaru
-    from tests.conftest import Cli
+    from tests.conftest import Finished
 
 FLOWS = """
 import time
@@ -39,29 +43,66 @@ INPUT = '{"topic": "agents"}'
 PATIENCE_SECONDS = 60
 
 
-@pytest.fixture
-def deployed(run_cli: Cli) -> dict[str, Any]:
-    (run_cli.folder / "flows.py").write_text(FLOWS)
-    return run_cli("deploy", "flows.py:review").item
+class Place:
+    """One home where the flow is deployed once, and the real command line on it."""
+
+    def __init__(self, cli: Cli) -> None:
+        self.cli = cli
+        self.deployed = cli("deploy", "flows.py:review").item
+
+    def __call__(self, *arguments: str, expect: int = 0, cwd: Path | None = None) -> Finished:
+        return self.cli(*arguments, expect=expect, cwd=cwd)
+
+    def settled(self, exec_id: str, *, status: str) -> dict[str, Any]:
+        until(lambda: self("executions", "get", exec_id).item["status"] == status)
+        return self("executions", "get", exec_id).item
+
+    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.cli.executable, *arguments, "-o", "json"],
+            cwd=cwd or self.cli.folder,
+            env={**os.environ, "KITARU_HOME": str(self.cli.home.root)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
 
-@pytest.mark.usefixtures("deployed")
-def test_a_deployed_flow_is_invoked_answered_and_ends(run_cli: Cli) -> None:
-    waiting = run_cli("invoke", "review", "--input", INPUT, expect=6).item
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_executable: Path) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("deployed")
+    home, folder = Home(root / "home"), root / "work"
+    for made in (home.root, folder):
+        made.mkdir(mode=0o700)
+    home.cache.symlink_to(warm_home.cache)
+    home.tools.symlink_to(warm_home.tools)
+    (folder / "flows.py").write_text(FLOWS)
+    place = Place(Cli(kitaru_executable, home, folder))
+    yield place
+    stop_runner(place)
+
+
+def stop_runner(place: Place) -> None:
+    if place("runner", "list").items:
+        place("runner", "stop")
+
+
+def test_a_deployed_flow_is_invoked_answered_and_ends(place: Place) -> None:
+    waiting = place("invoke", "review", "--input", INPUT, expect=6).item
 
     assert (waiting["kind"], waiting["version"], waiting["tag"]) == ("deployed", 1, "default")
     assert [wait["key"] for wait in waiting["pending_waits"]] == ["approve"]
 
-    answered = run_cli("executions", "input", waiting["exec_id"], "--value", "true").item
+    answered = place("executions", "input", waiting["exec_id"], "--value", "true").item
     assert (answered["answer"], answered["answered_by"] is None) == (True, False)
 
-    done = ended(run_cli, waiting["exec_id"])
+    done = place.settled(waiting["exec_id"], status="completed")
     assert (done["status"], done["result"]) == ("completed", "About agents")
-    assert "drafting agents" in run_cli("executions", "logs", waiting["exec_id"]).item["logs"]
+    assert "drafting agents" in place("executions", "logs", waiting["exec_id"]).item["logs"]
 
 
-def test_a_deploy_tells_scripts_what_it_made(deployed: dict[str, Any], run_cli: Cli) -> None:
-    again = run_cli("deploy", "flows.py:review").item
+def test_a_deploy_tells_scripts_what_it_made(place: Place) -> None:
+    deployed = place.deployed
+    again = place("deploy", "flows.py:review").item
 
     assert (deployed["flow"], deployed["version"], deployed["created"]) == ("review", 1, True)
     assert (deployed["tags"], deployed["git"]) == (["default"], None)
@@ -69,66 +110,55 @@ def test_a_deploy_tells_scripts_what_it_made(deployed: dict[str, Any], run_cli: 
     assert (again["version"], again["created"], again["digest"]) == (1, False, deployed["digest"])
 
 
-@pytest.mark.usefixtures("deployed")
-def test_a_failed_invocation_exits_with_1_and_shows_the_users_traceback(run_cli: Cli) -> None:
-    failed = run_cli.text("invoke", "review", "--input", '{"topic": "x", "impatient": true}', expect=1)
+def test_a_failed_invocation_exits_with_1_and_shows_the_users_traceback(place: Place) -> None:
+    failed = place.cli.text("invoke", "review", "--input", '{"topic": "x", "impatient": true}', expect=1)
 
     assert failed.stdout == ""
     assert "ValueError: no time" in failed.stderr
-    assert "kitaru_runner" not in failed.stderr
+    assert "flows.py:16\n" in failed.stderr
 
 
-@pytest.mark.usefixtures("deployed")
-def test_the_same_idempotency_key_gives_the_first_execution(run_cli: Cli) -> None:
-    first = run_cli("invoke", "review", "--input", INPUT, "--idempotency-key", "k", "--detach").item
-    again = run_cli("invoke", "review", "--input", INPUT, "--idempotency-key", "k", "--detach").item
-    refused = run_cli("invoke", "review", "--input", '{"topic": "tea"}', "--idempotency-key", "k", expect=4)
+def test_the_same_idempotency_key_gives_the_first_execution(place: Place) -> None:
+    first = place("invoke", "review", "--input", INPUT, "--idempotency-key", "k", "--detach").item
+    again = place("invoke", "review", "--input", INPUT, "--idempotency-key", "k", "--detach").item
+    refused = place("invoke", "review", "--input", '{"topic": "tea"}', "--idempotency-key", "k", expect=4)
 
     assert again["exec_id"] == first["exec_id"]
     assert refused.error["type"] == "KitaruConflictError"
 
 
-@pytest.mark.usefixtures("deployed")
-def test_a_time_out_exits_with_6_and_the_execution_goes_on(run_cli: Cli) -> None:
-    left = run_cli("invoke", "review", "--input", INPUT, "--timeout", "0", expect=6).item
+def test_a_time_out_exits_with_6_and_the_execution_goes_on(place: Place) -> None:
+    left = place("invoke", "review", "--input", INPUT, "--timeout", "0", expect=6).item
 
     assert left["status"] in ("pending", "running")
-    assert ended(run_cli, left["exec_id"], status="waiting")["pending_waits"]
+    assert place.settled(left["exec_id"], status="waiting")["pending_waits"]
 
 
-@pytest.mark.usefixtures("deployed")
-def test_ctrl_c_leaves_an_invocation_running(run_cli: Cli) -> None:
+def test_ctrl_c_leaves_an_invocation_running(place: Place) -> None:
     # Stopped by us, the runner cannot bring the execution to its wait before Ctrl-C comes.
-    runner = run_cli("runner", "start").item["pid"]
+    runner = place("runner", "start").item["pid"]
     os.kill(runner, signal.SIGSTOP)
     try:
-        process = subprocess.Popen(
-            [run_cli.executable, "invoke", "review", "--input", INPUT, "-o", "json"],
-            cwd=run_cli.folder,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        until(lambda: len(run_cli("executions", "list").items) == 1)
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        with place.start("invoke", "review", "--input", '{"topic": "patience"}') as process:
+            until(lambda: place("executions", "list", "--where", "topic=patience").items)
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         os.kill(runner, signal.SIGCONT)
 
     assert process.returncode == 130
-    assert ended(run_cli, json.loads(told)["item"]["exec_id"], status="waiting")["attempt"] == 1
+    assert place.settled(json.loads(told)["item"]["exec_id"], status="waiting")["attempt"] == 1
 
 
-@pytest.mark.usefixtures("deployed")
-def test_a_runner_in_the_foreground_executes_until_ctrl_c(run_cli: Cli) -> None:
-    (run_cli.folder / "kitaru.toml").write_text("[runner]\nautostart = false\n")
-    pending = run_cli("invoke", "review", "--input", INPUT, "--detach").item
-    assert run_cli("runner", "list").items == []
+def test_a_runner_in_the_foreground_executes_until_ctrl_c(place: Place, tmp_path: Path) -> None:
+    stop_runner(place)
+    (tmp_path / "kitaru.toml").write_text("[runner]\nautostart = false\n")
+    pending = place("invoke", "review", "--input", INPUT, "--detach", cwd=tmp_path).item
+    assert (pending["status"], place("runner", "list").items) == ("pending", [])
 
-    with subprocess.Popen(
-        [run_cli.executable, "runner", "-o", "json"], cwd=run_cli.folder, stdout=subprocess.PIPE, text=True
-    ) as runner:
-        ended(run_cli, pending["exec_id"], status="waiting")
-        assert [found["pid"] for found in run_cli("runner", "list").items] == [runner.pid]
+    with place.start("runner", cwd=tmp_path) as runner:
+        place.settled(pending["exec_id"], status="waiting")
+        assert [found["pid"] for found in place("runner", "list").items] == [runner.pid]
         runner.send_signal(signal.SIGINT)
         told, _ = runner.communicate(timeout=PATIENCE_SECONDS)
 
@@ -159,11 +189,6 @@ def test_a_home_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> Non
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith(f"kitaru: the home {file / 'home'} is not writable")
     assert "set KITARU_HOME" in refused.stderr
-
-
-def ended(run_cli: Cli, exec_id: str, *, status: str = "completed") -> dict[str, Any]:
-    until(lambda: run_cli("executions", "get", exec_id).item["status"] == status)
-    return run_cli("executions", "get", exec_id).item
 
 
 def until(condition: Any) -> None:

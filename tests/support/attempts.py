@@ -30,7 +30,10 @@ class CutShort(KeyboardInterrupt):
 
 
 class EndingJournal:
-    """The real journal, up to the write at which its process is to end. From then on nothing is written."""
+    """The real journal, up to the write at which its process is to end. From then on nothing is written.
+
+    An entry is a write, and so is the end of the execution.
+    """
 
     def __init__(self, journal: RegistryJournal, *, writes: int | None, stays: bool) -> None:
         self._journal = journal
@@ -44,13 +47,16 @@ class EndingJournal:
         if self.ended:
             raise CutShort
 
+    def _spend(self, writes: int) -> None:
+        self._living()
+        if self._writes_left is not None:
+            self._writes_left -= writes
+            self.ended = self._writes_left < 0
+            self._living()
+
     def record(self, entries: Sequence[Entry]) -> int:
         with self._lock:
-            self._living()
-            if self._writes_left is not None:
-                self.ended = self._writes_left == 0
-                self._living()
-                self._writes_left -= 1
+            self._spend(len(entries))
             return self._journal.record(entries)
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
@@ -80,8 +86,9 @@ class EndingJournal:
         return self._journal.load(exec_id, name)
 
     def finish(self, outcome: Outcome) -> None:
-        self._living()
-        self._journal.finish(outcome)
+        with self._lock:
+            self._spend(1)
+            self._journal.finish(outcome)
 
 
 @dataclass

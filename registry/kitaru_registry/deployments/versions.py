@@ -107,6 +107,7 @@ def claim_name(connection: Connection, project: str, flow: str, origin: Origin, 
         remote=origin.remote or known.remote,
         root_commit=origin.root_commit or known.root_commit,
         folder=origin.folder,
+        prefix=origin.prefix,
     )
     if latest != holder:
         connection.execute(update(flows).where(flows.c.id == row.id).values(origin=latest.model_dump(mode="json")))

@@ -29,6 +29,8 @@ class GitState:
     """Tracked, and untracked but not ignored; in submodules too. Relative to the folder, sorted, on disk now."""
     missing_submodules: tuple[str, ...] = ()
     """Submodules that are not checked out."""
+    prefix: str = ""
+    """Where the folder is in its repository: empty at the top, else `services/notes/`."""
 
 
 def read_git(folder: Path) -> GitState | None:
@@ -49,7 +51,8 @@ def read_git(folder: Path) -> GitState | None:
     if not files and git.says_yes("check-ignore", "--quiet", "."):
         return None
     facts = _facts(git)
-    return GitState(facts, _root_commit(git, facts), tuple(sorted(files)), tuple(sorted(missing)))
+    root_commit, prefix = _place(git, facts)
+    return GitState(facts, root_commit, tuple(sorted(files)), tuple(sorted(missing)), prefix)
 
 
 def origin_of(folder: Path, state: GitState | None) -> Origin:
@@ -58,6 +61,7 @@ def origin_of(folder: Path, state: GitState | None) -> Origin:
         remote=state.facts.remote if state else None,
         root_commit=state.root_commit if state else None,
         folder=str(folder.resolve()),
+        prefix=state.prefix if state else "",
     )
 
 
@@ -173,7 +177,9 @@ def _remote(git: _Git) -> str | None:
     return without_credentials(chosen) if chosen else None
 
 
-def _root_commit(git: _Git, facts: GitFacts) -> str | None:
-    if facts.commit is None or git.text("rev-parse", "--is-shallow-repository").strip() == "true":
-        return None
-    return git.text("rev-list", "--max-parents=0", "--first-parent", "HEAD").strip() or None
+def _place(git: _Git, facts: GitFacts) -> tuple[str | None, str]:
+    """The first commit, and where the folder is in its repository."""
+    shallow, _, prefix = git.text("rev-parse", "--is-shallow-repository", "--show-prefix").rstrip("\n").partition("\n")
+    if facts.commit is None or shallow == "true":
+        return None, prefix
+    return git.text("rev-list", "--max-parents=0", "--first-parent", "HEAD").strip() or None, prefix

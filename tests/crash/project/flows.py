@@ -1,0 +1,132 @@
+"""Flows that tell what they do: a line `EVENT KEY PID NONCE` for each try, in the file that CRASH_TRACE names."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from kitaru import checkpoint, flow, log, save, wait
+
+WORK_SECONDS = 0.02
+
+
+def tell(event: str, key: str, nonce: str = "-") -> None:
+    trace = os.open(os.environ["CRASH_TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(trace, f"{event} {key} {os.getpid()} {nonce}\n".encode())
+    os.close(trace)
+
+
+def told(event: str, key: str) -> int:
+    return Path(os.environ["CRASH_TRACE"]).read_text().count(f"{event} {key} ")
+
+
+@contextmanager
+def trying(key: str) -> Iterator[None]:
+    """A try of the checkpoint with this journal key. The nonce goes into its journal row."""
+    nonce = uuid4().hex
+    log(nonce=nonce)
+    tell("begin", key, nonce)
+    time.sleep(WORK_SECONDS)
+    yield
+    tell("end", key, nonce)
+
+
+@checkpoint
+def plan(topic: str) -> list[str]:
+    with trying("plan"):
+        return [f"{topic} {number}" for number in range(4)]
+
+
+@checkpoint
+def research(number: int, question: str) -> str:
+    with trying(f"map[{number}]/research"):
+        return question.upper()
+
+
+@checkpoint(retries=1)
+def weigh(notes: list[str]) -> dict[str, int]:
+    """What it calls fails the first time that it is called."""
+    with trying("weigh"):
+        if told("begin", "weigh") == 1:
+            raise ConnectionError("the scales are busy")
+        return {note: len(note) for note in notes}
+
+
+@checkpoint
+def draft(notes: list[str]) -> str:
+    """Too large for a row, and with an artifact in the same commit."""
+    with trying("submit[0]/draft"):
+        save("outline", notes)
+        return "\n".join(notes) * 1000
+
+
+@checkpoint
+def check(weights: dict[str, int]) -> int:
+    with trying("submit[1]/check"):
+        return sum(weights.values())
+
+
+@checkpoint
+def publish(text: str, total: int) -> str:
+    with trying("publish"):
+        return f"{len(text)} characters, {total} in all"
+
+
+@checkpoint
+def announce(line: str) -> str:
+    with trying("announce"):
+        return f"published: {line}"
+
+
+@flow
+def tour(topic: str) -> str:
+    """Ten checkpoints: in a row, in a map, submitted, retried; and a wait."""
+    tell("body", "tour")
+    questions = plan(topic)
+    notes = [future.result() for future in research.map(range(4), questions)]
+    weights = weigh(notes)
+    if not wait(name="approve", schema=bool):
+        return "rejected"
+    text, total = draft.submit(notes), check.submit(weights)
+    return announce(publish(text.result(), total.result()))
+
+
+@checkpoint
+def doom() -> None:
+    with trying("doom"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow
+def doomed() -> None:
+    doom()
+
+
+@checkpoint
+def stumble(number: int) -> int:
+    key = f"stumble#{number}" if number > 1 else "stumble"
+    with trying(key):
+        if told("begin", key) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+
+@flow
+def stumbling(steps: int) -> int:
+    """Its process is killed once in each step."""
+    return sum(stumble(number) for number in range(1, steps + 1))
+
+
+@checkpoint
+def pass_gate() -> str:
+    """Reads a named pipe: stands still until the test writes to it."""
+    with trying("pass_gate"):
+        return Path(os.environ["CRASH_GATE"]).read_text()
+
+
+@flow
+def gated() -> str:
+    return pass_gate()

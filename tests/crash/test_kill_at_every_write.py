@@ -1,0 +1,114 @@
+"""SIGKILL for the runner, the child, and both, before and after the commit of every write of an execution.
+
+Whatever is killed, the execution ends with the result of the uninterrupted one, nothing that is recorded is executed
+again, and the processes of an earlier attempt do nothing once a later one has begun.
+"""
+
+from __future__ import annotations
+
+from multiprocessing.process import BaseProcess
+from signal import SIGKILL
+from typing import get_args
+
+import pytest
+
+from crashes import ENDS, Template, Trial, check_no_recorded_try_executed_again, check_processes_take_turns, end_of, until
+from killing_runner import Kill, Moment, Victim
+from kitaru_registry.models import ExecutionId
+
+WRITES = (
+    "claim",
+    "c:plan",
+    *["c:map[.]/research"] * 4,
+    "t:weigh",
+    "c:weigh",
+    "open wait",
+    "park",
+    "claim",
+    "open wait",  # finds the answer
+    "w:approve",
+    *["c:submit[.]/..."] * 2,
+    "c:publish",
+    "c:announce",
+    "finish",
+)
+CHECKPOINTS = {
+    "plan", *(f"map[{number}]/research" for number in range(4)), "weigh", "submit[0]/draft", "submit[1]/check",
+    "publish", "announce",
+}  # fmt: skip
+RESULT = "published: 35003 characters, 32 in all"
+
+# A claim comes before its child.
+KILLS = [
+    Kill(number, victim, moment)
+    for number, what in enumerate(WRITES, start=1)
+    for victim in get_args(Victim)
+    for moment in get_args(Moment)
+    if what != "claim" or victim == "runner"
+]
+
+
+def test_the_uninterrupted_execution_makes_the_writes_that_are_tried(home_copy: Trial, template: Template) -> None:
+    home_copy.start_killing_runner(template.tour, None)
+
+    go_through(home_copy, template.tour)
+
+    kinds = [what.split("[")[0] for what in home_copy.writes()]
+    assert kinds == [what.split("[")[0] for what in WRITES]
+    check(home_copy, template.tour)
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=str)
+def test_another_runner_takes_over_after_a_kill(kill: Kill, home_copy: Trial, template: Template) -> None:
+    first = home_copy.start_killing_runner(template.tour, kill)
+
+    go_through(home_copy, template.tour, successor_of=first)
+
+    check(home_copy, template.tour, kill)
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=str)
+def test_two_runners_compete_and_either_is_killed(kill: Kill, home_copy: Trial, template: Template) -> None:
+    for _ in range(2):
+        home_copy.start_killing_runner(template.tour, kill)
+
+    go_through(home_copy, template.tour)
+
+    check(home_copy, template.tour, kill)
+
+
+def go_through(trial: Trial, exec_id: ExecutionId, *, successor_of: BaseProcess | None = None) -> None:
+    """Answer the wait when it is reached, start a successor when the first runner is dead, until all has ended."""
+    client, answered, succeeded = trial.client, False, False
+
+    def step() -> bool:
+        nonlocal answered, succeeded
+        status = client.executions.status(exec_id)
+        if successor_of is not None and not succeeded and not successor_of.is_alive():
+            succeeded = True
+            trial.start_killing_runner(exec_id, None)
+        if status == "waiting" and not answered:
+            answered = True
+            client.executions.input(exec_id, value=True)
+        return status in ENDS
+
+    until(step, what=f"ended: {exec_id}")
+
+
+def check(trial: Trial, exec_id: ExecutionId, kill: Kill | None = None) -> None:
+    lines, rows = trial.lines(), trial.rows(exec_id)
+    execution = trial.client.executions.get(exec_id)
+    told = f"{execution.error}\n{trial.writes()}\n{trial.client.executions.logs(exec_id)}"
+
+    assert execution.status == "completed", told
+    assert execution.result == RESULT
+    assert {row.key for row in rows if row.kind == "c"} == CHECKPOINTS
+    assert [row.key for row in rows if row.kind == "w"] == ["approve"]
+    assert [name for (name,) in trial.sql("SELECT name FROM artifacts")] == ["outline"]
+    check_no_recorded_try_executed_again(lines, rows)
+    check_processes_take_turns(lines, rows)
+
+    assert trial.kills() == ([kill.victim] if kill else [])
+    if kill and kill.victim != "child":
+        codes = [end_of(process) for process in trial.processes if not process.is_alive()]
+        assert codes == [-SIGKILL]

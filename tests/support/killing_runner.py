@@ -1,0 +1,125 @@
+"""A real runner in which one write of an execution ends in SIGKILL. The product itself knows nothing of this.
+
+Every write of an execution is counted: a claim, each append to the journal, an opened wait, a park, the end. The count
+is the length of a file, so that several runners of one home share it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal
+
+from kitaru_registry.config import RunnerConfig
+from kitaru_registry.database import Database, open_database
+from kitaru_registry.executions import queue, waits
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.home import Home
+from kitaru_runner.locks import execution_lock
+from kitaru_runner.worker import Runner
+
+RECORD_BYTES = 32
+KILLED = "killed "
+
+Victim = Literal["runner", "child", "both"]
+Moment = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Who is killed at which write, and whether before it or after its commit (and before anybody hears of that)."""
+
+    write: int
+    victim: Victim
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.victim}-{self.moment}-{self.write}"
+
+
+class Killer:
+    """Carries out one kill."""
+
+    def __init__(self, kill: Kill | None, *, home: Home, exec_id: str, count: Path) -> None:
+        self._kill = kill
+        self._lock_file = execution_lock(home, exec_id)
+        self._count = os.open(count, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._lock = threading.Lock()
+
+    def at_write(self, what: str, write: Callable[[], Any]) -> Any:
+        """Do the write, and the kill where it is the one."""
+        kill = self._kill
+        if self._note(what) != (kill and kill.write):
+            return write()
+        assert kill is not None
+        if kill.moment == "before":
+            self._strike(kill.victim)
+        done = write()
+        if kill.moment == "after":
+            self._strike(kill.victim)
+        return done
+
+    def _note(self, what: str) -> int:
+        """The number of this write, from 1."""
+        with self._lock:
+            os.write(self._count, f"{what[: RECORD_BYTES - 1]:<{RECORD_BYTES - 1}}\n".encode())
+            return os.lseek(self._count, 0, os.SEEK_CUR) // RECORD_BYTES
+
+    def _strike(self, victim: Victim) -> None:
+        self._note(KILLED + victim)
+        if victim in ("child", "both"):
+            child = int(self._lock_file.read_text().split()[0])
+            os.kill(child, signal.SIGKILL)
+            # Dead for certain, and left for its runner to reap.
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        if victim in ("runner", "both"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(killer: Killer) -> None:
+    """Let every write of an execution in this process pass by the killer."""
+
+    def counted(what: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(write)
+        def at_write(*args: Any, **kwargs: Any) -> Any:
+            return killer.at_write(what, lambda: write(*args, **kwargs))
+
+        return at_write
+
+    claim, append = queue.claim, JournalWriter.append
+
+    @wraps(claim)
+    def at_claim(database: Database, seen: queue.Candidate, owner: queue.Owner) -> queue.Claim | None:
+        # The caller holds the lock of the execution: what is so now is so in the claim's transaction.
+        now = queue.candidate(database, seen.exec_id)
+        if (now.status, now.attempt) != (seen.status, seen.attempt):
+            return claim(database, seen, owner)
+        claimed: queue.Claim | None = killer.at_write("claim", lambda: claim(database, seen, owner))
+        return claimed
+
+    @wraps(append)
+    def at_append(self: JournalWriter, execution: int, attempt: int, rows: Any) -> int:
+        what = " ".join(f"{row.kind}:{row.key}" for row in rows)
+        last: int = killer.at_write(what, lambda: append(self, execution, attempt, rows))
+        return last
+
+    queue.claim = at_claim
+    JournalWriter.append = at_append  # type: ignore[method-assign]
+    queue.park = counted("park", queue.park)
+    queue.finish = counted("finish", queue.finish)
+    waits.open_wait = counted("open wait", waits.open_wait)
+
+
+def run(home: Home, *, trace: Path, exec_id: str, count: Path, kill: Kill | None) -> None:
+    """Be a runner until SIGTERM, or until the kill. To be the target of a process."""
+    os.environ["CRASH_TRACE"] = str(trace)
+    arm(Killer(kill, home=home, exec_id=exec_id, count=count))
+    runner = Runner(home, open_database(home), RunnerConfig(), version="test", local=False)
+    signal.signal(signal.SIGTERM, runner.stop)
+    runner.run()
+    runner.close()
