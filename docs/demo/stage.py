@@ -149,7 +149,9 @@ class Stage:
 
     def kill_runner_and_child(self) -> None:
         """SIGKILL the runner and every process below it."""
-        [runner] = [found["pid"] for found in self.answer_of("runner", "list")["items"]]
+        runners = self.answer_of("runner", "list")["items"]
+        require(len(runners) == 1, "one runner executes what is pending")
+        runner = runners[0]["pid"]
         children = descendants(runner)
         require(bool(children), "the runner has a child that runs the agent")
         victims = (runner, *children)

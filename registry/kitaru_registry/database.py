@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare
@@ -267,7 +268,10 @@ def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
         KitaruBackendError: the home cannot hold it, or a newer Kitaru wrote it.
     """
     prepare(home)
-    engine = create_engine("sqlite://", creator=lambda: connect(home, synchronous))
+    # For this URL SQLAlchemy would choose a pool that closes the connections of other threads while they are in use.
+    engine = create_engine(
+        "sqlite://", creator=lambda: connect(home, synchronous), poolclass=QueuePool, max_overflow=-1
+    )
     event.listen(engine, "begin", begin)
     database = Database(engine, home, synchronous=synchronous)
     try:

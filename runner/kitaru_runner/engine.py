@@ -19,7 +19,7 @@ from kitaru_registry.errors import KitaruContextError, KitaruDivergenceError, Ki
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.failures import describe_failure, rebuild
-from kitaru_runner.futures import CheckpointFuture, Pool, Replayed, ReplayedFuture, Turnstile
+from kitaru_runner.futures import CheckpointFuture, Deliveries, Pool, Turnstile
 from kitaru_runner.protocol import Encoded, Entry, Journal, Opening, Outcome, Saved, WaitRequest
 
 POOL_THREADS = 128
@@ -62,7 +62,7 @@ class Engine:
         self._places = {
             (scope_of(entry.key), entry.place): entry for entry in opening.entries if entry.place is not None
         }
-        self._replayed = Replayed()
+        self.deliveries = Deliveries()
         self._turnstile = Turnstile(opening.entries[-1].seq if opening.entries else 0)
         self._pool = Pool(POOL_THREADS)
         self.parking = Parking(journal, self)
@@ -147,8 +147,8 @@ class Engine:
 
     # Writing
 
-    def commit(self, entries: Sequence[Entry], act: Callable[[], None] | None = None) -> int:
-        """Make entries durable; then, in the order of the journal, act. The number of the last entry."""
+    def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
+        """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         last: int = self._guard(lambda: self._journal.record(entries))
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
@@ -175,9 +175,7 @@ class Engine:
         if entry is None:
             return self.outcome(self._execute(call, spec, function, args, kwargs, branch, inputs))
         self.warn_of_other_inputs(call, entry, inputs)
-        if self.loop_side is not None:
-            self.loop_side.delivered(entry.seq)
-        return self.outcome(entry)
+        return self.replayed(entry)
 
     def submit(
         self, branch: Branch, spec: CheckpointSpec, function: Callable[..., Any], args: Sequence[Any],
@@ -187,10 +185,11 @@ class Engine:
         call = self.place(branch, spec.name, id_)
         inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
         entry = self.recorded(call)
+        future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries)
         if entry is not None:
             self.warn_of_other_inputs(call, entry, inputs)
-            return ReplayedFuture(self._replayed, entry.seq, lambda: self.outcome(entry))
-        future: CheckpointFuture[Any] = CheckpointFuture()
+            self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry))
+            return future
         context = copy_context()
         context.run(current.set, branch)
         self.parking.begin()
@@ -225,8 +224,11 @@ class Engine:
             finally:
                 current.reset(token)
                 self.parking.end()
-            act = (lambda entry=entry: self.resolve(future, entry)) if future and entry.kind == "c" else None
-            self.commit([entry], act)
+            if entry.kind == "c" and future is not None:
+                self.commit([entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.outcome(entry)))
+                self.deliveries.deliver(future)
+                return entry
+            self.commit([entry])
             if entry.kind == "c":
                 return entry
             self.try_failed(call, attempt.number)
@@ -239,13 +241,11 @@ class Engine:
         self._journal.started(call.key, call.name, number, started_us)
         return Try(call, spec, branch.open_try(call, number), number, started_us, inputs)
 
-    def resolve(self, future: CheckpointFuture[Any], entry: Entry) -> None:
-        try:
-            value = self.outcome(entry)
-        except BaseException as failure:
-            future.set_exception(failure)
-        else:
-            future.set_result(value)
+    def replayed(self, entry: Entry) -> Any:
+        """The outcome of an earlier attempt, given to synchronous code."""
+        if self.loop_side is not None:
+            self.loop_side.delivered(entry.seq)
+        return self.outcome(entry)
 
     def outcome(self, entry: Entry) -> Any:
         """The recorded value; or the recorded failure, raised."""

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, current, task_factory
 from kitaru_runner.engine import CheckpointSpec, Engine
+from kitaru_runner.futures import CheckpointFuture
 from kitaru_runner.protocol import Entry
+
+T = TypeVar("T")
 
 STALL_SECONDS = 0.02
 """How long a recorded outcome waits for an earlier one that nobody asks for."""
@@ -240,6 +244,24 @@ async def run_checkpoint(
         if entry.kind == "c":
             return engine.outcome(entry)
         engine.try_failed(call, attempt.number)
+
+
+async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
+    """The outcome of a call that was submitted to a thread, when its turn has come."""
+    side = loop_side(branch.engine, branch)
+    loop = asyncio.get_running_loop()
+    known = loop.create_future()
+
+    def herald(_: object = None) -> None:
+        loop.call_soon_threadsafe(lambda: known.done() or known.set_result(None))
+
+    # Its own callback: a future whose outcome could not be recorded ends too.
+    Future.add_done_callback(future, herald)
+    if branch.engine.deliveries.when_recorded(future, herald):
+        await known
+    if future.seq is not None:
+        await side.turn(future.seq)
+    return future.result()
 
 
 async def run_wait(**request: Any) -> bytes:

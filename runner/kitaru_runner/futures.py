@@ -1,17 +1,21 @@
 """Futures of `.submit` and `.map`, which resolve in the order that the journal holds.
 
-A live future resolves in its turn: the outcome's number in the journal. A replayed one stays open until somebody
-looks, and then resolves in recorded order too, so that `as_completed` and `wait(FIRST_COMPLETED)` go the same way.
+An outcome does not resolve its future when it comes, but when somebody looks, live and replayed alike. Who waits for
+several gets, each time that they ask, the one that was recorded first: so `as_completed` and `wait(FIRST_COMPLETED)`
+go the same way in every attempt, however many were ready when they were called.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from bisect import bisect_left, insort
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner.context import current
 
 T = TypeVar("T")
 
@@ -19,8 +23,20 @@ T = TypeVar("T")
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
 
+    def __init__(self, deliveries: Deliveries | None = None) -> None:
+        super().__init__()
+        self._deliveries = deliveries
+        self.seq: int | None = None
+        """The outcome's number in the journal, once it has one."""
+        self.wanted = False
+        """Somebody is to hear of the outcome as soon as it is recorded."""
+        self.read: Callable[[], T] | None = None
+        if deliveries is not None:
+            self._waiters = Waiters(deliveries)  # type: ignore[assignment]  # a list of concurrent.futures' own waiters
+
     def result(self, timeout: float | None = None) -> T:
         """The value, or the failure raised. `timeout` in seconds, then TimeoutError."""
+        self._look()
         self._refuse_to_block_a_loop()
         return super().result(timeout)
 
@@ -28,10 +44,46 @@ class CheckpointFuture(Future[T], Generic[T]):
         """The value: another name for `result()`."""
         return self.result()
 
-    def __await__(self) -> Generator[Any, None, T]:
-        import asyncio
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._look()
+        return super().exception(timeout)
 
-        return asyncio.wrap_future(self).__await__()
+    def done(self) -> bool:
+        if self.seq is not None:
+            self._look()
+        return super().done()
+
+    def cancel(self) -> bool:
+        """False where it has begun, or ended in an attempt before."""
+        return self.seq is None and super().cancel()
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        super().add_done_callback(fn)
+        self._look()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        branch = current.get()
+        if self._deliveries is None or branch is None:
+            import asyncio
+
+            return asyncio.wrap_future(self).__await__()
+        from kitaru_runner.engine_async import take_in_turn
+
+        return take_in_turn(branch, self).__await__()
+
+    def settle(self) -> None:
+        """Resolve with the recorded outcome; by whoever claimed the future."""
+        assert self.read is not None
+        try:
+            value = self.read()
+        except BaseException as failure:
+            self.set_exception(failure)
+        else:
+            self.set_result(value)
+
+    def _look(self) -> None:
+        if self._deliveries is not None:
+            self._deliveries.want(self)
 
     def _refuse_to_block_a_loop(self) -> None:
         import sys
@@ -48,6 +100,106 @@ class CheckpointFuture(Future[T], Generic[T]):
         )
 
 
+class Deliveries:
+    """Outcomes that are recorded, and that nobody has looked at yet.
+
+    User code may run when a future resolves, so that happens under no lock: a thread claims the future first.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._open: dict[int, CheckpointFuture[Any]] = {}
+        self._order: list[int] = []
+        self._heralds: dict[CheckpointFuture[Any], list[Callable[[], None]]] = {}
+
+    def recorded(self, future: CheckpointFuture[T], seq: int, read: Callable[[], T]) -> None:
+        """The outcome is in the journal. To be called in the journal's order; `deliver` has to follow."""
+        with self._condition:
+            future.seq, future.read = seq, read
+            self._open[seq] = future
+            insort(self._order, seq)
+            for herald in self._heralds.pop(future, ()):
+                herald()
+            self._condition.notify_all()
+
+    def deliver(self, future: CheckpointFuture[Any]) -> None:
+        """Resolve a future if somebody stands at it."""
+        if future.wanted:
+            self.want(future)
+
+    def want(self, future: CheckpointFuture[Any]) -> None:
+        """Resolve a future now, or as soon as it is recorded."""
+        with self._condition:
+            future.wanted = True
+            claimed = future.seq is not None and self._claim(future.seq)
+        if claimed:
+            future.settle()
+
+    def when_recorded(self, future: CheckpointFuture[Any], herald: Callable[[], None]) -> bool:
+        """Call `herald` once the outcome is recorded. False, and no call, where it is."""
+        with self._condition:
+            if future.seq is None:
+                self._heralds.setdefault(future, []).append(herald)
+            return future.seq is None
+
+    def next_for(self, waiter: object, event: threading.Event, timeout: float | None) -> bool:
+        """Resolve, in recorded order, what `waiter` stands at, until its event is set."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not event.is_set():
+            with self._condition:
+                first = next((seq for seq in self._order if waiter in self._open[seq]._waiters), None)
+                if first is None and not event.is_set():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    self._condition.wait(left)
+                    continue
+                future = self._open.get(first) if first is not None else None
+                claimed = first is not None and self._claim(first)
+            if claimed and future is not None:
+                future.settle()
+        return True
+
+    def notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def _claim(self, seq: int) -> bool:
+        if self._open.pop(seq, None) is None:
+            return False
+        del self._order[bisect_left(self._order, seq)]
+        return True
+
+
+class Waiters(list[Any]):
+    """A future's list of waiters: each is given an event that asks for outcomes when somebody waits for it."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        super().__init__()
+        self._deliveries = deliveries
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, AskingEvent):
+            waiter.event = AskingEvent(self._deliveries, waiter)
+        super().append(waiter)
+
+
+class AskingEvent(threading.Event):
+    """The event of one waiter of `concurrent.futures`."""
+
+    def __init__(self, deliveries: Deliveries, waiter: object) -> None:
+        super().__init__()
+        self._deliveries = deliveries
+        self._waiter = waiter
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._deliveries.next_for(self._waiter, self, timeout)
+
+    def set(self) -> None:
+        super().set()
+        self._deliveries.notify()
+
+
 class Turnstile:
     """Lets the holders of contiguous numbers through in order."""
 
@@ -55,91 +207,17 @@ class Turnstile:
         self._passed = after
         self._condition = threading.Condition()
 
-    def pass_through(self, first: int, last: int, act: Callable[[], None] | None = None) -> None:
+    def pass_through(self, first: int, last: int, act: Callable[[int], None] | None = None) -> None:
         """Wait until all before `first` have passed, act, and pass up to `last`."""
         with self._condition:
             while self._passed < first - 1:
                 self._condition.wait()
             try:
                 if act is not None:
-                    act()
+                    act(last)
             finally:
                 self._passed = last
                 self._condition.notify_all()
-
-
-class Replayed:
-    """Recorded futures that nobody has looked at yet."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, ReplayedFuture[Any]] = {}
-        self._lock = threading.RLock()
-
-    def add(self, future: ReplayedFuture[Any], seq: int) -> None:
-        with self._lock:
-            self._open[seq] = future
-
-    def deliver(self, future: ReplayedFuture[Any]) -> None:
-        with self._lock:
-            for seq, known in list(self._open.items()):
-                if known is future:
-                    del self._open[seq]
-                    future.settle()
-
-    def deliver_to(self, waiter: object, future: ReplayedFuture[Any]) -> None:
-        """Resolve, in recorded order, what this waiter of `concurrent.futures` stands at."""
-        # wait() and as_completed() hold the locks of all their futures while they enlist.
-        with future._condition:
-            pass
-        with self._lock:
-            waited = sorted(seq for seq, known in self._open.items() if waiter in known._waiters)
-            first_only = type(waiter).__name__ == "_FirstCompletedWaiter"
-            for seq in waited[:1] if first_only else waited:
-                self._open.pop(seq).settle()
-
-
-class Waiters(list[object]):
-    """A future's list of waiters, which says when one comes."""
-
-    def __init__(self, future: ReplayedFuture[Any]) -> None:
-        super().__init__()
-        self._future = future
-
-    def append(self, waiter: object) -> None:
-        super().append(waiter)
-        self._future.waited_for(waiter)
-
-
-class ReplayedFuture(CheckpointFuture[T]):
-    def __init__(self, replayed: Replayed, seq: int, settle: Callable[[], T]) -> None:
-        super().__init__()
-        self._replayed = replayed
-        self._settle = settle
-        self._waiters = Waiters(self)  # type: ignore[assignment]  # a list of concurrent.futures' own waiters
-        replayed.add(self, seq)
-
-    def settle(self) -> None:
-        try:
-            value = self._settle()
-        except BaseException as failure:
-            self.set_exception(failure)
-        else:
-            self.set_result(value)
-
-    def result(self, timeout: float | None = None) -> T:
-        self._replayed.deliver(self)
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._replayed.deliver(self)
-        return super().exception(timeout)
-
-    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        super().add_done_callback(fn)
-        self._replayed.deliver(self)
-
-    def waited_for(self, waiter: object) -> None:
-        threading.Thread(target=self._replayed.deliver_to, args=(waiter, self), daemon=True).start()
 
 
 class Pool:

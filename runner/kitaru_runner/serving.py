@@ -7,17 +7,14 @@ is bound to that very thread.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from kitaru_registry.executions import queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
-from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
+from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
@@ -120,27 +117,13 @@ class Serving:
         """The verified code, anew for each attempt, over what the flow has written there."""
         work = self._folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(fileobj=BytesIO(fetch_code(self._place.store, config)), mode="r:") as code:
-            for member in code.getmembers():
-                (work / member.name).unlink(missing_ok=True)
-            code.extractall(work, filter="data")
+        lay_code(fetch_code(self._place.store, config), work)
 
     def _clean(self, config: SnapshotConfig) -> None:
         """Take the code away again; what the flow wrote stays."""
         if self._journal.parked:
             return
-        work = self._folder / "work"
-        with tarfile.open(fileobj=BytesIO(fetch_code(self._place.store, config)), mode="r:") as code:
-            names = [member.name for member in code.getmembers()]
-        for name in names:
-            (work / name).unlink(missing_ok=True)
-        folders = {parent for name in names for parent in Path(name).parents}
-        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-            shutil.rmtree(work / folder / "__pycache__", ignore_errors=True)
-            try:
-                (work / folder).rmdir()
-            except OSError:
-                pass  # holds what the flow wrote
+        take_code_away(fetch_code(self._place.store, config), self._folder / "work")
 
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
         ours, theirs = socket.socketpair()

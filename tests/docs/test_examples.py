@@ -6,10 +6,10 @@ A page runs from top to bottom, in an empty folder that is a git repository with
     ```python                runs as a script in the page's folder, and must not fail
     ```console               each `$ command` runs in one shell; what stands below it is what it prints
 
-In expected output `...` stands for anything, as a line of its own for any lines or none; runs of blanks are one; digests
-are any. Execution ids are any too, and a later command of the page that names one is given the one that really came. A
-command that ends with another code than 0 says so: `$ kitaru invoke ...  # exit code 6`. A fence without one of these
-words is a sketch, and is not run.
+In expected output `...` stands for anything, as a line of its own for any lines or none; runs of blanks are one; digests,
+durations and sizes are any. Execution ids are any too, and a later command of the page that names one is given the one
+that really came. A command that ends with another code than 0 says so: `$ kitaru invoke ...  # exit code 6`. A fence
+without one of these words is a sketch, and is not run.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ PATIENCE_SECONDS = 180
 
 FENCE = re.compile(r"^```(?P<words>\w+[^\n`]*)\n(?P<body>.*?)^```$", re.M | re.S)
 EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
-UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# What differs from run to run, and how a page writes it.
+# An execution's id, whole or as commands shorten it.
+ID = r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9a-f]*[0-9])[0-9a-f]{8})"
+# What differs from run to run.
 WILD = re.compile(
-    rf"(?P<id>\b{UUID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<lines>^\.\.\.\n)|(?P<gap>\.\.\.)", re.M
+    rf"(?P<id>\b{ID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<measure>\b\d+(\.\d+)?(?:m?s| [kKMG]?B)\b)"
+    r"|(?P<lines>^\.\.\.\n)|(?P<gap>\.\.\.)",
+    re.M,
 )
 
 
@@ -92,10 +95,12 @@ def pattern_of(expected: str) -> tuple[re.Pattern[str], list[str]]:
             parts.append(r".*?")
         elif wild["digest"]:
             parts.append(r"sha256:[0-9a-f]+")
+        elif wild["measure"]:
+            parts.append(r"\d+(?:\.\d+)?(?:m?s| [kKMG]?B)")
         elif wild["id"] in ids:
             parts.append(rf"(?P=id{ids.index(wild['id'])})")
         else:
-            parts.append(rf"(?P<id{len(ids)}>{UUID})")
+            parts.append(rf"(?P<id{len(ids)}>{ID})")
             ids.append(wild["id"])
     parts.append(re.escape(expected[at:]))
     return re.compile("".join(parts), re.S), ids
@@ -121,7 +126,7 @@ def run(page: Page, command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def check_console(page: Page, example: Example) -> None:
     for command, code, expected in commands_of(example.body):
-        typed = re.sub(UUID, lambda match: page.ids.get(match[0], match[0]), command)
+        typed = re.sub(rf"\b{ID}\b", lambda match: page.ids.get(match[0], match[0]), command)
         done = run(page, ["bash", "-c", typed])
         told = f"{example.page}, line {example.line}: $ {command}\n\n{done.stdout}\n--- the page says ---\n{expected}"
         assert done.returncode == code, f"exit code {done.returncode}, not {code}: {told}"
@@ -188,6 +193,14 @@ def test_the_words_of_a_page_are_understood() -> None:
     body = "$ echo one \\\n  two  # exit code 3\none two\n$ true\n"
 
     assert commands_of(body) == [("echo one    two", 3, "one two\n"), ("true", 0, "")]
+
+
+def test_measures_and_short_ids_are_any() -> None:
+    pattern, ids = pattern_of("93a1b9e0  review_flow  v1  2s ago  7.0s  3.3 MB")
+
+    assert ids == ["93a1b9e0"]
+    assert pattern.fullmatch("00c0ffee review_flow v1 13s ago 850ms 0 B\n")
+    assert not pattern.fullmatch("00c0ffee review_flow v2 13s ago 850ms 0 B\n")
 
 
 def test_an_id_stands_for_one_execution_and_a_gap_for_anything() -> None:

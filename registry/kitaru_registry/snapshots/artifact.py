@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -202,6 +202,29 @@ def unpack_code(tar: bytes, folder: Path) -> None:
             raise KitaruBackendError(f"could not unpack code into {folder}", hint=f"remove {folder} and try again")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def lay_code(tar: bytes, folder: Path) -> None:
+    """Write the files of a code tar into a folder that may hold other files; its own are replaced, and writable."""
+    for file in _entries(tar):
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not written through: a flow may have left a link there.
+        target.unlink(missing_ok=True)
+        target.write_bytes(file.content)
+        target.chmod(file.mode | 0o200)
+
+
+def take_code_away(tar: bytes, folder: Path) -> None:
+    """Remove what `lay_code` wrote, and the folders that are empty then."""
+    names = [file.path for file in _entries(tar)]
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    parents = {parent for name in names for parent in PurePosixPath(name).parents}
+    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+        shutil.rmtree(folder / parent / "__pycache__", ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds what the flow wrote
+            (folder / parent).rmdir()
 
 
 def _publish(fresh: Path, folder: Path, *, aside: Path) -> None:
