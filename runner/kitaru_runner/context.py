@@ -7,9 +7,7 @@ keys depend on the flow's own structure, not on which branch was faster.
 
 from __future__ import annotations
 
-import contextvars
 import threading
-from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,22 +111,3 @@ def branch_of_call(name: str) -> Branch | None:
             )
         return None
     return branch
-
-
-def task_factory(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: Coroutine[Any, Any, Any],
-    context: contextvars.Context | None = None,
-    **options: Any,
-) -> asyncio.Task[Any]:
-    """Tasks that open a scope of their own, numbered by creation in the branch that creates them."""
-    import asyncio
-
-    parent = current.get()
-    if parent is None:
-        return asyncio.Task(coroutine, loop=loop, context=context, **options)
-    context = contextvars.copy_context() if context is None else context
-    branch = parent.open("task")
-    context.run(current.set, branch)
-    branch.task = task = asyncio.Task(coroutine, loop=loop, context=context, **options)
-    return task

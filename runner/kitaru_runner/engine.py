@@ -185,7 +185,7 @@ class Engine:
         call = self.place(branch, spec.name, id_)
         inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
         entry = self.recorded(call)
-        future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries)
+        future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries, key=call.key)
         if entry is not None:
             self.warn_of_other_inputs(call, entry, inputs)
             self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry))
@@ -224,14 +224,19 @@ class Engine:
             finally:
                 current.reset(token)
                 self.parking.end()
-            if entry.kind == "c" and future is not None:
-                self.commit([entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.outcome(entry)))
-                self.deliveries.deliver(future)
+            if entry.kind == "c":
+                self._end(entry, future)
                 return entry
             self.commit([entry])
-            if entry.kind == "c":
-                return entry
             self.try_failed(call, attempt.number)
+
+    def _end(self, entry: Entry, future: CheckpointFuture[Any] | None) -> None:
+        """Record an outcome, and let its future resolve when its turn comes."""
+        if future is None:
+            self.commit([entry])
+            return
+        self.commit([entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.outcome(entry)))
+        self.deliveries.deliver(future)
 
     def begin_try(self, call: Call, spec: CheckpointSpec, branch: Branch, inputs: bytes) -> Try:
         self.check_halted()

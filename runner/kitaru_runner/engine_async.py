@@ -8,14 +8,16 @@ that end in the same turn of the loop share one commit.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
+from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, current, task_factory
+from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import CheckpointSpec, Engine
 from kitaru_runner.futures import CheckpointFuture
 from kitaru_runner.protocol import Entry
@@ -184,6 +186,34 @@ class LoopSide:
         return any(not t.cancelled() and t.when() < horizon for t in timers)
 
 
+class ScopedTask(asyncio.Task[T]):
+    """A task whose hash is the same in every attempt: `asyncio.wait` gives sets, and flows iterate over them."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], *, scope: str, **options: Any) -> None:
+        self._hash = crc32(scope.encode())
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
+    **options: Any,
+) -> asyncio.Task[Any]:
+    """Tasks that open a scope of their own, numbered by creation in the branch that creates them."""
+    parent = current.get()
+    if parent is None:
+        return asyncio.Task(coroutine, loop=loop, context=context, **options)
+    context = contextvars.copy_context() if context is None else context
+    branch = parent.open("task")
+    context.run(current.set, branch)
+    branch.task = task = ScopedTask(coroutine, scope=branch.scope, loop=loop, context=context, **options)
+    return task
+
+
 def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     """The engine's side on the running loop.
 
@@ -252,8 +282,12 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     loop = asyncio.get_running_loop()
     known = loop.create_future()
 
+    def end() -> None:
+        if not known.done():
+            known.set_result(None)
+
     def herald(_: object = None) -> None:
-        loop.call_soon_threadsafe(lambda: known.done() or known.set_result(None))
+        loop.call_soon_threadsafe(end)
 
     # Its own callback: a future whose outcome could not be recorded ends too.
     Future.add_done_callback(future, herald)

@@ -13,6 +13,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
+from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
@@ -23,16 +24,21 @@ T = TypeVar("T")
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
 
-    def __init__(self, deliveries: Deliveries | None = None) -> None:
+    def __init__(self, deliveries: Deliveries | None = None, *, key: str | None = None) -> None:
         super().__init__()
         self._deliveries = deliveries
+        self._hash = id(self) if key is None else crc32(key.encode())
         self.seq: int | None = None
         """The outcome's number in the journal, once it has one."""
         self.wanted = False
         """Somebody is to hear of the outcome as soon as it is recorded."""
         self.read: Callable[[], T] | None = None
         if deliveries is not None:
-            self._waiters = Waiters(deliveries)  # type: ignore[assignment]  # a list of concurrent.futures' own waiters
+            self._waiters = Waiters(deliveries)
+
+    def __hash__(self) -> int:
+        """The same in every attempt, because `wait` gives sets of futures, and flows iterate over them."""
+        return self._hash
 
     def result(self, timeout: float | None = None) -> T:
         """The value, or the failure raised. `timeout` in seconds, then TimeoutError."""

@@ -125,7 +125,7 @@ def find_flow(module: ModuleType, name: str, *, file: str) -> Any:
     found = vars(module).get(name)
     if found is None:
         near = get_close_matches(name, flows, n=1)
-        hint = f"did you mean {file}:{near[0]}?" if near else f"{listed}; write {file}:NAME"
+        hint = f"did you mean {file}:{near[0]}?" if near else f"write {file}:{flows[0] if flows else 'FLOW'}"
         raise KitaruNotFoundError(f"{file} has no flow {name}; {listed}", hint=hint)
     if not is_flow(found):
         raise KitaruUsageError(

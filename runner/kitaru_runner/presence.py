@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,22 +103,26 @@ def wake(home: Home) -> None:
             os.close(descriptor)
 
 
-def ensure_runner(home: Home) -> None:
+def ensure_runner(home: Home, options: Sequence[str] = ()) -> None:
     """See to it that work that is pending gets a runner: wake those there are, or start the local one."""
     if is_held(local_lock(home)) or list_runners(home):
         wake(home)
         return
-    start_local(home)
+    start_local(home, options)
 
 
-def start_local(home: Home) -> None:
-    """Start the local runner, detached from this process. A no-op in effect where another start was faster."""
+def start_local(home: Home, options: Sequence[str] = ()) -> None:
+    """Start the local runner, detached from this process. A no-op in effect where another start was faster.
+
+    Args:
+        options: the worker's own (worker.py).
+    """
     home.runner.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(home.runner / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         started = subprocess.Popen(
-            [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local"],
+            [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local", *options],
             env={**environment, "KITARU_HOME": str(home.root)},
             cwd="/",
             stdin=subprocess.DEVNULL,

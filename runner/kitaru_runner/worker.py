@@ -6,6 +6,7 @@ when there has been nothing to do for a while.
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import signal
@@ -159,15 +160,16 @@ def run_runner(home: Home, config: RunnerConfig, *, version: str, local: bool, s
 def main() -> None:
     from importlib.metadata import version
 
-    config = RunnerConfig(
-        max_executions=int(os.environ.get("KITARU_MAX_EXECUTIONS", "8")),
-        idle_seconds=int(os.environ.get("KITARU_IDLE_SECONDS", "60")),
-    )
-    synchronous = os.environ.get("KITARU_SYNCHRONOUS", "FULL")
+    defaults = RunnerConfig()
+    parser = argparse.ArgumentParser(prog="python -m kitaru_runner.worker", description="Run a runner of KITARU_HOME.")
+    parser.add_argument("--local", action="store_true", help="be the home's one local runner")
+    parser.add_argument("--max-executions", type=int, default=defaults.max_executions)
+    parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
+    parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
+    given = parser.parse_args()
+    config = RunnerConfig(max_executions=given.max_executions, idle_seconds=given.idle_seconds)
     try:
-        run_runner(
-            default_home(), config, version=version("kitaru"), local="--local" in sys.argv[1:], synchronous=synchronous
-        )
+        run_runner(default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous)
     except KitaruError as error:
         sys.exit(f"kitaru: {error.message}")
 

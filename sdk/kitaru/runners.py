@@ -51,7 +51,7 @@ class Runners:
 
     def start(self) -> RunnerState:
         """See to it that the local runner runs."""
-        presence.start_local(self._client.home)
+        presence.start_local(self._client.home, self._options())
         presence.wait_for_runner(self._client.home)
         return self.state()
 
@@ -83,7 +83,7 @@ class Runners:
     def ensure(self) -> None:
         """Let pending work find a runner, unless `[runner] autostart = false`."""
         if self._client.config.runner.autostart:
-            presence.ensure_runner(self._client.home)
+            presence.ensure_runner(self._client.home, self._options())
         else:
             presence.wake(self._client.home)
 
@@ -108,6 +108,14 @@ class Runners:
         if presence.list_runners(self._client.home):
             return None
         return "no runner: start one with kitaru runner" if not self._client.config.runner.autostart else None
+
+    def _options(self) -> builtins.list[str]:
+        config = self._client.config
+        return [
+            f"--max-executions={config.runner.max_executions}",
+            f"--idle-seconds={config.runner.idle_seconds}",
+            f"--synchronous={config.journal.synchronous}",
+        ]
 
     def _start_source(self, execution: Execution, *, with_edits: bool) -> None:
         """Start a source execution again, in a process of its own, with the interpreter and folder it began with."""

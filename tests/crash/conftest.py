@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from crashes import PATIENCE_SECONDS, Template, Trial, trial
+
 from kitaru.client import KitaruClient
 from kitaru_registry.home import Home
 

@@ -11,9 +11,17 @@ from signal import SIGKILL
 from typing import get_args
 
 import pytest
-
-from crashes import ENDS, Template, Trial, check_no_recorded_try_executed_again, check_processes_take_turns, end_of, until
+from crashes import (
+    ENDS,
+    Template,
+    Trial,
+    check_no_recorded_try_executed_again,
+    check_processes_take_turns,
+    end_of,
+    until,
+)
 from killing_runner import Kill, Moment, Victim
+
 from kitaru_registry.models import ExecutionId
 
 WRITES = (

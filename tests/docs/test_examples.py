@@ -6,7 +6,7 @@ A page runs from top to bottom, in an empty folder that is a git repository with
     ```python                runs as a script in the page's folder, and must not fail
     ```console               each `$ command` runs in one shell; what stands below it is what it prints
 
-In expected output `...` stands for anything, as a line of its own for any lines or none; runs of blanks are one; digests,
+In expected output `...` is anything, and as a line of its own any lines or none; runs of blanks are one; digests,
 durations and sizes are any. Execution ids are any too, and a later command of the page that names one is given the one
 that really came. A command that ends with another code than 0 says so: `$ kitaru invoke ...  # exit code 6`. A fence
 without one of these words is a sketch, and is not run.

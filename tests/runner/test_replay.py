@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, as_completed
 from typing import Any
 
@@ -16,7 +17,6 @@ from attempts import Executions, TestExecution
 
 from kitaru import (
     KitaruContextError,
-    KitaruDivergenceError,
     KitaruError,
     KitaruUserCodeError,
     checkpoint,
@@ -152,68 +152,142 @@ def test_an_execution_whose_checkpoints_are_all_recorded_executes_none(execution
 # Order
 
 
-def orders_seen(executions: Executions, body: Callable[[], list[int]], *, writes: int) -> tuple[list[int], list[int]]:
-    """What the body returns without its journal's help, and then replayed: the same, if order is kept."""
-    execution = executions.new()
-    orders: list[list[int]] = []
+Order = list[list[int]]
 
-    def noted() -> list[int]:
+
+def orders_seen(executions: Executions, body: Callable[[], Order], *, writes: Sequence[int | None]) -> list[Order]:
+    """What the body saw in each attempt that got to its end; the attempts are cut short after so many writes."""
+    execution = executions.new()
+    orders: list[Order] = []
+
+    def noted() -> Order:
         orders.append(body())
         double(99)
         return orders[-1]
 
-    execution.attempt(noted, writes=writes)
-    execution.attempt(noted)
-    return orders[0], orders[-1]
+    for allowed in writes:
+        execution.attempt(noted, writes=allowed)
+    return orders
 
 
-def test_as_completed_gives_the_recorded_order(executions: Executions) -> None:
-    def body() -> list[int]:
-        return [future.result() for future in as_completed(slow_double.map(range(12)))]
+@pytest.mark.parametrize("writes", [(12, None), (12, 1, None), (5, 7, None), (1, 2, 3, 6, None)])
+def test_as_completed_gives_the_recorded_order(executions: Executions, writes: Sequence[int]) -> None:
+    def body() -> Order:
+        return [[future.result() for future in as_completed(slow_double.map(range(12)))]]
 
-    for writes in (12, 12, 12, 5):
-        first, replayed = orders_seen(executions, body, writes=writes)
+    first, *later = orders_seen(executions, body, writes=writes)
 
-        assert sorted(replayed) == [2 * number for number in range(12)]
-        assert replayed[: len(first)] == first
+    assert sorted(first[0]) == [2 * number for number in range(12)]
+    assert all(order == first for order in later)
+    assert later
 
 
-def test_wait_for_the_first_gives_the_recorded_order(executions: Executions) -> None:
-    def body() -> list[int]:
+@pytest.mark.parametrize("writes", [(6, None), (6, 1, None), (2, 4, None)])
+def test_wait_for_the_first_gives_the_recorded_order(executions: Executions, writes: Sequence[int]) -> None:
+    def body() -> Order:
         open_ones = set(slow_double.map(range(6)))
         order = []
         while open_ones:
             done, open_ones = concurrent.futures.wait(open_ones, return_when=FIRST_COMPLETED)
-            order.append(sorted(future.result() for future in done))
-        return [value for values in order for value in values]
+            order.append([future.result() for future in done])
+        return order
+
+    for _ in range(3):
+        first, *later = orders_seen(executions, body, writes=writes)
+        assert all(order == first for order in later)
+        assert later
+
+
+def test_a_race_that_is_left_early_goes_the_same_way(executions: Executions) -> None:
+    def body() -> Order:
+        futures = slow_double.map(range(8))
+        first = next(as_completed(futures)).result()
+        time.sleep(0.005)
+        done, pending = concurrent.futures.wait(futures, return_when=FIRST_COMPLETED)
+        early = [future.result() for future in done]
+        done, _ = concurrent.futures.wait(pending)
+        return [[first], early, [future.result() for future in done]]
 
     for _ in range(5):
-        first, replayed = orders_seen(executions, body, writes=6)
-        assert replayed == first
+        first, *later = orders_seen(executions, body, writes=(8, None))
+        assert later == [first]
+
+
+def test_the_sets_of_wait_are_iterated_in_one_order(executions: Executions) -> None:
+    def body() -> Order:
+        futures = slow_double.map(range(30))
+        futures[7].result()
+        return [
+            [future.result() for future in concurrent.futures.wait(futures).done],
+            [future.result() for future in as_completed(futures)],
+        ]
+
+    first, *later = orders_seen(executions, body, writes=(30, None))
+
+    assert later == [first]
+
+
+def test_a_future_that_is_polled_ends_in_a_replay_too(executions: Executions) -> None:
+    def body() -> Order:
+        future = slow_double.submit(3)
+        while not future.done():
+            time.sleep(0.001)
+        return [[future.result()]]
+
+    assert orders_seen(executions, body, writes=(1, None)) == [[[6]], [[6]]]
+
+
+def test_a_callback_of_a_future_is_called_in_every_attempt(executions: Executions) -> None:
+    def body() -> Order:
+        called: list[int] = []
+        there = threading.Event()
+        future = slow_double.submit(3)
+        future.add_done_callback(lambda ended: called.append(ended.result()))
+        future.add_done_callback(lambda _: there.set())
+        assert there.wait(10)
+        return [called]
+
+    assert orders_seen(executions, body, writes=(1, None)) == [[[6]], [[6]]]
+
+
+def test_futures_awaited_on_a_loop_come_in_recorded_order(executions: Executions) -> None:
+    orders: list[list[int]] = []
+
+    async def body() -> int:
+        order = [await first for first in asyncio.as_completed(slow_double.map(range(8)))]
+        orders.append(order)
+        return await add(order[0], order[1])
+
+    for _ in range(3):
+        orders.clear()
+        execution = executions.new()
+        execution.attempt(body, writes=8)
+        execution.attempt(body)
+        assert orders[0] == orders[1]
+        assert execution.result == orders[0][0] + orders[0][1]
 
 
 def test_asyncio_wait_for_the_first_gives_the_recorded_order(executions: Executions) -> None:
-    async def body() -> list[int]:
-        pending = {asyncio.create_task(add(number, 0)) for number in range(6)}
+    orders: list[Order] = []
+
+    async def body() -> int:
+        tasks = [asyncio.create_task(add(number, 0)) for number in range(6)]
+        pending = set(tasks)
         order = []
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            order.append(sorted(task.result() for task in done))
-        seen.append(order)
-        await add(99, 99)
-        return []
+            order.append([task.result() for task in done])
+        order.append([task.result() for task in (await asyncio.wait(tasks))[0]])
+        orders.append(order)
+        return await add(99, 99)
 
     for _ in range(5):
-        seen: list[list[list[int]]] = []
+        orders.clear()
         execution = executions.new()
+        execution.attempt(body, writes=6)
         execution.attempt(body)
-        writes = len(execution.rows) - 1
-        order = seen[0]
-        replayed = executions.new()
-        replayed.attempt(body, writes=writes)
-        replayed.attempt(body)
-        assert seen[2] == seen[1]
-        assert sorted(sum(order, [])) == list(range(6))
+        assert sorted(value for values in orders[0][:-1] for value in values) == list(range(6))
+        assert orders[0] == orders[1]
 
 
 def test_an_async_race_has_one_winner(executions: Executions) -> None:
@@ -376,8 +450,8 @@ def test_a_crash_uses_up_no_try(execution: TestExecution) -> None:
         return "done"
 
     for _ in range(crashes):
+        engine, _, _ = execution.begin()
         with pytest.raises(KeyboardInterrupt):
-            engine, _, _ = execution.begin()
             run_body(engine, crashing, {})
     execution.attempt(crashing)
 

@@ -217,9 +217,7 @@ class Executions:
             inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="me@laptop",
         )  # fmt: skip
         queue.create(self.database, new)
-        return TestExecution(
-            self.database, self.writer, new.exec_id, queue.candidate(self.database, new.exec_id).row
-        )
+        return TestExecution(self.database, self.writer, new.exec_id, queue.candidate(self.database, new.exec_id).row)
 
 
 @contextmanager

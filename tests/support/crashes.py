@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import killing_runner
+from killing_runner import KILLED, RECORD_BYTES, Kill
+
 from kitaru.client import KitaruClient
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId
-from killing_runner import KILLED, RECORD_BYTES, Kill
 
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
