@@ -5,7 +5,7 @@ A codec is chosen by the value's exact type, so that reading gives a value equal
     json       None, bool, int, finite float, str, list, dict with str keys
     str bytes  the text or the bytes themselves
     tagged     JSON that also carries tuple, set, frozenset, other dicts, bytes, datetime and its kin, Decimal, UUID,
-               Path, complex, Enum, dataclass, pydantic model, non-finite float: {"$": tag, "v": ...}
+               Path, complex, Enum, Flag, dataclass, pydantic model, non-finite float: {"$": tag, "v": ...}
     numpy      .npy, no object arrays
     pickle-3.N cloudpickle, last; read by the same Python minor alone
 
@@ -22,9 +22,9 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from hashlib import blake2b
 from pathlib import Path, PosixPath, PurePosixPath
 from typing import Any
@@ -41,11 +41,15 @@ class NotTaggable(Exception):
     """The value holds something that the tagged codec does not carry."""
 
 
+# RecursionError: it contains itself. ValueError: an int of more digits than Python turns into text.
+UNFIT = (NotTaggable, RecursionError, ValueError)
+
+
 def encode(value: object) -> Encoded:
     """The value's bytes.
 
     Raises:
-        KitaruUsageError: no codec carries it (an open file, a lock, a generator, ...).
+        KitaruUsageError: no codec carries it (a socket, a lock, a generator, ...).
     """
     kind = type(value)
     if kind is str:
@@ -56,13 +60,13 @@ def encode(value: object) -> Encoded:
             return Encoded("json", json.dumps(value).encode())
     if kind is bytes:
         return Encoded("bytes", value)  # type: ignore[arg-type]  # kind is bytes
-    if is_json(value):
-        return Encoded("json", json.dumps(value, separators=(",", ":")).encode())
     if is_numpy(value):
         return Encoded("numpy", numpy_bytes(value))
     try:
+        if is_json(value):
+            return Encoded("json", json.dumps(value, separators=(",", ":")).encode())
         return Encoded("tagged", json.dumps(tag(value), separators=(",", ":")).encode())
-    except (NotTaggable, RecursionError):
+    except UNFIT:
         return pickled(value)
 
 
@@ -168,35 +172,54 @@ def tag(value: Any) -> Any:
         return {"$": "dict", "v": [[tag(key), tag(item)] for key, item in value.items()]}
     if kind in SIMPLE_TAGS:
         name, write, _ = SIMPLE_TAGS[kind]
-        if getattr(value, "fold", 0) or (kind is datetime and type(value.tzinfo) not in (type(None), TIMEZONE)):
+        if getattr(value, "fold", 0) or type(getattr(value, "tzinfo", None)) not in (type(None), timezone):
             raise NotTaggable
         return {"$": name, "v": write(value)}
     return tag_typed(value, kind)
 
 
-TIMEZONE = type(datetime.now().astimezone().tzinfo)
-
-
 def tag_typed(value: Any, kind: type) -> Any:
     if find_type(type_name(kind)) is not kind:
         raise NotTaggable
+    if isinstance(value, Flag):
+        return {"$": "flag", "type": type_name(kind), "v": value.value}
     if isinstance(value, Enum):
         return {"$": "enum", "type": type_name(kind), "v": value.name}
-    if dataclasses.is_dataclass(kind):
+    # One that is a list or an exception too holds more than its fields.
+    if dataclasses.is_dataclass(kind) and kind.__new__ is object.__new__:
         fields = {field.name for field in dataclasses.fields(kind)}
         state = getattr(value, "__dict__", None)
         if state is not None and set(state) != fields:
             raise NotTaggable
         return {"$": "dataclass", "type": type_name(kind), "v": {n: tag(getattr(value, n)) for n in sorted(fields)}}
     if is_pydantic(kind):
-        dumped = {"$": "pydantic", "type": type_name(kind), "v": value.model_dump(mode="json", round_trip=True)}
-        try:
-            same = untag(dumped) == value
-        except Exception as error:
-            raise NotTaggable from error
-        if same:
-            return dumped
+        return tag_model(value, kind)
     raise NotTaggable
+
+
+def tag_model(value: Any, kind: type) -> Any:
+    """The model's JSON form, where reading it gives the same model."""
+    try:
+        content = value.model_dump(mode="json", round_trip=True, warnings=False)
+        dumped = {"$": "pydantic", "type": type_name(kind), "v": content}
+        back = untag(dumped)
+        same = back == value and is_same(back.model_dump(warnings=False), value.model_dump(warnings=False))
+    except Exception as error:
+        raise NotTaggable from error
+    if not same:
+        raise NotTaggable
+    return dumped
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Equal in value and type, all the way down: `1 == 1.0`, and an enum's member may equal its text."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(is_same(item, other[key]) for key, item in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return bool(one == other)
 
 
 def untag(tagged: Any) -> Any:
@@ -223,6 +246,8 @@ def untag_typed(name: str, type_path: str, content: Any) -> Any:
         )
     if name == "enum":
         return kind[content]  # type: ignore[index]  # an Enum class
+    if name == "flag":
+        return kind(content)  # by its bits: a combination may have no name
     if name == "pydantic":
         return kind.model_validate_json(json.dumps(content))  # type: ignore[attr-defined]  # a pydantic model
     value: Any = object.__new__(kind)
@@ -261,7 +286,7 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
     for name, value in arguments.items():
         try:
             form = canonical(tag(value))
-        except (NotTaggable, RecursionError):
+        except UNFIT:
             form = "numpy:" + blake2b(numpy_bytes(value)).hexdigest() if is_numpy(value) else f"opaque:{type(value)}"
         digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
     return digest.digest()

@@ -7,13 +7,17 @@ raises the rebuilt one too, so that a flow sees the same thing before and after 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MemberDescriptorType
 from typing import Any
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
 from kitaru_runner import codec
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
+REBUILT_FROM = "__kitaru_failure__"
+# What an AttributeError was raised about may be anything, and as large.
+LEFT_OUT = frozenset({"__notes__", REBUILT_FROM, "obj"})
 
 
 def describe_failure(
@@ -34,12 +38,30 @@ def describe_failure(
         described["file"], described["line"] = frames[-1].filename, frames[-1].lineno
     if isinstance(error, KitaruError) and error.hint:
         described["hint"] = error.hint
-    try:
-        described["args"] = codec.tag(list(error.args))
-        described["state"] = codec.tag({k: v for k, v in vars(error).items() if k != "__notes__"})
-    except (codec.NotTaggable, RecursionError):
-        described.pop("args", None)
-    return described
+    args = taggable({"args": list(error.args)})
+    return {**described, **args, "state": taggable(dict(attributes(error)))}
+
+
+def attributes(error: BaseException) -> Iterator[tuple[str, object]]:
+    """What an exception holds beside its arguments, in slots too: an OSError its errno and file name."""
+    for kind in type(error).__mro__:
+        for name, member in vars(kind).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in LEFT_OUT:
+                value = getattr(error, name, None)
+                if value is not None:
+                    yield name, value
+    yield from ((name, value) for name, value in vars(error).items() if name not in LEFT_OUT)
+
+
+def taggable(values: Mapping[str, object]) -> dict[str, Any]:
+    """Those of the values that can be recorded, as they are recorded."""
+    found = {}
+    for name, value in values.items():
+        try:
+            found[name] = codec.tag(value)
+        except codec.UNFIT:
+            continue
+    return found
 
 
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
@@ -61,20 +83,20 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
         try:
             error = kind.__new__(kind)
             error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
-            for name, value in codec.untag(described.get("state", {})).items():
-                setattr(error, name, value)
+            for name, value in described.get("state", {}).items():
+                setattr(error, name, codec.untag(value))
             str(error)
         except Exception:  # whatever a class does in __new__, __setattr__ or __str__, the failure itself is known
             error = None
         if isinstance(error, BaseException):
-            error.__dict__["__kitaru_failure__"] = described
+            error.__dict__[REBUILT_FROM] = described
             return error
     replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
-    replaced.__dict__["__kitaru_failure__"] = described
+    replaced.__dict__[REBUILT_FROM] = described
     return replaced
 
 
 def recorded_failure(error: BaseException) -> Mapping[str, Any] | None:
     """The record that `rebuild` made this exception from."""
-    found: Mapping[str, Any] | None = error.__dict__.get("__kitaru_failure__")
+    found: Mapping[str, Any] | None = error.__dict__.get(REBUILT_FROM)
     return found

@@ -153,7 +153,8 @@ class Journal(Protocol):
 
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
+    text = json.dumps(header, separators=(",", ":")).encode()
     frame = FRAME.pack(len(text), len(payload)) + text
     # One system call for the common small frame; no copy of a large payload.
     if len(payload) < INLINE_BYTES:

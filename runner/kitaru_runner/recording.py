@@ -203,4 +203,5 @@ def as_answer(answer: Mapping[str, Any]) -> bytes:
 
 
 def compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
+    return json.dumps(value, separators=(",", ":"))

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
-from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.models import Execution, ExecutionId, Wait
-from kitaru_registry.schemas import check_answer
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
 if TYPE_CHECKING:
@@ -76,9 +75,14 @@ class Executions:
         found = reading.find_id(client.database, exec_id)
         open_one = waits.find_wait(client.database, found, wait)
         if open_one.schema_ is not None:
+            from kitaru_registry.schemas import check_answer
+
             check_answer(open_one.schema_, value)
         answered = waits.answer(client.database, found, open_one.key, value, actor=client.actor, door=door)
-        client.runner.set_going(found)
+        try:
+            client.runner.set_going(found)
+        except KitaruConflictError as error:
+            raise KitaruConflictError(f"the answer is recorded, but {error.message}", hint=error.hint) from error
         return answered
 
     def resume(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:

@@ -128,7 +128,7 @@ def check_snapshots(client: KitaruClient) -> DoctorCheck:
     versions = list_versions(client.database, project=client.project)
     for version in versions:
         verify(client.layout, version.digest)
-    return DoctorCheck(name="snapshots", ok=True, message=f"{len(versions)} versions, every blob verified")
+    return DoctorCheck(name="snapshots", ok=True, message=f"every blob of {len(versions)} version(s) is verified")
 
 
 def check_lost(client: KitaruClient) -> DoctorCheck:

@@ -44,7 +44,7 @@ CHECKPOINTS = {
     "plan", *(f"map[{number}]/research" for number in range(4)), "weigh", "submit[0]/draft", "submit[1]/check",
     "publish", "announce",
 }  # fmt: skip
-RESULT = "published: 35003 characters, 32 in all"
+RESULT = "published: 35000 characters, 32 in all"
 
 # A claim comes before its child.
 KILLS = [

@@ -35,8 +35,8 @@ EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
 ID = r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9a-f]*[0-9])[0-9a-f]{8})"
 # What differs from run to run.
 WILD = re.compile(
-    rf"(?P<id>\b{ID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<measure>\b\d+(\.\d+)?(?:m?s| [kKMG]?B)\b)"
-    r"|(?P<lines>^\.\.\.\n)|(?P<gap>\.\.\.)",
+    rf"(?P<id>\b{ID}\b)|(?P<digest>\bsha256:[0-9a-f]{{6,64}}\b)|(?P<ago>\b\d+s ago\b)|(?P<took>\b\d+(\.\d+)?m?s\b)"
+    r"|(?P<size>\b\d+(\.\d+)? [kKMG]?B\b)|(?P<lines>^\.\.\.\n)|(?P<gap>\.\.\.)",
     re.M,
 )
 
@@ -95,8 +95,12 @@ def pattern_of(expected: str) -> tuple[re.Pattern[str], list[str]]:
             parts.append(r".*?")
         elif wild["digest"]:
             parts.append(r"sha256:[0-9a-f]+")
-        elif wild["measure"]:
-            parts.append(r"\d+(?:\.\d+)?(?:m?s| [kKMG]?B)")
+        elif wild["ago"]:
+            parts.append(r"(?:\d+[smh] ago|now)")
+        elif wild["took"]:
+            parts.append(r"(?:\d+(?:\.\d+)?m?s|\d+m \d+s)")
+        elif wild["size"]:
+            parts.append(r"\d+(?:\.\d+)? [kKMG]?B")
         elif wild["id"] in ids:
             parts.append(rf"(?P=id{ids.index(wild['id'])})")
         else:
@@ -199,7 +203,7 @@ def test_measures_and_short_ids_are_any() -> None:
     pattern, ids = pattern_of("93a1b9e0  review_flow  v1  2s ago  7.0s  3.3 MB")
 
     assert ids == ["93a1b9e0"]
-    assert pattern.fullmatch("00c0ffee review_flow v1 13s ago 850ms 0 B\n")
+    assert pattern.fullmatch("00c0ffee review_flow v1 now 1m 05s 0 B\n")
     assert not pattern.fullmatch("00c0ffee review_flow v2 13s ago 850ms 0 B\n")
 
 

@@ -140,8 +140,7 @@ def test_it_does_not_park_while_a_checkpoint_is_in_flight(execution: TestExecuti
         return [wait(name="approve", schema=bool), future.result()]
 
     attempt = execution.attempt_in_thread(body, stays=False)
-    while not execution.record.pending_waits:
-        pass
+    attempt.wait_until_asked()
     assert execution.status == "running"
     go_on.set()
     attempt.wait_until_parked()
@@ -164,8 +163,7 @@ def test_an_answer_that_comes_before_parking_keeps_it_from_parking(execution: Te
         return [wait(name="approve", schema=bool), future.result()]
 
     attempt = execution.attempt_in_thread(body, stays=False)
-    while not execution.record.pending_waits:
-        pass
+    attempt.wait_until_asked()
     execution.answer("approve", True)
     go_on.set()
     attempt.join()

@@ -41,6 +41,7 @@ class EndingJournal:
         self._stays = stays
         self._lock = threading.Lock()
         self.ended = False
+        self.asked = threading.Event()
         self.parked = threading.Event()
 
     def _living(self) -> None:
@@ -65,7 +66,9 @@ class EndingJournal:
 
     def open_wait(self, wait: WaitRequest) -> bytes | None:
         self._living()
-        return self._journal.open_wait(wait)
+        answer = self._journal.open_wait(wait)
+        self.asked.set()
+        return answer
 
     def park(self) -> bool:
         self._living()
@@ -99,6 +102,9 @@ class Attempt:
     ending: EndingJournal
     thread: threading.Thread | None = None
     raised: list[BaseException] = field(default_factory=list)
+
+    def wait_until_asked(self) -> None:
+        assert self.ending.asked.wait(PATIENCE_SECONDS), "the execution opened no wait"
 
     def wait_until_parked(self) -> None:
         assert self.ending.parked.wait(PATIENCE_SECONDS), "the execution did not park"

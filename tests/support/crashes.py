@@ -153,8 +153,8 @@ class Trial:
 
     def rows(self, exec_id: str) -> list[Row]:
         found = self.sql(
-            "SELECT kind, key, j.attempt, COALESCE(tries, 1), metadata FROM journal j JOIN executions e "
-            "ON e.id = j.execution WHERE e.exec_id = ? ORDER BY seq",
+            "SELECT j.kind, j.key, j.attempt, COALESCE(j.tries, 1), j.metadata FROM journal j JOIN executions e "
+            "ON e.id = j.execution WHERE e.exec_id = ? ORDER BY j.seq",
             exec_id,
         )
         return [Row(*columns, json.loads(metadata)["nonce"] if metadata else None) for *columns, metadata in found]

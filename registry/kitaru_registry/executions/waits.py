@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import select, update
@@ -118,7 +119,7 @@ def answered_already(wait: Wait) -> KitaruConflictError:
             hint=f"kitaru executions get {wait.exec_id}",
         )
     return KitaruConflictError(
-        f"wait {wait.key} of {wait.exec_id} was answered by {wait.answered_by}: {wait.answer!r}",
+        f"wait {wait.key} of {wait.exec_id} was answered by {wait.answered_by}: {json.dumps(wait.answer)}",
         hint=f"kitaru executions get {wait.exec_id}",
     )
 

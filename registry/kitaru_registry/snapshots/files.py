@@ -23,6 +23,7 @@ from kitaru_registry.models import Digest
 from kitaru_registry.names import nearest
 from kitaru_registry.snapshots.git import GitState
 from kitaru_registry.snapshots.refusals import ALLOWED, Refusal, scan, too_much
+from kitaru_registry.snapshots.root_project import dist_info
 
 IGNORE_FILE = ".kitaruignore"
 NEVER_COLLECTED = ("/kitaru.toml", "/.kitaruignore", "/.github/", ".git")
@@ -62,6 +63,8 @@ class Collection:
     """Over paths, modes and contents."""
     places: Mapping[str, Path] = field(repr=False, compare=False)
     """Where each path's bytes are; elsewhere than the path says for a symbolic link."""
+    generated: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    """The bytes of files that no folder holds: the root project's dist-info."""
 
     def read(self, path: str) -> bytes:
         """The bytes that were collected.
@@ -70,6 +73,8 @@ class Collection:
             KitaruUsageError: no such path was collected.
             KitaruDeployError: the file has changed since.
         """
+        if path in self.generated:
+            return self.generated[path]
         index = bisect.bisect_left(self.files, path, key=lambda file: file.path)
         if path not in self.places:
             near = nearest(path, self.places)
@@ -117,7 +122,9 @@ def collect(
     _refuse([*_missing_submodules(git, selection), *odd, *too_much(sizes)], allow)
     files, found = _read_all(places)
     _refuse(found, allow)
-    return Collection(files, _digest_of(files), places)
+    generated = dist_info(_read("pyproject.toml", places["pyproject.toml"])) if "pyproject.toml" in places else {}
+    files = tuple(sorted((*files, *(_generated(*item) for item in generated.items())), key=lambda file: file.path))
+    return Collection(files, _digest_of(files), places, generated)
 
 
 def _check_allowed(allow: Iterable[str]) -> None:
@@ -269,6 +276,10 @@ def _read_all(places: Mapping[str, Path]) -> tuple[tuple[CollectedFile, ...], li
         files.append(CollectedFile(path, executable, len(content), hashlib.sha256(content).hexdigest()))
         refused += scan(path, content, target=place.name)
     return tuple(files), refused
+
+
+def _generated(path: str, content: bytes) -> CollectedFile:
+    return CollectedFile(path, False, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _read(path: str, place: Path) -> bytes:

@@ -1,0 +1,98 @@
+"""Cost as work grows: per checkpoint within one execution, and per invoke, list and claim as executions pile up.
+
+`--long`: up to 100,000.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kitaru_registry.executions import queue
+from measuring import Figure, Target, asked_for, milliseconds, report
+from places import Place, database_bytes, place
+
+WINDOW = 100
+CALLS = 30
+
+
+def checkpoints(found: Place, steps: int) -> list[Figure]:
+    """NORMAL: no fsync hides what grows."""
+    from flows import sequential  # type: ignore[import-not-found]  # of the project that was just made
+
+    took = sequential.run(steps).wait()
+    first = took[WINDOW : 2 * WINDOW]
+    figures = []
+    for at in (1000, 10_000, 100_000):
+        if at > steps:
+            break
+        figure = Figure(
+            f"a checkpoint at {at:,} in one execution, NORMAL",
+            beside="a checkpoint at 100",
+            targets=(Target("ratio", 1.2),),
+        )
+        figure.add(took[at - WINDOW : at], first)
+        figures.append(figure)
+    return figures
+
+
+def fill(found: Place, count: int) -> None:
+    """Copies of a completed execution."""
+    with found.client.database.write() as connection:
+        names = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(executions)") if row[1] != "id"]
+        values = ", ".join("exec_id || '-' || n" if name == "exec_id" else name for name in names)
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count}) "
+            f"INSERT INTO executions ({', '.join(names)}) SELECT {values} FROM c, "
+            "(SELECT * FROM executions WHERE status = 'completed' ORDER BY id LIMIT 1)"
+        )
+
+
+def calls(found: Place) -> dict[str, list[float]]:
+    """Milliseconds of invoking (without a runner), listing and claiming."""
+    database, owner = found.client.database, queue.Owner("bench", os.getpid(), "here")
+    took: dict[str, list[float]] = {"invoke": [], "list of 50": [], "claim": []}
+    for _ in range(CALLS):
+        took["invoke"].append(milliseconds(lambda: found.client.deployments.invoke(flow="noop")))
+        took["list of 50"].append(milliseconds(lambda: found.client.executions.list(limit=50)))
+        claimed: list[Any] = []
+        took["claim"].append(
+            milliseconds(lambda kept=claimed: kept.append(queue.claim(database, queue.claimable(database)[0], owner)))
+        )
+        queue.finish(database, claimed[0].row, claimed[0].attempt, result=None, error=None)
+    return took
+
+
+def executions(found: Place, counts: tuple[int, ...]) -> list[Figure]:
+    """No runner may take what is invoked here: `[runner] autostart = false`."""
+    few = calls(found)
+    figures = []
+    there = CALLS
+    for count in counts:
+        fill(found, count - there)
+        there = count
+        for name, took in calls(found).items():
+            figure = Figure(
+                f"{name} among {count:,} executions",
+                beside=f"{name} among {CALLS}",
+                targets=(Target("ratio", 1.2),),
+            )
+            figure.add(took, few[name])
+            figures.append(figure)
+    return figures
+
+
+def main() -> None:
+    long = asked_for("--long")
+    with place(synchronous="NORMAL") as found:
+        figures = checkpoints(found, 100_000 if long else 10_000)
+    with place(synchronous="NORMAL", flows=["noop"]) as found:
+        settings = found.project / "kitaru.toml"
+        settings.write_text(settings.read_text() + "[runner]\nautostart = false\n")
+        figures += executions(found, (10_000, 100_000) if long else (10_000,))
+        assert database_bytes(found.home) > 0
+    report(__file__, figures)
+
+
+if __name__ == "__main__":
+    main()

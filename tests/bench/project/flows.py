@@ -1,0 +1,94 @@
+"""What is measured. A flow gives the milliseconds of each of its calls, as its own clock saw them."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from kitaru import checkpoint, flow
+
+
+@checkpoint
+def step(number: int) -> dict[str, object]:
+    return {"number": number, "ok": True}
+
+
+@flow
+def sequential(steps: int) -> list[float]:
+    """Milliseconds of each step."""
+    took = []
+    for number in range(steps):
+        began = time.perf_counter()
+        step(number)
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+@checkpoint
+async def pause(number: int) -> int:
+    await asyncio.sleep(0.010)
+    return number
+
+
+@flow
+async def gathered(steps: int) -> float:
+    """Milliseconds of so many steps of 10 ms, side by side on one loop."""
+    began = time.perf_counter()
+    await asyncio.gather(*[pause(number) for number in range(steps)])
+    return (time.perf_counter() - began) * 1000
+
+
+@checkpoint
+def sleep(number: int) -> int:
+    time.sleep(0.010)
+    return number
+
+
+@flow
+def mapped(steps: int) -> float:
+    """The same in threads."""
+    began = time.perf_counter()
+    for future in sleep.map(range(steps)):
+        future.result()
+    return (time.perf_counter() - began) * 1000
+
+
+@checkpoint
+def large(size: int) -> bytes:
+    return os.urandom(1 << 10) * (size >> 10)
+
+
+@flow
+def returning(size: int) -> float:
+    """Milliseconds of a step that returns so many bytes."""
+    began = time.perf_counter()
+    large(size)
+    return (time.perf_counter() - began) * 1000
+
+
+@checkpoint
+def noted(number: int, notes: str) -> dict[str, object]:
+    """A step that says outside of the journal that it executes, and is killed once where the notes ask for it."""
+    with Path(notes, "executed").open("a") as file:
+        file.write(f"{number}\n")
+    order = Path(notes, f"kill-{number}")
+    if order.exists():
+        target = order.read_text()
+        order.unlink()
+        Path(notes, "killed").write_text(str(time.time()))
+        os.kill(os.getppid() if target == "runner" else os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    return {"number": number, "ok": True}
+
+
+@flow
+def killed(steps: int, notes: str) -> int:
+    for number in range(steps):
+        noted(number, notes)
+    return steps
+
+
+@flow
+def noop() -> None:
+    return None

@@ -1,0 +1,193 @@
+"""A recorded failure is rebuilt without its `__init__`, and says what it said."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attempts import TestExecution
+
+from kitaru import KitaruUsageError, KitaruUserCodeError, checkpoint
+from kitaru_runner.failures import describe_failure, rebuild
+
+
+class RateLimited(Exception):
+    """Asks for what nobody keeps."""
+
+    def __init__(self, service: str, *, retry_after: float, response: object) -> None:
+        super().__init__(f"{service} is rate limited")
+        self.service = service
+        self.retry_after = retry_after
+        if response is None:
+            raise AssertionError("__init__ ran again")
+
+
+class Slotted(Exception):
+    __slots__ = ("code", "unset")
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Unbuildable(Exception):
+    def __new__(cls, *, needed: str) -> Unbuildable:
+        return super().__new__(cls, needed)
+
+    def __init__(self, *, needed: str) -> None:
+        super().__init__(needed)
+
+
+def caught(raising: Callable[[], Any]) -> BaseException:
+    try:
+        raising()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def recorded(error: BaseException) -> BaseException:
+    """As it comes out of a journal, which holds JSON."""
+    return rebuild(json.loads(json.dumps(describe_failure(error))))
+
+
+def raise_(error: BaseException) -> Any:
+    raise error
+
+
+RAISING: list[Callable[[], Any]] = [
+    lambda: raise_(ValueError("no", 3)),
+    lambda: {}["missing"],
+    lambda: Path("/no/such/file").read_text(),
+    lambda: raise_(ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
+    lambda: raise_(TimeoutError("too slow")),
+    lambda: b"\xff".decode(),
+    lambda: "\ud800".encode(),
+    lambda: __import__("no_such_module"),
+    lambda: json.loads("{"),
+    lambda: compile("a b", "file.py", "exec"),
+    lambda: 1 / 0,
+    lambda: pickle.loads(b""),
+    lambda: raise_(StopAsyncIteration()),
+    lambda: raise_(KitaruUsageError("wrong", hint="do it right")),
+    lambda: raise_(RateLimited("model", retry_after=2.5, response=object())),
+    lambda: raise_(Slotted(7)),
+]
+
+
+@pytest.mark.parametrize("raising", RAISING)
+def test_a_failure_comes_back_with_its_type_its_text_and_its_arguments(raising: Callable[[], Any]) -> None:
+    error = caught(raising)
+
+    back = recorded(error)
+
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert back.args == error.args
+
+
+def test_attributes_come_back() -> None:
+    back = recorded(caught(lambda: raise_(RateLimited("model", retry_after=2.5, response=object()))))
+    assert isinstance(back, RateLimited)
+    assert (back.service, back.retry_after) == ("model", 2.5)
+
+    missing = recorded(caught(lambda: Path("/no/such/file").read_text()))
+    assert isinstance(missing, FileNotFoundError)
+    assert (missing.errno, missing.filename) == (errno.ENOENT, "/no/such/file")
+
+    usage = recorded(KitaruUsageError("wrong", hint="do it right"))
+    assert isinstance(usage, KitaruUsageError)
+    assert usage.hint == "do it right"
+
+    slotted = recorded(Slotted(7))
+    assert isinstance(slotted, Slotted)
+    assert slotted.code == 7
+
+
+def test_what_cannot_be_kept_is_left_out() -> None:
+    error = ValueError("with a lock")
+    error.response = (number for number in range(3))  # type: ignore[attr-defined]
+
+    back = recorded(error)
+
+    assert (type(back), str(back)) == (ValueError, "with a lock")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Unbuildable(needed="this"), "Unbuildable: this"),
+        (ExceptionGroup("several", [ValueError("one")]), "ExceptionGroup: several (1 sub-exception)"),
+        (type("Local", (Exception,), {})("of nowhere"), "Local: of nowhere"),
+    ],
+)
+def test_one_that_cannot_be_rebuilt_is_a_user_code_error_that_says_the_same(error: Exception, text: str) -> None:
+    back = recorded(error)
+
+    assert isinstance(back, KitaruUserCodeError)
+    assert (str(back), back.failure_origin) == (text, "user_code")
+
+
+def test_the_record_tells_people_where(execution: TestExecution) -> None:
+    described = describe_failure(caught(RAISING[0]), checkpoint="research#2")
+
+    assert (described["type"], described["message"], described["checkpoint"]) == (
+        "ValueError", "('no', 3)", "research#2",
+    )  # fmt: skip
+    assert described["file"] == __file__
+    assert described["line"] == raise_.__code__.co_firstlineno + 1
+    assert "Traceback" in described["traceback"]
+
+
+@pytest.mark.parametrize("raising", [RAISING[0], RAISING[2], RAISING[5], RAISING[6], RAISING[14]])
+def test_the_first_run_and_the_replay_raise_the_same(execution: TestExecution, raising: Callable[[], Any]) -> None:
+    seen = []
+
+    @checkpoint
+    def fail() -> Any:
+        return raising()
+
+    @checkpoint
+    def step() -> None:
+        pass
+
+    def body() -> None:
+        try:
+            fail()
+        except Exception as error:
+            state = {key: value for key, value in vars(error).items() if not key.startswith("__")}
+            seen.append((type(error), str(error), error.args, state))
+        step()
+
+    execution.attempt(body, writes=1)
+    execution.attempt(body)
+
+    assert execution.status == "completed"
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+
+
+def test_a_failure_that_passes_through_checkpoints_is_not_recorded_within_itself(execution: TestExecution) -> None:
+    @checkpoint
+    def inner() -> None:
+        raise ValueError("deep down")
+
+    @checkpoint
+    def middle() -> None:
+        inner()
+
+    @checkpoint
+    def outer() -> None:
+        middle()
+
+    execution.attempt(outer)
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.message) == ("ValueError", "deep down")
+    assert all("__kitaru_failure__" not in (row.error or "") for row in execution.rows)

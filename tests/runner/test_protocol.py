@@ -1,0 +1,142 @@
+"""Frames come out of a stream as they went in, however the stream is cut."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitaru_runner.protocol import (
+    FRAME,
+    MAX_HEADER_BYTES,
+    Encoded,
+    Entry,
+    FrameReader,
+    Saved,
+    pack_entries,
+    send,
+    unpack_entries,
+)
+
+text = st.text(st.characters(codec=None, categories=None), max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+encoded = st.builds(Encoded, st.sampled_from(["json", "str", "bytes", "tagged"]), st.binary(max_size=300))
+numbers = st.integers(0, 2**53)
+entries = st.builds(
+    Entry,
+    kind=st.sampled_from("ctwsld"),
+    key=text,
+    ended_us=numbers,
+    name=st.none() | text,
+    seq=numbers,
+    value=st.none() | encoded,
+    error=st.none() | st.dictionaries(text, json_values, min_size=1, max_size=3),
+    tries=st.none() | numbers,
+    place=st.none() | numbers,
+    type=st.none() | text,
+    inputs=st.none() | st.binary(min_size=16, max_size=16),
+    started_us=st.none() | numbers,
+    saved=st.lists(
+        st.builds(Saved, text, text, st.lists(text, max_size=2).map(tuple), encoded), max_size=3
+    ).map(tuple),
+    metadata=st.none() | st.dictionaries(text, json_values, min_size=1, max_size=3),
+    size=st.none() | numbers,
+)  # fmt: skip
+
+
+class Pieces:
+    """A socket whose stream arrives in pieces of a few bytes."""
+
+    def __init__(self, stream: bytes, sizes: Iterator[int]) -> None:
+        self._stream = stream
+        self._sizes = sizes
+
+    def recv(self, most: int) -> bytes:
+        size = min(most, next(self._sizes, most))
+        piece, self._stream = self._stream[:size], self._stream[size:]
+        return piece
+
+
+class Collected:
+    def __init__(self) -> None:
+        self.stream = b""
+
+    def sendall(self, data: bytes) -> None:
+        self.stream += data
+
+
+def stream_of(frames: list[tuple[dict[str, Any], bytes]]) -> bytes:
+    collected = Collected()
+    for header, payload in frames:
+        send(collected, header, payload)  # type: ignore[arg-type]  # what send needs of a socket
+    return collected.stream
+
+
+def reader_of(stream: bytes, sizes: Iterator[int] = iter(())) -> FrameReader:
+    return FrameReader(Pieces(stream, sizes))  # type: ignore[arg-type]  # what a reader needs of a socket
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(entries, max_size=5))
+def test_entries_come_out_of_their_packing_as_they_went_in(given_entries: list[Entry]) -> None:
+    packed, payload = pack_entries(given_entries)
+    read = reader_of(stream_of([({"t": "record", "entries": packed}, payload)])).read()
+
+    assert read is not None
+    assert list(unpack_entries(read[0]["entries"], read[1])) == given_entries
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.dictionaries(text, json_values, max_size=3), st.binary(max_size=200)), max_size=5),
+    st.lists(st.integers(1, 50)),
+)
+def test_frames_come_in_order_however_they_are_cut(
+    frames: list[tuple[dict[str, Any], bytes]], sizes: list[int]
+) -> None:
+    reader = reader_of(stream_of(frames), iter(sizes))
+
+    assert [reader.read() for _ in frames] == frames
+    assert reader.read() is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_a_stream_that_ends_within_a_frame_has_ended(data: st.DataObject) -> None:
+    stream = stream_of([({"t": "park", "id": 1}, b"payload")])
+    cut = data.draw(st.integers(0, len(stream) - 1))
+
+    assert reader_of(stream[:cut]).read() is None
+
+
+def test_a_frame_is_two_lengths_a_header_and_a_payload() -> None:
+    """The bytes that every released number keeps."""
+    stream = stream_of([({"t": "ok", "id": 7}, b"\x00\x01")])
+
+    assert stream == struct.pack(">II", 17, 2) + b'{"t":"ok","id":7}' + b"\x00\x01"
+
+
+def test_a_header_of_absurd_length_is_no_frame() -> None:
+    assert reader_of(FRAME.pack(MAX_HEADER_BYTES + 1, 0) + b"x" * 100).read() is None
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, 3 << 20])
+def test_payloads_of_every_size_pass_a_real_socket(size: int) -> None:
+    ours, theirs = socket.socketpair()
+    payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    with ours, theirs:
+        sending = threading.Thread(target=send, args=(ours, {"t": "record"}, payload))
+        sending.start()
+
+        assert FrameReader(theirs).read() == ({"t": "record"}, payload)
+        sending.join()

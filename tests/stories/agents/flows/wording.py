@@ -1,0 +1,3 @@
+"""Imported by a flow only after its wait."""
+
+CLOSING = "Yours, v1"
