@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from queues import Queue
 from registries import Registry
 
 from kitaru_registry.database import open_database
+from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
 
@@ -28,3 +30,11 @@ def registry(registry_home: Home) -> Iterator[Registry]:
 @pytest.fixture
 def store(tmp_path: Path) -> OciLayout:
     return OciLayout(tmp_path / "layout")
+
+
+@pytest.fixture
+def queue(registry: Registry) -> Iterator[Queue]:
+    """Executions without versions behind them."""
+    writer = JournalWriter(registry.database)
+    yield Queue(registry.database, writer)
+    writer.close()

@@ -54,6 +54,9 @@ entries = st.builds(
 )  # fmt: skip
 
 
+Frames = list[tuple[dict[str, Any], bytes]]
+
+
 class Pieces:
     """A socket whose stream arrives in pieces of a few bytes."""
 
@@ -75,15 +78,15 @@ class Collected:
         self.stream += data
 
 
-def stream_of(frames: list[tuple[dict[str, Any], bytes]]) -> bytes:
+def stream_of(frames: Frames) -> bytes:
     collected = Collected()
     for header, payload in frames:
         send(collected, header, payload)  # type: ignore[arg-type]  # what send needs of a socket
     return collected.stream
 
 
-def reader_of(stream: bytes, sizes: Iterator[int] = iter(())) -> FrameReader:
-    return FrameReader(Pieces(stream, sizes))  # type: ignore[arg-type]  # what a reader needs of a socket
+def reader_of(stream: bytes, *sizes: int) -> FrameReader:
+    return FrameReader(Pieces(stream, iter(sizes)))  # type: ignore[arg-type]  # what a reader needs of a socket
 
 
 @settings(max_examples=150, deadline=None)
@@ -104,7 +107,7 @@ def test_entries_come_out_of_their_packing_as_they_went_in(given_entries: list[E
 def test_frames_come_in_order_however_they_are_cut(
     frames: list[tuple[dict[str, Any], bytes]], sizes: list[int]
 ) -> None:
-    reader = reader_of(stream_of(frames), iter(sizes))
+    reader = reader_of(stream_of(frames), *sizes)
 
     assert [reader.read() for _ in frames] == frames
     assert reader.read() is None

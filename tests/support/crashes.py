@@ -103,7 +103,7 @@ class Trial:
 
     # Processes
 
-    def start_killing_runner(self, exec_id: str, kill: Kill | None) -> BaseProcess:
+    def start_killing_runner(self, exec_id: str, kill: Kill | None = None) -> BaseProcess:
         process = fork_server.Process(
             target=killing_runner.run,
             args=(self.home,),
@@ -133,6 +133,9 @@ class Trial:
         for process in self.processes:
             end_of(process)
         self.client.database.close()
+
+    def invoke(self, flow: str, **inputs: object) -> ExecutionId:
+        return self.client.deployments.invoke(flow=flow, inputs=inputs).exec_id
 
     # What can be seen
 

@@ -116,8 +116,12 @@ def arm(killer: Killer) -> None:
 
 
 def run(home: Home, *, trace: Path, exec_id: str, count: Path, kill: Kill | None) -> None:
-    """Be a runner until SIGTERM, or until the kill. To be the target of a process."""
+    """Be a runner until SIGTERM, or until the kill. To be the target of a process.
+
+    The pauses between attempts are a hundredth of what they are.
+    """
     os.environ["CRASH_TRACE"] = str(trace)
+    queue.FIRST_PAUSE_SECONDS /= 100
     arm(Killer(kill, home=home, exec_id=exec_id, count=count))
     runner = Runner(home, open_database(home), RunnerConfig(), version="test", local=False)
     signal.signal(signal.SIGTERM, runner.stop)

@@ -95,14 +95,16 @@ def tour(topic: str) -> str:
 
 
 @checkpoint
-def doom() -> None:
+def doom(victim: str) -> None:
     with trying("doom"):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getppid() if victim == "runner" else os.getpid(), signal.SIGKILL)
+        signal.pause()
 
 
 @flow
-def doomed() -> None:
-    doom()
+def doomed(victim: str) -> None:
+    """Never gets anywhere."""
+    doom(victim)
 
 
 @checkpoint

@@ -1,0 +1,116 @@
+"""Executions in every state, made by the functions that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from kitaru_registry.database import Database, executions
+from kitaru_registry.executions import queue, waits
+from kitaru_registry.executions.journal import JournalWriter, Row
+from kitaru_registry.models import ExecutionId
+
+ME = queue.Owner("runner:1", 1, "here")
+ANOTHER = queue.Owner("runner:2", 2, "there")
+
+
+@dataclass(frozen=True)
+class Queue:
+    database: Database
+    writer: JournalWriter
+
+    def new(self, *, status: str = "pending", **given: Any) -> QueuedExecution:
+        """An execution that has come to `status` by the ways there are."""
+        made = self._create(**given)
+        if status in ("running", "waiting", "completed", "failed"):
+            made.claim()
+        if status == "waiting":
+            made.ask("approve")
+            made.park()
+        elif status == "completed":
+            made.finish()
+        elif status == "failed":
+            made.finish(error={"type": "ValueError", "message": "no", "origin": "user_code"})
+        elif status == "cancelled":
+            made.cancel()
+        assert made.status == status
+        return made
+
+    def _create(self, *, key: str | None = None, inputs: str = "", **given: Any) -> QueuedExecution:
+        new = queue.NewExecution(
+            exec_id=ExecutionId(str(uuid4())), project="default", flow="review", kind="deployed", inputs={},
+            inputs_codec="json", inputs_data=b"{}", input_digest=inputs, actor="me@laptop", idempotency_key=key, **given,
+        )  # fmt: skip
+        found, _ = queue.create(self.database, new)
+        return QueuedExecution(self.database, self.writer, found)
+
+
+@dataclass(frozen=True)
+class QueuedExecution:
+    database: Database
+    writer: JournalWriter
+    exec_id: ExecutionId
+
+    @property
+    def row(self) -> Any:
+        with self.database.read() as connection:
+            return connection.execute(select(executions).where(executions.c.exec_id == self.exec_id)).one()
+
+    @property
+    def status(self) -> str:
+        return str(self.row.status)
+
+    @property
+    def seen(self) -> queue.Candidate:
+        return queue.candidate(self.database, self.exec_id)
+
+    @property
+    def is_claimable(self) -> bool:
+        """Whether runners find it among what they may claim."""
+        return self.exec_id in {found.exec_id for found in queue.claimable(self.database)}
+
+    def claim(self, *, seen: queue.Candidate | None = None, owner: queue.Owner = ME) -> queue.Claim | None:
+        return queue.claim(self.database, seen or self.seen, owner)
+
+    def write(self, key: str = "research", *, attempt: int | None = None, rows: int = 1) -> int:
+        """Record checkpoints, as the attempt that is current or as another."""
+        given = [Row("c", f"{key}{number or ''}", 1) for number in range(rows)]
+        return self.writer.append(self.row.id, self.row.attempt if attempt is None else attempt, given)
+
+    def ask(self, key: str, *, attempt: int | None = None, schema: Mapping[str, Any] | None = None) -> Any:
+        wait = {
+            "key": key, "name": key.rpartition("/")[2].partition("#")[0], "question": "Publish?", "schema": schema,
+            "metadata": None, "entered_us": 1,
+        }  # fmt: skip
+        return waits.open_wait(self.database, self.row.id, self.row.attempt if attempt is None else attempt, wait)
+
+    def park(self, *heard: str, attempt: int | None = None) -> dict[str, Any]:
+        return queue.park(self.database, self.row.id, self.row.attempt if attempt is None else attempt, heard)
+
+    def answer(self, key: str, value: Any, *, actor: str = "me@laptop") -> Any:
+        return waits.answer(self.database, self.exec_id, key, value, actor=actor, door="test")
+
+    def finish(self, *, error: Mapping[str, Any] | None = None, attempt: int | None = None) -> None:
+        row = self.row
+        queue.finish(self.database, row.id, row.attempt if attempt is None else attempt, result=None, error=error)
+
+    def lose_process(self, *, counts: bool = True, attempt: int | None = None) -> str | None:
+        row = self.row
+        return queue.end_attempt(
+            self.database,
+            row.id,
+            row.attempt if attempt is None else attempt,
+            reason="killed by SIGKILL",
+            counts=counts,
+        )
+
+    def beat(self, *, attempt: int | None = None) -> queue.Beat:
+        row = self.row
+        return queue.beat(self.database, row.id, row.attempt if attempt is None else attempt, None)
+
+    def cancel(self) -> str:
+        return queue.request_cancel(self.database, self.exec_id, actor="me@laptop")
