@@ -31,7 +31,7 @@ demo: .venv-demo/kitaru
 	@$(CLEAN) $(DEMO)/python docs/demo/demo.py --repository "$(REPO)"
 
 test: tools lint
-	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m "not soak" $(OPTIONS) $(TESTS)
+	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m "not soak" -n 2 --dist loadfile $(OPTIONS) $(TESTS)
 
 lint: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/ruff check .

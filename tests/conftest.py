@@ -53,19 +53,32 @@ class Cli:
     folder: Path
 
     def __call__(
-        self, *arguments: str, expect: int = 0, cwd: Path | None = None, stdin: str = "", env: Mapping[str, str] = {}
+        self,
+        *arguments: str,
+        expect: int = 0,
+        cwd: Path | None = None,
+        stdin: str = "",
+        env: Mapping[str, str] = {},
+        umask: int = -1,
     ) -> Finished:
         """Run with `--output json`, and check the exit code."""
-        return self.text(*arguments, "--output", "json", expect=expect, cwd=cwd, stdin=stdin, env=env)
+        return self.text(*arguments, "--output", "json", expect=expect, cwd=cwd, stdin=stdin, env=env, umask=umask)
 
     def text(
-        self, *arguments: str, expect: int = 0, cwd: Path | None = None, stdin: str = "", env: Mapping[str, str] = {}
+        self,
+        *arguments: str,
+        expect: int = 0,
+        cwd: Path | None = None,
+        stdin: str = "",
+        env: Mapping[str, str] = {},
+        umask: int = -1,
     ) -> Finished:
         """Run as a person would who reads the answer, and check the exit code."""
         done = subprocess.run(
             [self.executable, *arguments],
             cwd=cwd or self.folder,
             env={**os.environ, "KITARU_HOME": str(self.home.root), **env},
+            umask=umask,
             input=stdin,
             capture_output=True,
             text=True,

@@ -41,7 +41,8 @@ Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Validators are built when first used, as those of the records are.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class FlowConfig(Section):

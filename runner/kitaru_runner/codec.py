@@ -36,6 +36,10 @@ from kitaru_runner.protocol import Encoded
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
 NULL = Encoded("json", b"null")
 
+# json.dumps with options makes an encoder each time.
+COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+SORTED = json.JSONEncoder(sort_keys=True).encode
+
 
 class NotTaggable(Exception):
     """The value holds something that the tagged codec does not carry."""
@@ -64,8 +68,8 @@ def encode(value: object) -> Encoded:
         return Encoded("numpy", numpy_bytes(value))
     try:
         if is_json(value):
-            return Encoded("json", json.dumps(value, separators=(",", ":")).encode())
-        return Encoded("tagged", json.dumps(tag(value), separators=(",", ":")).encode())
+            return Encoded("json", COMPACT(value).encode())
+        return Encoded("tagged", COMPACT(tag(value)).encode())
     except UNFIT:
         return pickled(value)
 
@@ -78,7 +82,7 @@ def decode(encoded: Encoded) -> Any:
     """
     match encoded.codec:
         case "json":
-            return json.loads(encoded.data)
+            return json.loads(str(encoded.data, "utf-8"))
         case "str":
             return encoded.data.decode()
         case "bytes":
@@ -157,7 +161,7 @@ READERS = {name: read for name, _, read in SIMPLE_TAGS.values()}
 
 
 def canonical(tagged: Any) -> str:
-    return json.dumps(tagged, sort_keys=True)
+    return SORTED(tagged)
 
 
 def tag(value: Any) -> Any:

@@ -96,7 +96,8 @@ class Serving:
             python, used = self._environment(config, stack)
             self._unpack(config)
             child = self._spawn(python, used, config)
-            self._exchange(config)
+            assert self._connection is not None
+            self.exchange(self._connection, entrypoint=config.entrypoint)
             code = child.wait()
         if self._finished or self._journal.parked:
             self._clean(config)
@@ -151,16 +152,16 @@ class Serving:
 
     # The journal protocol
 
-    def _exchange(self, config: SnapshotConfig) -> None:
-        """Answer the child's frames until it ends its side."""
-        assert self._connection is not None
-        reader = FrameReader(self._connection)
+    def exchange(self, connection: socket.socket, *, entrypoint: str) -> None:
+        """Answer a child's frames until it ends its side."""
+        self._connection = connection
+        reader = FrameReader(connection)
         hello = reader.read()
         if hello is None:
             return
         if hello[0].get("protocol") not in SERVED_PROTOCOLS:
             raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
-        self._welcome(config)
+        self._welcome(entrypoint)
         while (frame := reader.read()) is not None:
             header, payload = frame
             if header["t"] == "started":
@@ -174,8 +175,8 @@ class Serving:
             if not self._send({**reply, "id": header["id"]}, content):
                 return
 
-    def _welcome(self, config: SnapshotConfig) -> None:
-        opening = self._journal.open(self._claim, entrypoint=config.entrypoint)
+    def _welcome(self, entrypoint: str) -> None:
+        opening = self._journal.open(self._claim, entrypoint=entrypoint)
         header = {
             "t": "welcome",
             "exec_id": opening.exec_id,
@@ -275,8 +276,9 @@ class Serving:
     def _settle(self, reason: str, *, counts: bool = True) -> None:
         stopped = self._ended_by_us is not None
         queue.end_attempt(
-            self._place.database, self._claim.row, self._claim.attempt, reason=reason, counts=counts and not stopped
-        )
+            self._place.database, self._claim.row, self._claim.attempt, reason=reason,
+            running=self._journal.running_keys(), counts=counts and not stopped,
+        )  # fmt: skip
 
     def _cannot_run(self, error: KitaruError) -> None:
         """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""

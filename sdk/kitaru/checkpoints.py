@@ -25,8 +25,12 @@ class Checkpoint(Generic[P, R]):
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         signature = inspect.signature(function)
+        names = tuple(signature.parameters)
+        plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
 
         def bind(*args: Any, **kwargs: Any) -> Mapping[str, object]:
+            if plain and not kwargs and len(args) == len(names):
+                return dict(zip(names, args, strict=True))
             return signature.bind(*args, **kwargs).arguments
 
         name = getattr(function, "__name__", "checkpoint")

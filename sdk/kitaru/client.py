@@ -6,6 +6,7 @@ import getpass
 import importlib.util
 import os
 import socket
+import sys
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from kitaru_registry.database import Database
     from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
     from kitaru_registry.stores.layout import OciLayout
+
+CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
+"""What the process of a deployed flow is started as, and the one that imports it for a deploy."""
 
 _databases: dict[tuple[Path, str], Database] = {}
 _lock = threading.Lock()
@@ -149,12 +153,14 @@ class KitaruClient:
 
 
 def require_registry() -> None:
-    """Refuse a client in the process of a deployed flow, whose environment holds no database library.
+    """Refuse a client in the process of a deployed flow, whatever database library its environment holds.
 
     Raises:
         KitaruContextError: it is one.
     """
-    if importlib.util.find_spec("sqlalchemy") is None:
+    started_as = getattr(sys.modules["__main__"], "__spec__", None)
+    in_child = started_as is not None and started_as.name in CHILD_MODULES
+    if in_child or importlib.util.find_spec("sqlalchemy") is None:
         raise KitaruContextError(
             "a deployed flow's process has no access to the registry",
             hint="use KitaruClient where flows are started, not inside a deployed one",

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
     from kitaru_registry.models import Execution, ExecutionId
 
-FAST_POLLS = 50
-FAST_POLL_SECONDS = 0.002
-SLOW_POLL_SECONDS = 0.05
+SHORTEST_POLL_SECONDS = 0.002
+LONGEST_POLL_SECONDS = 0.05
+POLL_SHARE = 0.05
+"""What polling may add to the time that an execution takes."""
+
 LOOK_AFTER_SECONDS = 1.0
 """How often a caller that waits makes sure that somebody works on it."""
 
@@ -93,8 +95,7 @@ class FlowHandle:
 
     def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
         deadline = None if timeout is None else time.monotonic() + timeout
-        looked_at = time.monotonic()
-        polls = 0
+        began = looked_at = time.monotonic()
         while (status := self.status) not in wanted:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -102,8 +103,7 @@ class FlowHandle:
             if now - looked_at > LOOK_AFTER_SECONDS:
                 looked_at = now
                 self._client.look_after(self.exec_id)
-            polls += 1
-            pause = FAST_POLL_SECONDS if polls <= FAST_POLLS else SLOW_POLL_SECONDS
+            pause = min(max(SHORTEST_POLL_SECONDS, (now - began) * POLL_SHARE), LONGEST_POLL_SECONDS)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
         return status
 

@@ -16,14 +16,14 @@ def main() -> None:
     )
     added = Figure("blobs that it adds: code and config", unit="blobs", targets=(Target("value", 2),))
     with place(flows=["noop"]) as found:
-        source = found.project / "flows.py"
+        source = found.project / "quiet.py"
         for number in range(ROUNDS):
             source.write_text(source.read_text() + f"EDIT = {number}\n")
             if number % 2:
                 commit_all(found.project)
             limit = process(sys.executable, "-c", "import typer, sqlalchemy")
             before = blobs(found.home.layout)
-            took.add(process(KITARU, "deploy", "flows.py:noop", cwd=found.project), limit)
+            took.add(process(KITARU, "deploy", "quiet.py:noop", cwd=found.project), limit)
             # The manifest, which names the two, is one more file.
             added.add(blobs(found.home.layout) - before - 1)
     report(__file__, [took, added])

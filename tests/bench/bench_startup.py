@@ -13,7 +13,7 @@ ROUNDS = 15
 def main() -> None:
     python = sys.executable
     with place(flows=["noop"]) as found:
-        (found.project / "flows.py").write_text((found.project / "flows.py").read_text() + "\n")
+        (found.project / "quiet.py").write_text((found.project / "quiet.py").read_text() + "\n")
         found.deploy("noop")
         bare = (python, "-c", "pass")
         shown = (python, "-c", "import typer, rich.table")

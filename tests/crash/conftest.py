@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crashes import PATIENCE_SECONDS, Template, Trial, trial
+from crashes import PATIENCE_SECONDS, Template, Trial
 
-from kitaru.client import KitaruClient
 from kitaru_registry.home import Home
 
 FLOWS = ("tour", "doomed", "stumbling", "gated")
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_executable: Path) -> Template:
-    folder = tmp_path_factory.mktemp("crash")
-    home = Home(folder / "home")
+def template(
+    tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_executable: Path, testrun_uid: str
+) -> Template:
+    """Shared by the processes that pytest-xdist starts: the first to come makes it."""
+    folder = tmp_path_factory.getbasetemp().parent / f"crash-{testrun_uid}"
+    folder.mkdir(exist_ok=True)
+    home, project, made = Home(folder / "home"), folder / "project", folder / "made"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            deploy_all(home, project, warm_home, kitaru_executable)
+            made.touch()
+    return Template(home, project)
+
+
+def deploy_all(home: Home, project: Path, warm_home: Home, kitaru_executable: Path) -> None:
     home.root.mkdir(mode=0o700)
     for warm in (warm_home.cache, warm_home.tools):
         (home.root / warm.name).symlink_to(warm)
-    project = folder / "project"
     shutil.copytree(Path(__file__).parent / "project", project)
     for name in FLOWS:
         subprocess.run(
@@ -35,20 +46,16 @@ def template(tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_e
             check=True,
             timeout=2 * PATIENCE_SECONDS,
         )
-    client = KitaruClient(home, cwd=project)
-    tour = client.deployments.invoke(flow="tour", inputs={"topic": "agents"})
-    client.database.close()
-    return Template(home, project, tour.exec_id)
 
 
 @pytest.fixture
-def start_trial(template: Template, tmp_path: Path) -> Iterator[Callable[[], Trial]]:
-    """Gives copies of the home; their processes are ended with the test."""
-    with ExitStack() as stack:
-        numbers = iter(range(100))
-        yield lambda: stack.enter_context(trial(template, tmp_path / str(next(numbers))))
+def trial(template: Template, tmp_path: Path) -> Iterator[Trial]:
+    copied = Trial.copy(template, tmp_path / "trial")
+    yield copied
+    copied.end_processes()
 
 
 @pytest.fixture
-def home_copy(start_trial: Callable[[], Trial]) -> Trial:
-    return start_trial()
+def home(trial: Trial) -> Home:
+    """What `run_cli` works on."""
+    return trial.home

@@ -7,11 +7,11 @@ from crashes import ENDS, Trial, until
 LIMIT = 5
 
 
-def test_five_fruitless_attempts_end_in_failed_with_signal_and_checkpoint_named(home_copy: Trial) -> None:
-    exec_id = home_copy.invoke("doomed", victim="child")
-    home_copy.start_killing_runner(exec_id)
+def test_five_fruitless_attempts_end_in_failed_with_signal_and_checkpoint_named(trial: Trial) -> None:
+    exec_id = trial.invoke("doomed", victim="child")
+    trial.start_killing_runner(exec_id)
 
-    execution = home_copy.ended(exec_id)
+    execution = trial.ended(exec_id)
 
     assert execution.status == "failed"
     assert execution.error is not None
@@ -19,34 +19,34 @@ def test_five_fruitless_attempts_end_in_failed_with_signal_and_checkpoint_named(
     assert execution.error.checkpoint == "doom"
     assert f"{LIMIT} attempts in a row" in execution.error.message
     assert execution.error.message.endswith("killed by SIGKILL in doom")
-    assert execution.attempt == len({line.pid for line in home_copy.begun("doom")}) == LIMIT
+    assert execution.attempt == len({line.pid for line in trial.begun("doom")}) == LIMIT
 
 
-def test_a_flow_that_kills_its_runner_each_time_ends_in_failed_too(home_copy: Trial) -> None:
-    exec_id = home_copy.invoke("doomed", victim="runner")
+def test_a_flow_that_kills_its_runner_each_time_ends_in_failed_too(trial: Trial) -> None:
+    exec_id = trial.invoke("doomed", victim="runner")
 
     def step() -> bool:
-        if home_copy.client.executions.status(exec_id) in ENDS:
+        if trial.client.executions.status(exec_id) in ENDS:
             return True
-        if not any(process.is_alive() for process in home_copy.processes):
-            home_copy.start_killing_runner(exec_id)
+        if not any(process.is_alive() for process in trial.processes):
+            trial.start_killing_runner(exec_id)
         return False
 
     until(step, what="ended")
-    execution = home_copy.client.executions.get(exec_id)
+    execution = trial.client.executions.get(exec_id)
 
     assert execution.status == "failed"
     assert execution.error is not None
     assert execution.error.origin == "crashed"
-    assert execution.attempt == len({line.pid for line in home_copy.begun("doom")}) == LIMIT
+    assert execution.attempt == len({line.pid for line in trial.begun("doom")}) == LIMIT
 
 
-def test_crashes_that_each_record_something_are_never_too_many(home_copy: Trial) -> None:
+def test_crashes_that_each_record_something_are_never_too_many(trial: Trial) -> None:
     steps = 2 * LIMIT
-    exec_id = home_copy.invoke("stumbling", steps=steps)
-    home_copy.start_killing_runner(exec_id)
+    exec_id = trial.invoke("stumbling", steps=steps)
+    trial.start_killing_runner(exec_id)
 
-    execution = home_copy.ended(exec_id)
+    execution = trial.ended(exec_id)
 
     assert (execution.status, execution.result) == ("completed", sum(range(1, steps + 1)))
     assert execution.attempt == steps + 1

@@ -13,7 +13,6 @@ from typing import get_args
 import pytest
 from crashes import (
     ENDS,
-    Template,
     Trial,
     check_no_recorded_try_executed_again,
     check_processes_take_turns,
@@ -56,33 +55,38 @@ KILLS = [
 ]
 
 
-def test_the_uninterrupted_execution_makes_the_writes_that_are_tried(home_copy: Trial, template: Template) -> None:
-    home_copy.start_killing_runner(template.tour, None)
+@pytest.fixture
+def tour(trial: Trial) -> ExecutionId:
+    return trial.invoke("tour", topic="agents")
 
-    go_through(home_copy, template.tour)
 
-    kinds = [what.split("[")[0] for what in home_copy.writes()]
+def test_the_uninterrupted_execution_makes_the_writes_that_are_tried(trial: Trial, tour: ExecutionId) -> None:
+    trial.start_killing_runner(tour)
+
+    go_through(trial, tour)
+
+    kinds = [what.split("[")[0] for what in trial.writes()]
     assert kinds == [what.split("[")[0] for what in WRITES]
-    check(home_copy, template.tour)
+    check(trial, tour)
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_another_runner_takes_over_after_a_kill(kill: Kill, home_copy: Trial, template: Template) -> None:
-    first = home_copy.start_killing_runner(template.tour, kill)
+def test_another_runner_takes_over_after_a_kill(kill: Kill, trial: Trial, tour: ExecutionId) -> None:
+    first = trial.start_killing_runner(tour, kill)
 
-    go_through(home_copy, template.tour, successor_of=first)
+    go_through(trial, tour, successor_of=first)
 
-    check(home_copy, template.tour, kill)
+    check(trial, tour, kill)
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_two_runners_compete_and_either_is_killed(kill: Kill, home_copy: Trial, template: Template) -> None:
+def test_two_runners_compete_and_either_is_killed(kill: Kill, trial: Trial, tour: ExecutionId) -> None:
     for _ in range(2):
-        home_copy.start_killing_runner(template.tour, kill)
+        trial.start_killing_runner(tour, kill)
 
-    go_through(home_copy, template.tour)
+    go_through(trial, tour)
 
-    check(home_copy, template.tour, kill)
+    check(trial, tour, kill)
 
 
 def go_through(trial: Trial, exec_id: ExecutionId, *, successor_of: BaseProcess | None = None) -> None:
@@ -94,7 +98,7 @@ def go_through(trial: Trial, exec_id: ExecutionId, *, successor_of: BaseProcess 
         status = client.executions.status(exec_id)
         if successor_of is not None and not succeeded and not successor_of.is_alive():
             succeeded = True
-            trial.start_killing_runner(exec_id, None)
+            trial.start_killing_runner(exec_id)
         if status == "waiting" and not answered:
             answered = True
             client.executions.input(exec_id, value=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import kitaru
+from kitaru_runner import protocol
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -33,3 +35,11 @@ def test_every_public_name_is_explained(generate: ModuleType) -> None:
     concepts = (DOCS / "concepts.md").read_text()
 
     assert [name for name in kitaru.__all__ if not name.startswith("__") and f"`{name}" not in concepts] == []
+
+
+def test_every_message_of_the_journal_protocol_is_on_its_page() -> None:
+    page = (DOCS / "journal-protocol.md").read_text()
+    messages = set(re.findall(r"(?:^    |-> |  )(\w+) \{", protocol.__doc__ or "", re.M))
+
+    assert messages >= {"hello", "welcome", "entries", "record", "park", "finish", "answer", "error"}
+    assert [name for name in sorted(messages) if f"`{name} {{" not in page] == []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from queues import ANOTHER, ME, Queue
 from registries import Registry, at_once
 
 from kitaru_registry.database import now_us
-from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruNotFoundError
+from kitaru_registry.deployments.versions import delete_version
+from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruNotFoundError
 from kitaru_registry.executions import queue as queue_of_record
 from kitaru_registry.executions.ids import new_execution_id, uuid7
 from kitaru_registry.executions.journal import read_rows
@@ -204,8 +204,6 @@ def test_of_processes_with_one_key_at_once_one_creates(registry: Registry, regis
 
 
 def test_nothing_is_created_for_a_version_that_was_deleted_meanwhile(registry: Registry, queue: Queue) -> None:
-    from kitaru_registry.deployments.versions import delete_version
-
     registry.deploy("one")
     registry.deploy("two")
     delete_version(registry.database, project="default", flow="review", version=2)
@@ -379,18 +377,18 @@ def keys_of(queue: Queue, row: int) -> list[str]:
         connection.close()
 
 
-def test_a_full_disk_is_said_and_nothing_is_written(queue: Queue, tmp_path: Path) -> None:
-    from kitaru_registry.errors import KitaruBackendError
-
+def test_a_full_disk_is_said_and_nothing_is_written(queue: Queue) -> None:
     execution = queue.new(status="running")
     row, attempt = execution.row.id, execution.row.attempt
     pages = queue.writer._connection.execute("PRAGMA page_count").fetchone()[0]
     queue.writer._connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    with pytest.raises(KitaruBackendError, match=r"is full; nothing of this was written"):
+    def fill() -> None:
         for number in range(1000):
             execution.write("x" * 2000 + str(number), attempt=attempt)
 
+    with pytest.raises(KitaruBackendError, match=r"is full; nothing of this was written"):
+        fill()
     before = keys_of(queue, row)
     assert len(before) == len(set(before))
     queue.writer._connection.execute(f"PRAGMA max_page_count = {pages * 10}")

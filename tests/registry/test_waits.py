@@ -15,7 +15,7 @@ def test_the_first_answer_wins_and_the_second_is_shown_it(queue: Queue) -> None:
     execution = queue.new(status="waiting")
 
     answered = execution.answer("approve", False, actor="ada")
-    with pytest.raises(KitaruConflictError, match=r"was answered by ada: False"):
+    with pytest.raises(KitaruConflictError, match=r"was answered by ada: false"):
         execution.answer("approve", True, actor="bob")
 
     assert (answered.status, answered.answer, answered.answered_by) == ("answered", False, "ada")
@@ -90,7 +90,7 @@ def test_a_wait_that_is_answered_is_a_conflict_and_one_that_is_not_there_is_not_
     execution = queue.new(status="waiting")
     execution.answer("approve", True)
 
-    with pytest.raises(KitaruConflictError, match="was answered by me@laptop: True"):
+    with pytest.raises(KitaruConflictError, match="was answered by me@laptop: true"):
         find_wait(queue.database, execution.exec_id, "approve")
     with pytest.raises(KitaruNotFoundError, match="has no wait approved; its waits: approve"):
         find_wait(queue.database, execution.exec_id, "approved")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import PATIENCE_SECONDS
-
 from tests.stories.conftest import without_network
 
 if TYPE_CHECKING:

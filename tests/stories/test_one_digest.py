@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from tests.stories.conftest import REVIEW, Repository
+from tests.stories.conftest import REVIEW
 
 if TYPE_CHECKING:
     from tests.stories.conftest import Place
@@ -61,17 +60,17 @@ def test_another_branch_another_remote_a_detached_head_and_no_change(shared_plac
     assert detached["git"]["remote"] == "https://host.example/other/agents"
 
 
-def test_files_that_came_to_be_in_another_order_without_git(shared_place: Place, tmp_path: Path) -> None:
-    tracked = shared_place.repository.git("ls-files").splitlines()
+def test_files_that_came_to_be_in_another_order_without_git(place: Place, tmp_path: Path) -> None:
+    tracked = place.repository.git("ls-files").splitlines()
     random.Random(7).shuffle(tracked)
     for path in tracked:
         copy = tmp_path / "copy" / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(shared_place.repository.root / path, copy)
+        shutil.copy(place.repository.root / path, copy)
 
-    deployed = shared_place.deploy(WHOLE, "--adopt", cwd=tmp_path / "copy")
+    deployed = place.deploy(WHOLE, "--adopt", cwd=tmp_path / "copy")
 
-    assert is_v1(shared_place, deployed)
+    assert is_v1(place, deployed)
     assert deployed["git"] is None
 
 
@@ -85,10 +84,9 @@ def test_a_dirty_tree_and_the_commit_of_it(place: Place) -> None:
     assert (dirty["version"], dirty["created"], dirty["git"]["dirty"]) == (2, True, True)
     assert (committed["version"], committed["created"], committed["digest"]) == (2, False, dirty["digest"])
     assert (committed["git"]["dirty"], committed["git"]["commit"]) == (False, commit)
-    assert [event["git"]["dirty"] for event in place("versions", "show", "review_flow@v2").item["deploys"]] == [
-        False,
-        True,
-    ]
+    deploys = place("versions", "show", "review_flow@v2").item["deploys"]
+    assert [event["git"]["dirty"] for event in deploys] == [False, True]
+    assert place.repository.git("status", "--short", "--ignored") == "", "a deploy leaves nothing behind"
 
 
 def test_a_commit_that_changes_only_kitaru_toml_makes_no_new_version(shared_place: Place, tmp_path: Path) -> None:
@@ -107,10 +105,3 @@ def test_an_edit_outside_of_what_a_flow_includes_is_no_new_version_of_it(place: 
 
     assert is_v1(place, place.deploy(REVIEW), REVIEW)
     assert place.deploy(WHOLE)["version"] == 2
-
-
-def test_the_repository_is_the_same_afterwards(place: Place) -> None:
-    place.deploy()
-
-    assert place.repository.git("status", "--short", "--ignored") == ""
-    assert isinstance(place.repository, Repository)

@@ -28,8 +28,7 @@ def test_executions_of_v1_are_the_same_after_an_edit_a_deploy_and_a_deletion(pla
     assert begun_on_v2["version"] == 2
 
     shutil.rmtree(place.repository.root)
-    place.home.root.joinpath("work").mkdir()
-    cwd = place.home.root / "work"
+    cwd = place.home.root
     for exec_id in (across_the_deletion, begun_on_v2["exec_id"]):
         place("executions", "input", exec_id, "--value", "true", cwd=cwd)
     assert place.settled(across_the_deletion, cwd=cwd)["result"] == V1

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import select
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -72,8 +71,6 @@ class Template:
 
     home: Home
     project: Path
-    tour: ExecutionId
-    """An execution of `tour` that nobody has claimed."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,17 @@ class Trial:
     project: Path
     folder: Path
     processes: list[BaseProcess | subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @classmethod
+    def copy(cls, template: Template, folder: Path) -> Trial:
+        """In a copy of the template's home. What never changes in it is shared."""
+        home = Home(folder / "home")
+        home.root.mkdir(mode=0o700, parents=True)
+        for shared in (template.home.layout, template.home.environments):
+            (home.root / shared.name).symlink_to(shared)
+        for file in template.home.root.glob(f"{template.home.database.name}*"):
+            shutil.copy(file, home.root)
+        return cls(home, template.project, folder)
 
     @property
     def client(self) -> KitaruClient:
@@ -186,22 +194,6 @@ class Trial:
         return found
 
 
-@contextmanager
-def trial(template: Template, folder: Path) -> Iterator[Trial]:
-    """A copy of a home. What never changes in it is shared."""
-    home = Home(folder / "home")
-    home.root.mkdir(mode=0o700, parents=True)
-    for shared in (template.home.layout, template.home.environments):
-        (home.root / shared.name).symlink_to(shared)
-    for name in template.home.root.glob(f"{template.home.database.name}*"):
-        shutil.copy(name, home.root)
-    made = Trial(home, template.project, folder)
-    try:
-        yield made
-    finally:
-        made.end_processes()
-
-
 def end_of(process: BaseProcess | subprocess.Popen[bytes]) -> int:
     """How it ended: its exit code, or minus the signal."""
     if isinstance(process, subprocess.Popen):
@@ -219,10 +211,6 @@ def watched(pid: int) -> Iterator[Callable[[], bool]]:
         yield lambda: bool(select.select([descriptor], [], [], 0)[0])
     finally:
         os.close(descriptor)
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 # What must hold of any trace and journal

@@ -43,7 +43,8 @@ class Queue:
     def _create(self, *, key: str | None = None, inputs: str = "", **given: Any) -> QueuedExecution:
         new = queue.NewExecution(
             exec_id=ExecutionId(str(uuid4())), project="default", flow="review", kind="deployed", inputs={},
-            inputs_codec="json", inputs_data=b"{}", input_digest=inputs, actor="me@laptop", idempotency_key=key, **given,
+            inputs_codec="json", inputs_data=b"{}", input_digest=inputs, actor="me@laptop",
+            idempotency_key=key, **given,
         )  # fmt: skip
         found, _ = queue.create(self.database, new)
         return QueuedExecution(self.database, self.writer, found)

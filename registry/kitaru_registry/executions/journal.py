@@ -23,11 +23,9 @@ COLUMNS = (
     "execution, kind, key, attempt, name, tries, place, type, codec, data, value_digest, "
     "error, metadata, inputs, started_us, ended_us"
 )
-INSERT = (
-    f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 16)}, "
-    "(SELECT COALESCE(MAX(seq), 0) + 1 FROM journal WHERE execution = ?) "
-    f"WHERE {OWNED} RETURNING seq"
-)
+INSERT = f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 17)} WHERE {OWNED}"
+LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) FROM journal WHERE execution = ?"
+REMEMBERED_ATTEMPTS = 1024
 INSERT_ARTIFACT = (
     "INSERT INTO artifacts (execution, key, name, type, tags, codec, data, value_digest, at_us) "
     f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE {OWNED}"
@@ -91,6 +89,8 @@ class JournalWriter:
         self._home = database.home
         self._connection = database.hold()
         self._values = ValueStore(database.home.values)
+        # The numbers that attempts have come to: nobody but an attempt's own process appends for it.
+        self._last_seqs: dict[tuple[int, int], int] = {}
         self._queue: list[Ticket] = []
         self._queue_lock = threading.Lock()
         self._commit_lock = threading.Lock()
@@ -135,6 +135,7 @@ class JournalWriter:
                     self._write(ticket)
                 self._connection.execute("COMMIT")
         except sqlite3.Error as error:
+            self._last_seqs.clear()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             for ticket in batch:
@@ -144,6 +145,7 @@ class JournalWriter:
 
     def _write(self, ticket: Ticket) -> None:
         execution, attempt = ticket.execution, ticket.attempt
+        seq = self._last_seq(execution, attempt)
         for row in ticket.rows:
             codec, data, digest = (row.value.codec, row.value.data, row.value.digest) if row.value else (None,) * 3
             inserted = self._connection.execute(
@@ -151,17 +153,25 @@ class JournalWriter:
                 (
                     execution, row.kind, row.key, attempt, row.name, row.tries, row.place, row.type, codec, data,
                     digest, row.error, row.metadata, row.inputs, row.started_us, row.ended_us,
-                    execution, execution, attempt,
+                    seq + 1, execution, attempt,
                 ),
             )  # fmt: skip
-            seq = inserted.fetchall()
-            if not seq:
+            if inserted.rowcount != 1:
                 # The first row's fence holds for all of a ticket: nothing changes within a transaction.
                 ticket.error = fenced(attempt)
                 return
-            ticket.last_seq = seq[0][0]
+            seq += 1
             for artifact in row.artifacts:
                 self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
+        ticket.last_seq = self._last_seqs[execution, attempt] = seq
+
+    def _last_seq(self, execution: int, attempt: int) -> int:
+        known = self._last_seqs.get((execution, attempt))
+        if known is not None:
+            return known
+        if len(self._last_seqs) >= REMEMBERED_ATTEMPTS:
+            self._last_seqs.clear()
+        return int(self._connection.execute(LAST_SEQ, (execution,)).fetchone()[0])
 
 
 def artifact_row(execution: int, attempt: int, row: Row, artifact: Artifact) -> tuple[object, ...]:

@@ -178,7 +178,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         if row.status == "running":
             fruitless = fruitless_after(connection, row)
             if fruitless >= FRUITLESS_LIMIT:
-                fail_crashed(connection, row, fruitless, "its process is gone")
+                fail_crashed(connection, row, fruitless, "its process is gone", keys_in_flight(row))
                 return None
         recorded = last_seq(connection, row.id)
         connection.execute(
@@ -225,6 +225,8 @@ def beat(database: Database, row: int, attempt: int, in_flight: Sequence[Mapping
 def park(database: Database, row: int, attempt: int, heard: Iterable[str]) -> dict[str, Any]:
     """Let the execution wait; or, if an answer came that its process has not heard, nothing but that answer.
 
+    One that was to be cancelled ends here.
+
     Raises:
         KitaruFencedError: the attempt is over.
     """
@@ -239,6 +241,12 @@ def park(database: Database, row: int, attempt: int, heard: Iterable[str]) -> di
         )
         if parked.rowcount != 1:
             raise fenced(attempt)
+        cancel = connection.execute(
+            select(executions.c.cancel_requested_us, executions.c.cancel_actor).where(executions.c.id == row)
+        ).one()
+        # Its process is about to end, and would not hear of it any more.
+        if cancel.cancel_requested_us is not None:
+            end_cancelled(connection, row, cancel.cancel_actor)
     return {}
 
 
@@ -292,11 +300,15 @@ def finish(
         close_waits(connection, row)
 
 
-def end_attempt(database: Database, row: int, attempt: int, *, reason: str, counts: bool = True) -> str | None:
+def end_attempt(
+    database: Database, row: int, attempt: int, *, reason: str, running: Sequence[str] | None = None,
+    counts: bool = True,
+) -> str | None:  # fmt: skip
     """After its process ended without an outcome: pending again, or failed after five fruitless attempts.
 
     Args:
         reason: in words: `killed by SIGKILL in research`.
+        running: the checkpoints that it was cut short in; by default those of its last heartbeat.
         counts: False where the attempt never began (no environment could be built).
 
     Returns:
@@ -315,7 +327,7 @@ def end_attempt(database: Database, row: int, attempt: int, *, reason: str, coun
             return "cancelled"
         fruitless = fruitless_after(connection, found) if counts else found.fruitless_attempts
         if fruitless >= FRUITLESS_LIMIT:
-            fail_crashed(connection, found, fruitless, reason)
+            fail_crashed(connection, found, fruitless, reason, keys_in_flight(found) if running is None else running)
             return "failed"
         pause_seconds = pause_after(fruitless) if counts else LONGEST_PAUSE_SECONDS / 6
         connection.execute(
@@ -409,13 +421,16 @@ def fruitless_after(connection: Connection, row: Any) -> int:
     return 0 if recorded else row.fruitless_attempts + 1
 
 
-def fail_crashed(connection: Connection, row: Any, attempts: int, reason: str) -> None:
-    running = ", ".join(call["key"] for call in row.in_flight or ())
+def keys_in_flight(row: Any) -> list[str]:
+    return [call["key"] for call in row.in_flight or ()]
+
+
+def fail_crashed(connection: Connection, row: Any, attempts: int, reason: str, running: Sequence[str]) -> None:
     error = {
         "type": "Crashed",
         "message": f"{attempts} attempts in a row ended without recording anything; the last: {reason}",
         "origin": "crashed",
-        "checkpoint": running or None,
+        "checkpoint": ", ".join(running) or None,
     }
     connection.execute(
         update(executions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -47,9 +48,11 @@ def find_id(database: Database, given: str) -> ExecutionId:
 
 
 def get_status(database: Database, exec_id: ExecutionId) -> str:
-    with database.read() as connection:
-        found: str = connection.execute(select(executions.c.status).where(executions.c.exec_id == exec_id)).scalar_one()
-        return found
+    """At a tenth of the price of a compiled statement: a caller that waits asks again and again."""
+    with closing(database.engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT status FROM executions WHERE exec_id = ?", (exec_id,))
+        return str(cursor.fetchall()[0][0])
 
 
 def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
@@ -139,21 +142,9 @@ def shown_result(values: ValueStore, row: Any) -> Any:
 
 def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
     """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
-    wanted = (
-        select(
-            journal.c.kind,
-            journal.c.key,
-            journal.c.name,
-            journal.c.tries,
-            journal.c.type,
-            journal.c.error,
-            journal.c.metadata,
-            journal.c.started_us,
-            journal.c.ended_us,
-        )  # fmt: skip
-        .where(journal.c.execution == row.id)
-        .order_by(journal.c.seq)
-    )
+    columns = ("kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
+    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
+    wanted = wanted.order_by(journal.c.seq)
     ended: dict[str, CheckpointCall] = {}
     logged: dict[str, Any] = {}
     for entry in connection.execute(wanted):

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitaru_registry.canonical import sha256_of
-from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruDigestMismatchError
+from kitaru_registry.errors import (
+    KitaruBackendError,
+    KitaruDeployError,
+    KitaruDigestMismatchError,
+    KitaruNotFoundError,
+)
 from kitaru_registry.models import Digest
 from kitaru_registry.stores.base import BlobStore, Descriptor
 
@@ -87,13 +92,15 @@ def fetch_wheels(
 ) -> None:
     """Every wheel of the lock is in the store, as published and verified against its digest.
 
+    One that is there is read: a version must not share bytes that were damaged since. Those are replaced.
+
     Raises:
         KitaruDigestMismatchError: an index or a file holds other bytes than were locked; they were not stored.
         KitaruDeployError: a wheel cannot be downloaded.
     """
     remote = []
     for wheel in lock.wheels:
-        if store.exists(wheel.digest):
+        if _is_whole(store, wheel.digest):
             store.touch(wheel.digest)
         elif wheel.path is not None:
             _push(store, wheel, wheel.path)
@@ -101,6 +108,14 @@ def fetch_wheels(
             remote.append(wheel)
     if remote:
         _download(remote, store, python=python, tools=tools, cache=cache, progress=progress)
+
+
+def _is_whole(store: BlobStore, digest: Digest) -> bool:
+    try:
+        store.open(digest).close()
+    except (KitaruNotFoundError, KitaruDigestMismatchError):
+        return False
+    return True
 
 
 @contextmanager

@@ -87,8 +87,3 @@ def killed(steps: int, notes: str) -> int:
     for number in range(steps):
         noted(number, notes)
     return steps
-
-
-@flow
-def noop() -> None:
-    return None

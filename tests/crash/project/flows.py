@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 from kitaru import checkpoint, flow, log, save, wait
@@ -21,6 +22,13 @@ def tell(event: str, key: str, nonce: str = "-") -> None:
 
 def told(event: str, key: str) -> int:
     return Path(os.environ["CRASH_TRACE"]).read_text().count(f"{event} {key} ")
+
+
+def tick() -> None:
+    """A side effect that goes on for as long as the process."""
+    while True:
+        tell("tick", "-")
+        time.sleep(WORK_SECONDS / 4)
 
 
 @contextmanager
@@ -84,7 +92,7 @@ def announce(line: str) -> str:
 @flow
 def tour(topic: str) -> str:
     """Ten checkpoints: in a row, in a map, submitted, retried; and a wait."""
-    tell("body", "tour")
+    Thread(target=tick, daemon=True).start()
     questions = plan(topic)
     notes = [future.result() for future in research.map(range(4), questions)]
     weights = weigh(notes)

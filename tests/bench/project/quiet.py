@@ -1,0 +1,8 @@
+"""Nothing but Kitaru."""
+
+from kitaru import flow
+
+
+@flow
+def noop() -> None:
+    return None

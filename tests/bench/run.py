@@ -1,0 +1,111 @@
+"""Runs every benchmark and writes docs/benchmarks.md.
+
+    make bench                                      on the built wheel
+    python tests/bench/run.py [--long] [NAME ...]   `checkpoints invoke`: these alone, printed, and nothing written
+
+The scripts print JSON; the page is made of nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+
+HEAD = """# Benchmarks
+
+Written by `make bench`; nothing here is written by hand. Every figure was measured beside its baseline, in turns, in one
+run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians over the rounds of each round's
+own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
+"""
+
+
+def main() -> None:
+    options = [given for given in sys.argv[1:] if given.startswith("--")]
+    names = [given for given in sys.argv[1:] if not given.startswith("--")]
+    scripts = [HERE / f"bench_{name}.py" for name in names] or sorted(HERE.glob("bench_*.py"))
+    reports = [run(script, options) for script in scripts]
+    if names:
+        print(json.dumps(reports, indent=1))
+    else:
+        PAGE.write_text(page(reports))
+        print(f"{met(reports)}; written: {PAGE.relative_to(PAGE.parents[1])}")
+
+
+def run(script: Path, options: Sequence[str]) -> dict[str, Any]:
+    print(script.name, file=sys.stderr, flush=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, script, *options], env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{script.name} ended with {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def page(reports: Sequence[dict[str, Any]]) -> str:
+    parts = [HEAD, f"{met(reports)}.\n", *(section(report) for report in reports)]
+    return "\n".join(parts)
+
+
+def met(reports: Sequence[dict[str, Any]]) -> str:
+    targets = [target["met"] for report in reports for figure in report["figures"] for target in figure["targets"]]
+    return f"{sum(targets)} of {len(targets)} targets reached"
+
+
+def section(report: dict[str, Any]) -> str:
+    machine, versions = report["machine"], report["versions"]
+    lines = [
+        f"## `tests/bench/{report['script']}`",
+        "",
+        f"Commit {report['commit']}; {machine['cpus']} CPUs, {machine['system']}, load {machine['load']}; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + ".",
+        "",
+        "| figure | n | median | p95 | beside | median | ratio | more | target | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(row(figure) for figure in report["figures"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def row(figure: dict[str, Any]) -> str:
+    unit, beside, targets = figure["unit"], figure.get("beside"), figure["targets"]
+    cells = [figure["name"], str(figure["n"]), amount(figure["median"], unit), amount(figure["p95"], unit)]
+    if beside is None:
+        cells += ["", "", "", ""]
+    else:
+        cells += [beside["name"], amount(beside["median"], unit), number(beside["ratio"]), amount(beside["more"], unit)]
+    cells.append(", ".join(words(target, unit) for target in targets))
+    cells.append(" ".join("reached" if target["met"] else f"missed: {bound(target, unit)}" for target in targets))
+    return f"| {' | '.join(cells)} |"
+
+
+def words(target: dict[str, Any], unit: str) -> str:
+    if target["bound"] == "ratio":
+        return f"at most {number(target['at_most'])} x"
+    return f"at most {amount(target['at_most'], unit)}{' more' if target['bound'] == 'more' else ''}"
+
+
+def bound(target: dict[str, Any], unit: str) -> str:
+    return f"{number(target['reached'])} x" if target["bound"] == "ratio" else amount(target["reached"], unit)
+
+
+def amount(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}"
+
+
+def number(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()
