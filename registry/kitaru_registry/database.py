@@ -153,6 +153,7 @@ executions = Table(
     Column("cancel_actor", String),
     Column("source", JSON(none_as_null=True)),
     Index("executions_by_flow", "project", "flow", "id"),
+    Index("executions_by_project", "project", "id"),
     Index("executions_by_status", "status", "not_before_us"),
     Index(
         "executions_idempotency", "project", "flow", "idempotency_key",

@@ -184,6 +184,17 @@ class FrameReader:
         del self._buffer[: body + payload_bytes]
         return header, payload
 
+    def has_frame(self) -> bool:
+        """Whether the next frame has come whole. Never blocks; one that is large may be seen late."""
+        try:
+            self._buffer += self._connection.recv(1 << 16, socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # nothing more has come; the end is for `read` to see
+        if len(self._buffer) < FRAME.size:
+            return False
+        header_bytes, payload_bytes = FRAME.unpack_from(self._buffer)
+        return len(self._buffer) >= FRAME.size + int(header_bytes) + int(payload_bytes)
+
     def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
             try:

@@ -162,18 +162,40 @@ class Serving:
         if hello[0].get("protocol") not in SERVED_PROTOCOLS:
             raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
         self._welcome(entrypoint)
+        records: list[tuple[int, list[Entry]]] = []
         while (frame := reader.read()) is not None:
             header, payload = frame
             if header["t"] == "started":
                 self._journal.started(header["key"], header["name"], header["tries"], header["at"])
-                continue
-            try:
-                reply, content = self._answer(header, payload)
-            except KitaruError as error:
-                reply = {"t": "error", "type": type(error).__name__, "message": error.message, "hint": error.hint}
-                content = b""
-            if not self._send({**reply, "id": header["id"]}, content):
+            elif header["t"] == "record":
+                records.append((header["id"], list(unpack_entries(header["entries"], payload))))
+            elif not (self._record(records) and self._reply(header, payload)):
                 return
+            # What came while the last commit was made shares the next one.
+            if not reader.has_frame() and not self._record(records):
+                return
+
+    def _record(self, records: list[tuple[int, list[Entry]]]) -> bool:
+        """Make what was asked durable in one commit, answer each, and forget them. False: nobody listens any more."""
+        asked = records.copy()
+        records.clear()
+        entries = [entry for _, own in asked for entry in own]
+        try:
+            seq = self._journal.record(entries) - len(entries) if entries else 0
+        except KitaruError as error:
+            return all([self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked])
+        for id_, own in asked:
+            seq += len(own)
+            if not self._send({"t": "ok", "seq": seq, "id": id_}, b""):
+                return False
+        return True
+
+    def _reply(self, header: Header, payload: bytes) -> bool:
+        try:
+            reply, content = self._answer(header, payload)
+        except KitaruError as error:
+            reply, content = refusal(error), b""
+        return self._send({**reply, "id": header["id"]}, content)
 
     def _welcome(self, entrypoint: str) -> None:
         opening = self._journal.open(self._claim, entrypoint=entrypoint)
@@ -197,8 +219,6 @@ class Serving:
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
         journal = self._journal
         match header["t"]:
-            case "record":
-                return {"t": "ok", "seq": journal.record(list(unpack_entries(header["entries"], payload)))}, b""
             case "wait":
                 answer = journal.open_wait(as_wait(header["wait"]))
                 return {"t": "ok", "answered": answer is not None}, answer or b""
@@ -292,6 +312,10 @@ class Serving:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "log").open("a") as log:
             log.write(f"{line}\n")
+
+
+def refusal(error: KitaruError) -> Header:
+    return {"t": "error", "type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def as_wait(described: Mapping[str, Any]) -> WaitRequest:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_runner.context import current
 from kitaru_runner.loader import InertHandle, is_loading
 
 if TYPE_CHECKING:
@@ -42,9 +43,15 @@ class Flow(Generic[P, R]):
 
         Raises:
             KitaruUsageError: arguments that do not fit the signature; nothing was started.
+            KitaruContextError: inside a flow; child flows are not in this release.
         """
         if is_loading():
             return cast("FlowHandle", InertHandle())
+        if current.get() is not None:
+            raise KitaruContextError(
+                f"flow {self.name} was started inside a flow, and a replay would start it again",
+                hint="call the functions that it is made of; child flows are not in this release",
+            )
         from kitaru.running import run_here
 
         return run_here(self, self.bind(*args, **kwargs))

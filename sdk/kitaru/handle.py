@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class FlowHandle:
             raise self._unfinished("still")
         if execution.status == "completed":
             return self._client.result(execution)
-        raise failure_of(execution)
+        raise failure_of(execution) from self._cause()
 
     def until_settled(self, timeout: float | None = None) -> Execution:
         """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is."""
@@ -86,6 +87,15 @@ class FlowHandle:
     def logs(self) -> str:
         """What it printed."""
         return self._client.executions.logs(self.exec_id)
+
+    def _cause(self) -> BaseException | None:
+        """The flow's own exception, where this process knows its class; nothing is imported for it."""
+        from kitaru_registry.executions import reading
+        from kitaru_runner.failures import rebuild
+
+        error = reading.recorded_error(self._client.database, self.exec_id)
+        module = str((error or {}).get("class", "")).partition(":")[0]
+        return rebuild(error) if error is not None and module in sys.modules else None
 
     def _unfinished(self, when: str) -> KitaruNotFinishedError:
         return KitaruNotFinishedError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kitaru.client import KitaruClient
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 1.0
 ANSWER_POLL_SECONDS = 0.1
+CTRL_C = "stopped by Ctrl-C"
 
 _writers: dict[Path, JournalWriter] = {}
 _sources: dict[tuple[Path, str], Source] = {}
@@ -148,11 +151,12 @@ def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> F
     journal.listener = engine.parking
     run = LocalRun(client, journal, engine, lock)
     inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+    with _lock:
+        runs[exec_id] = run
+    end_on_ctrl_c()
     run.thread = threading.Thread(target=run.execute, args=(flow.function, inputs), name=f"kitaru-{flow.name}")
     run.thread.start()
     threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
-    with _lock:
-        runs[exec_id] = run
     return FlowHandle(client, exec_id, flow.name)
 
 
@@ -221,6 +225,10 @@ class LocalRun:
         self._engine.halt(ExecutionCancelled())
         return True
 
+    @property
+    def is_parked(self) -> bool:
+        return self._journal.parked
+
     def leave(self, reason: str) -> None:
         """This process is about to end: let the execution be resumed at once."""
         if not self._journal.parked:
@@ -240,6 +248,34 @@ def leave_all(reason: str) -> list[ExecutionId]:
     for run in left.values():
         run.leave(reason)
     return list(left)
+
+
+def end_on_ctrl_c() -> None:
+    """Let a Ctrl-C that ends a script's main thread end its flows too: their threads would keep the process alive.
+
+    An interpreter that somebody types at stays, and so do its flows.
+    """
+    previous = sys.excepthook
+    if getattr(previous, "__module__", None) == __name__ or hasattr(sys, "ps1") or sys.flags.interactive:
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        previous(kind, error, trace)
+        if not issubclass(kind, KeyboardInterrupt):
+            return
+        with _lock:
+            left = dict(runs)
+        if not left:
+            return
+        leave_all(CTRL_C)
+        for exec_id, run in left.items():
+            go_on = f"executions input {exec_id} --value ..." if run.is_parked else f"executions resume {exec_id}"
+            print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(128 + signal.SIGINT)
+
+    sys.excepthook = hook
 
 
 def shown(codec_name: str, data: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from places import Place, database_bytes, place
 
 WINDOW = 100
 CALLS = 30
+FEW = 100
 
 
 def checkpoints(found: Place, steps: int) -> list[Figure]:
@@ -65,16 +66,18 @@ def calls(found: Place) -> dict[str, list[float]]:
 
 def executions(found: Place, counts: tuple[int, ...]) -> list[Figure]:
     """No runner may take what is invoked here: `[runner] autostart = false`."""
+    calls(found)
+    fill(found, FEW)
     few = calls(found)
     figures = []
-    there = CALLS
+    there = FEW
     for count in counts:
         fill(found, count - there)
         there = count
         for name, took in calls(found).items():
             figure = Figure(
                 f"{name} among {count:,} executions",
-                beside=f"{name} among {CALLS}",
+                beside=f"{name} among {FEW}",
                 targets=(Target("ratio", 1.2),),
             )
             figure.add(took, few[name])

@@ -28,7 +28,7 @@ def test_a_flow_that_kills_its_runner_each_time_ends_in_failed_too(trial: Trial)
     def step() -> bool:
         if trial.client.executions.status(exec_id) in ENDS:
             return True
-        if not any(process.is_alive() for process in trial.processes):
+        if not any(process.is_alive() for process in trial.forked):
             trial.start_killing_runner(exec_id)
         return False
 

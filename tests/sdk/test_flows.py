@@ -119,7 +119,7 @@ def test_arguments_that_do_not_fit_start_nothing(flows: Any, project: Project, a
     with pytest.raises(KitaruUsageError, match="write: "):
         flows.write.run(*arguments)
     with pytest.raises(KitaruUsageError, match="topci"):
-        flows.write.run(topci="agents")
+        flows.write.run("agents", topci="tools")
 
     assert project.client.executions.list() == []
 
@@ -143,7 +143,7 @@ def test_a_flow_s_failure_is_raised_with_the_user_s_exception_as_its_cause(flows
 
 
 def test_a_result_that_no_codec_carries_fails_the_execution(flows: Any) -> None:
-    with pytest.raises(KitaruExecutionError, match="no codec carries a value of type .*generator"):
+    with pytest.raises(KitaruExecutionError, match=r"no codec carries a value of type .*generator"):
         flows.generating.run().wait()
 
 
@@ -232,3 +232,17 @@ def test_what_only_a_flow_can_do_says_so(flows: Any) -> None:
     with pytest.raises(KitaruContextError, match=r"wait\(\) was called outside of a flow"):
         wait(schema=bool)
     assert flows.draft("agents") == "About agents"
+
+
+@pytest.mark.usefixtures("cold_home")
+def test_a_flow_inside_a_flow_is_refused() -> None:
+    @flow
+    def child() -> int:
+        return 1
+
+    @flow
+    def parent() -> int:
+        return int(child.run().wait())
+
+    with pytest.raises(KitaruUserCodeError, match="inside a flow"):
+        parent.run().wait()

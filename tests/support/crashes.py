@@ -80,7 +80,8 @@ class Trial:
     home: Home
     project: Path
     folder: Path
-    processes: list[BaseProcess | subprocess.Popen[bytes]] = field(default_factory=list)
+    forked: list[BaseProcess] = field(default_factory=list)
+    spawned: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
     def copy(cls, template: Template, folder: Path) -> Trial:
@@ -118,7 +119,7 @@ class Trial:
             kwargs={"trace": self.trace, "exec_id": exec_id, "count": self.count, "kill": kill},
         )
         process.start()
-        self.processes.append(process)
+        self.forked.append(process)
         return process
 
     def start_runner(self) -> subprocess.Popen[bytes]:
@@ -132,14 +133,16 @@ class Trial:
                 stdout=log,
                 stderr=log,
             )
-        self.processes.append(process)
+        self.spawned.append(process)
         return process
 
     def end_processes(self) -> None:
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            end_of(process)
+        for forked in self.forked:
+            forked.kill()
+            forked.join(PATIENCE_SECONDS)
+        for spawned in self.spawned:
+            spawned.kill()
+            spawned.wait(PATIENCE_SECONDS)
         self.client.database.close()
 
     def invoke(self, flow: str, **inputs: object) -> ExecutionId:
@@ -168,7 +171,10 @@ class Trial:
             "ON e.id = j.execution WHERE e.exec_id = ? ORDER BY j.seq",
             exec_id,
         )
-        return [Row(*columns, json.loads(metadata)["nonce"] if metadata else None) for *columns, metadata in found]
+        return [
+            Row(kind, key, attempt, tries, json.loads(metadata)["nonce"] if metadata else None)
+            for kind, key, attempt, tries, metadata in found
+        ]
 
     def sql(self, statement: str, *values: object) -> list[Any]:
         connection = sqlite3.connect(self.home.database, isolation_level=None, timeout=PATIENCE_SECONDS)
@@ -192,15 +198,6 @@ class Trial:
             if running == exec_id and child is not None
         }
         return found
-
-
-def end_of(process: BaseProcess | subprocess.Popen[bytes]) -> int:
-    """How it ended: its exit code, or minus the signal."""
-    if isinstance(process, subprocess.Popen):
-        return process.wait(PATIENCE_SECONDS)
-    process.join(PATIENCE_SECONDS)
-    assert process.exitcode is not None, f"{process} still runs"
-    return process.exitcode
 
 
 @contextmanager

@@ -55,6 +55,15 @@ def get_status(database: Database, exec_id: ExecutionId) -> str:
         return str(cursor.fetchall()[0][0])
 
 
+def recorded_error(database: Database, exec_id: ExecutionId) -> dict[str, Any] | None:
+    """How a failed execution ended, as its attempt described it."""
+    with database.read() as connection:
+        found: dict[str, Any] | None = connection.execute(
+            select(executions.c.error).where(executions.c.exec_id == exec_id)
+        ).scalar_one()
+        return found
+
+
 def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:

@@ -43,13 +43,26 @@ class ValueStore:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise KitaruBackendError(f"the value sha256:{digest.hex()} is not in {self._root}") from error
+            raise self._gone(digest) from error
         if sha256(data).digest() != digest:
             raise KitaruDigestMismatchError(f"sha256:{digest.hex()}", str(self._root))
         return data
 
     def size(self, digest: bytes) -> int:
-        return self._path(digest).stat().st_size
+        """In bytes, as stored; not verified.
+
+        Raises:
+            KitaruBackendError: it is gone.
+        """
+        try:
+            return self._path(digest).stat().st_size
+        except OSError as error:
+            raise self._gone(digest) from error
+
+    def _gone(self, digest: bytes) -> KitaruBackendError:
+        return KitaruBackendError(
+            f"the value sha256:{digest.hex()} is not in {self._root}", hint="restore that file from a backup"
+        )
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
