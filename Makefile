@@ -21,7 +21,7 @@ help:
 	@echo "make demo    the product, told as one story, on the history of this repository (REPO=folder: of another)"
 	@echo "make test    lint, types, layers, and every test on the built wheel"
 	@echo "make lint    the first three of these"
-	@echo "make bench   the speed of what matters, beside the limits of this machine, as JSON"
+	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
 	@echo "make soak    the long tests"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
@@ -43,8 +43,9 @@ lint: .venv-test/kitaru
 format: .venv-test/tools
 	@$(TEST)/ruff check --fix . && $(TEST)/ruff format .
 
+# BENCH=--long: up to 100,000 checkpoints and executions
 bench: .venv-test/kitaru
-	@$(CLEAN) sh -e -c 'for script in tests/bench/bench_*.py; do $(TEST)/python "$$script"; done'
+	@$(CLEAN) $(TEST)/python tests/bench/run.py $(BENCH)
 
 soak: tools .venv-test/kitaru
 	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m soak $(OPTIONS) $(TESTS)

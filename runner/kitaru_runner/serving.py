@@ -183,7 +183,7 @@ class Serving:
         try:
             seq = self._journal.record(entries) - len(entries) if entries else 0
         except KitaruError as error:
-            return all([self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked])
+            return all(self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked)
         for id_, own in asked:
             seq += len(own)
             if not self._send({"t": "ok", "seq": seq, "id": id_}, b""):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kitaru_registry.executions import queue
 from measuring import Figure, Target, asked_for, milliseconds, report
 from places import Place, database_bytes, place
+
+from kitaru_registry.executions import queue
 
 WINDOW = 100
 CALLS = 30
@@ -41,7 +42,7 @@ def fill(found: Place, count: int) -> None:
     """Copies of a completed execution."""
     with found.client.database.write() as connection:
         names = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(executions)") if row[1] != "id"]
-        values = ", ".join("exec_id || '-' || n" if name == "exec_id" else name for name in names)
+        values = ", ".join("lower(hex(randomblob(16)))" if name == "exec_id" else name for name in names)
         connection.exec_driver_sql(
             f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count}) "
             f"INSERT INTO executions ({', '.join(names)}) SELECT {values} FROM c, "

@@ -11,7 +11,8 @@ ROUNDS = 30
 
 
 def main() -> None:
-    figure = Figure("invoke a deployed no-op, call to result", beside="python -I -S -c pass", targets=(Target("value", 8),))
+    target = Target("value", 8)
+    figure = Figure("invoke a deployed no-op, call to result", beside="python -I -S -c pass", targets=(target,))
     with place(flows=["noop"]) as found:
         for _ in range(3):
             found.invoke("noop")

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from measuring import Figure, Target, milliseconds, report
+from places import PATIENCE_SECONDS, Place, RawJournal, place
+
 from kitaru.client import KitaruClient
 from kitaru_registry.executions import queue
 from kitaru_registry.executions.ids import new_execution_id
@@ -18,8 +21,6 @@ from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
-from measuring import Figure, Target, milliseconds, report
-from places import PATIENCE_SECONDS, Place, RawJournal, place
 
 STEPS = 1000
 KILLED_AT = 990

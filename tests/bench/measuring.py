@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -47,7 +48,7 @@ class Figure:
 
     @property
     def value(self) -> float:
-        return median(sum(self.rounds, []))
+        return median(chain(*self.rounds))
 
     def reached(self, bound: Bound) -> float:
         """Ratio and difference are medians over the rounds: what slowed both sides of a round down cancels out."""
@@ -82,7 +83,7 @@ def as_list(measured: Sequence[float] | float) -> list[float]:
 
 
 def spread(rounds: list[list[float]]) -> dict[str, Any]:
-    values = sorted(sum(rounds, []))
+    values = sorted(chain(*rounds))
     p95 = values[min(len(values) - 1, int(len(values) * 0.95))]
     return {"n": len(values), "median": rounded(median(values)), "p95": rounded(p95)}
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measuring import ROOT, milliseconds
+
 from kitaru.client import KitaruClient
 from kitaru_registry.home import Home
-from measuring import ROOT, milliseconds
 
 # Compiled bytecode is how Kitaru is installed, and these would be passed on to every process.
 for name in ("PYTHONDONTWRITEBYTECODE", "KITARU_PROJECT", "KITARU_ACTOR"):
@@ -93,7 +94,9 @@ def remove(folder: Path) -> None:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *arguments], cwd=folder, check=True)
+    subprocess.run(
+        ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *arguments], cwd=folder, check=True
+    )
 
 
 def commit_all(folder: Path) -> None:

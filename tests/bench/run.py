@@ -21,9 +21,9 @@ PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; nothing here is written by hand. Every figure was measured beside its baseline, in turns, in one
-run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians over the rounds of each round's
-own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
+Written by `make bench`; nothing here is written by hand. Every figure was measured beside its baseline, in turns, in
+one run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians over the rounds of each
+round's own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
 """
 
 

@@ -1,0 +1,68 @@
+"""Records that come side by side from one child share a commit, and are answered one by one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from transcripts import Runner
+
+from kitaru_registry.database import open_database
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.home import Home
+from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.protocol import Encoded, Entry, FrameReader, pack_entries, send
+from kitaru_runner.serving import Place
+
+RECORDS = 20
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    home = Home(tmp_path / "home")
+    database = open_database(home, synchronous="OFF")
+    writer = JournalWriter(database)
+    line = {"exec_id": "0190a2b4-0000-7000-8000-000000000001", "entrypoint": "flows.py:flow", "inputs": {}, "flow": "f"}
+    yield Runner(Place(home, database, writer, OciLayout(home.layout)), line)
+    writer.close()
+    database.close()
+
+
+def record(connection: socket.socket, number: int) -> None:
+    packed, payload = pack_entries([Entry("c", f"step#{number}", 1, value=Encoded("json", b"%d" % number))])
+    send(connection, {"t": "record", "id": number, "entries": packed}, payload)
+
+
+def test_each_record_hears_the_number_of_its_own_entry(runner: Runner) -> None:
+    connection = runner.connect()
+    reader = FrameReader(connection)
+    send(connection, {"t": "hello", "protocol": 1, "pid": 1})
+    for number in range(1, RECORDS + 1):
+        record(connection, number)
+    answers = [reader.read() for _ in range(2 + RECORDS)][2:]
+    connection.close()
+    runner.join()
+
+    assert [answer[0] for answer in answers if answer] == [
+        {"t": "ok", "seq": number, "id": number} for number in range(1, RECORDS + 1)
+    ]
+
+
+def test_after_a_take_over_every_one_of_them_is_refused(runner: Runner) -> None:
+    connection = runner.connect()
+    reader = FrameReader(connection)
+    send(connection, {"t": "hello", "protocol": 1, "pid": 1})
+    assert reader.read() is not None
+    assert reader.read() is not None
+    runner.do("take over", {})
+    for number in range(1, RECORDS + 1):
+        record(connection, number)
+    answers = [reader.read() for _ in range(RECORDS)]
+    connection.close()
+    runner.join()
+
+    assert [(answer[0]["t"], answer[0]["type"]) for answer in answers if answer] == [
+        ("error", "KitaruFencedError")
+    ] * RECORDS
