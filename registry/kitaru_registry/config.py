@@ -56,7 +56,9 @@ class FlowConfig(Section):
     )
     exclude: tuple[str, ...] = Field(default=(), description="Never these files, in `.gitignore` syntax.")
     env: tuple[Variable, ...] = Field(
-        default=(), description="Names of environment variables that executions of this flow may see."
+        default=(),
+        description="Names of environment variables that executions of this flow may see, with the values that the "
+        "runner has: those of whatever started it.",
     )
     python: Annotated[str, AfterValidator(_minor)] | None = Field(
         default=None, description="The minor version of Python to run on. Default: the one that deploys."

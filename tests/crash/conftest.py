@@ -13,16 +13,18 @@ import pytest
 from crashes import PATIENCE_SECONDS, Template, Trial
 
 from kitaru_registry.home import Home
+from kitaru_registry.models import ExecutionId
 
 FLOWS = ("tour", "doomed", "stumbling", "gated")
 
 
 @pytest.fixture(scope="session")
 def template(
-    tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_executable: Path, testrun_uid: str
+    tmp_path_factory: pytest.TempPathFactory, warm_home: Home, kitaru_executable: Path, worker_id: str
 ) -> Template:
     """Shared by the processes that pytest-xdist starts: the first to come makes it."""
-    folder = tmp_path_factory.getbasetemp().parent / f"crash-{testrun_uid}"
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "crash"
     folder.mkdir(exist_ok=True)
     home, project, made = Home(folder / "home"), folder / "project", folder / "made"
     with (folder / "lock").open("w") as lock:
@@ -59,3 +61,9 @@ def trial(template: Template, tmp_path: Path) -> Iterator[Trial]:
 def home(trial: Trial) -> Home:
     """What `run_cli` works on."""
     return trial.home
+
+
+@pytest.fixture
+def tour(trial: Trial) -> ExecutionId:
+    """An execution of `tour` that nobody has claimed."""
+    return trial.invoke("tour", topic="agents")

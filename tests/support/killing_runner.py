@@ -1,7 +1,8 @@
 """A real runner in which one write of an execution ends in SIGKILL. The product itself knows nothing of this.
 
-Every write of an execution is counted: a claim, each append to the journal, an opened wait, a park, the end. The count
-is the length of a file, so that several runners of one home share it.
+Every write of an execution is counted: a claim, each row appended to the journal, an opened wait, a park, the end. Rows
+that share a commit have a number each, so that the count is the same however they come together. It is the length of a
+file, so that several runners of one home share it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database import Database, open_database
 from kitaru_registry.executions import queue, waits
-from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
 from kitaru_runner.locks import execution_lock
 from kitaru_runner.worker import Runner
@@ -51,12 +52,11 @@ class Killer:
         self._count = os.open(count, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._lock = threading.Lock()
 
-    def at_write(self, what: str, write: Callable[[], Any]) -> Any:
+    def at_write(self, what: Sequence[str], write: Callable[[], Any]) -> Any:
         """Do the write, and the kill where it is the one."""
-        kill = self._kill
-        if self._note(what) != (kill and kill.write):
+        kill, numbers = self._kill, self._note(what)
+        if kill is None or kill.write not in numbers:
             return write()
-        assert kill is not None
         if kill.moment == "before":
             self._strike(kill.victim)
         done = write()
@@ -64,14 +64,15 @@ class Killer:
             self._strike(kill.victim)
         return done
 
-    def _note(self, what: str) -> int:
-        """The number of this write, from 1."""
+    def _note(self, what: Sequence[str]) -> range:
+        """The numbers of these writes, from 1."""
         with self._lock:
-            os.write(self._count, f"{what[: RECORD_BYTES - 1]:<{RECORD_BYTES - 1}}\n".encode())
-            return os.lseek(self._count, 0, os.SEEK_CUR) // RECORD_BYTES
+            os.write(self._count, "".join(f"{one[: RECORD_BYTES - 1]:<{RECORD_BYTES - 1}}\n" for one in what).encode())
+            last = os.lseek(self._count, 0, os.SEEK_CUR) // RECORD_BYTES
+        return range(last - len(what) + 1, last + 1)
 
     def _strike(self, victim: Victim) -> None:
-        self._note(KILLED + victim)
+        self._note([KILLED + victim])
         if victim in ("child", "both"):
             child = int(self._lock_file.read_text().split()[0])
             os.kill(child, signal.SIGKILL)
@@ -87,7 +88,7 @@ def arm(killer: Killer) -> None:
     def counted(what: str, write: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(write)
         def at_write(*args: Any, **kwargs: Any) -> Any:
-            return killer.at_write(what, lambda: write(*args, **kwargs))
+            return killer.at_write([what], lambda: write(*args, **kwargs))
 
         return at_write
 
@@ -99,12 +100,12 @@ def arm(killer: Killer) -> None:
         now = queue.candidate(database, seen.exec_id)
         if (now.status, now.attempt) != (seen.status, seen.attempt):
             return claim(database, seen, owner)
-        claimed: queue.Claim | None = killer.at_write("claim", lambda: claim(database, seen, owner))
+        claimed: queue.Claim | None = killer.at_write(["claim"], lambda: claim(database, seen, owner))
         return claimed
 
     @wraps(append)
-    def at_append(self: JournalWriter, execution: int, attempt: int, rows: Any) -> int:
-        what = " ".join(f"{row.kind}:{row.key}" for row in rows)
+    def at_append(self: JournalWriter, execution: int, attempt: int, rows: Sequence[Row]) -> int:
+        what = [f"{row.kind}:{row.key}" for row in rows]
         last: int = killer.at_write(what, lambda: append(self, execution, attempt, rows))
         return last
 
