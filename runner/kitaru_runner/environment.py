@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kitaru_registry.durable import sync
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest
@@ -241,8 +242,7 @@ def _listing(folder: Path) -> bytes:
 def _write_synced(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     path.chmod(0o444)
 
 

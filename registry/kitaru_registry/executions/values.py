@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from kitaru_registry.durable import sync, sync_folder
 from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError
 
 IN_ROW_BYTES = 16 << 10
@@ -74,18 +75,8 @@ class ValueStore:
         try:
             with partial.open("xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
             partial.rename(path)
             sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's names durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kitaru_registry.durable import sync
 from kitaru_registry.models import Digest
 from kitaru_registry.snapshots.sources import Source, find_source
 from kitaru_registry.snapshots.wheels import Wheel, writing_in
@@ -204,8 +205,7 @@ def _save(path: Path, lock: Lock, inputs: Iterable[LocalInput]) -> None:
 def _write_whole(path: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     Path(file.name).replace(path)
 
 

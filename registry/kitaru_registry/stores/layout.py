@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kitaru_registry.canonical import canonical_json, hex_of, sha256_of, sha256_of_file
+from kitaru_registry.durable import sync, sync_folder
 from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError, KitaruNotFoundError
 from kitaru_registry.models import Digest
 from kitaru_registry.stores.base import Descriptor
@@ -190,10 +191,10 @@ class OciLayout:
     def _replace(self, target: Path, content: bytes) -> None:
         with _ingesting(self.root / "ingest") as (file, place):
             file.write(content)
-            _sync(file)
+            sync(file)
             place.chmod(0o644)
             place.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -210,14 +211,14 @@ def _publish(target: Path, content: IO[bytes], descriptor: Descriptor, *, ingest
     with _ingesting(ingest) as (file, place):
         while chunk := content.read(COPY_BYTES):
             file.write(chunk)
-        _sync(file)
+        sync(file)
         file.seek(0)
         found = sha256_of_file(file)
         if found != descriptor.digest or file.tell() != descriptor.size:
             raise KitaruDigestMismatchError(descriptor.digest, "what was to be stored", found=found)
         place.chmod(0o444)
         place.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 @contextmanager
@@ -228,20 +229,6 @@ def _ingesting(ingest: Path) -> Iterator[tuple[IO[bytes], Path]]:
             yield file, place
         finally:
             place.unlink(missing_ok=True)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename lasts through a power cut only once its folder is on the disk.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
