@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping
-from types import MemberDescriptorType
+from types import FrameType, MemberDescriptorType, TracebackType
 from typing import Any
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
@@ -29,7 +29,7 @@ def describe_failure(
         "type": type(error).__name__,
         "class": codec.type_name(type(error)),
         "message": str(error),
-        "traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+        "traceback": "".join(traceback.format_exception(type(error), error, from_user_code(error))),
         "origin": origin,
     }
     if checkpoint is not None:
@@ -64,12 +64,23 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
     return found
 
 
+def from_user_code(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is not ours; all of it where every frame is."""
+    found = error.__traceback__
+    while found is not None and is_ours(found.tb_frame):
+        found = found.tb_next
+    return found or error.__traceback__
+
+
+def is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in OWN_PACKAGES
+
+
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames that are not ours, outermost first."""
     found = []
     for frame, line in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in OWN_PACKAGES:
+        if not is_ours(frame):
             found.append(
                 traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False)
             )

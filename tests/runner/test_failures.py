@@ -191,3 +191,27 @@ def test_a_failure_that_passes_through_checkpoints_is_not_recorded_within_itself
     assert error is not None
     assert (error.type, error.message) == ("ValueError", "deep down")
     assert all("__kitaru_failure__" not in (row.error or "") for row in execution.rows)
+
+
+def test_a_recorded_traceback_begins_in_the_users_code() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    error = raised_through_our_frame(fail)
+
+    recorded = describe_failure(error)["traceback"]
+
+    assert recorded.startswith("Traceback (most recent call last):\n")
+    assert "in fail\n" in recorded
+    assert "pretended" not in recorded
+
+
+def raised_through_our_frame(call: Callable[[], object]) -> BaseException:
+    """What reaches a caller through a frame of Kitaru's own."""
+    namespace: dict[str, Any] = {"__name__": "kitaru_runner.pretended", "call": call}
+    exec(compile("def run():\n    return call()\n", "pretended.py", "exec"), namespace)
+    with pytest.raises(ValueError, match="no") as raised:
+        namespace["run"]()
+    error = raised.value
+    assert error.__traceback__ is not None
+    return error.with_traceback(error.__traceback__.tb_next)
