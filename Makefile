@@ -6,6 +6,7 @@ REPO ?= $(CURDIR)
 # pytest's own options: make test TESTS=tests/cli OPTIONS="-k init -x"
 TESTS ?= tests
 OPTIONS ?=
+TURNS ?= 10
 
 SOURCES := $(shell find registry runner sdk cli templates -type f -not -path '*/__pycache__/*' | LC_ALL=C sort)
 # The tests start `kitaru` in environments of their own; nothing of the caller's may reach them.
@@ -22,7 +23,7 @@ help:
 	@echo "make test    lint, types, layers, and every test on the built wheel"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
-	@echo "make soak    the long tests"
+	@echo "make soak    the crash tests over and over (TURNS=10)"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
 	@echo "make clean   remove everything that these commands made"
@@ -31,7 +32,7 @@ demo: .venv-demo/kitaru
 	@$(CLEAN) $(DEMO)/python docs/demo/demo.py --repository "$(REPO)"
 
 test: tools lint
-	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m "not soak" -n 2 --dist loadfile $(OPTIONS) $(TESTS)
+	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) $(TESTS)
 
 lint: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/ruff check .
@@ -48,7 +49,8 @@ bench: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/python tests/bench/run.py $(BENCH)
 
 soak: tools .venv-test/kitaru
-	@$(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -m soak $(OPTIONS) $(TESTS)
+	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
+	  $(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) tests/crash || exit 1; done
 
 # What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off.
 tools:
