@@ -23,7 +23,7 @@ help:
 	@echo "make test    lint, types, layers, and every test on the built wheel"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
-	@echo "make soak    the crash tests over and over (TURNS=10)"
+	@echo "make soak    the crash and property tests over and over, with new examples (TURNS=10)"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
 	@echo "make clean   remove everything that these commands made"
@@ -50,7 +50,8 @@ bench: .venv-test/kitaru
 
 soak: tools .venv-test/kitaru
 	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
-	  $(CLEAN) KITARU_TEST_WHEEL=1 $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) tests/crash || exit 1; done
+	  $(CLEAN) KITARU_TEST_WHEEL=1 HYPOTHESIS=random $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) \
+	    tests/crash tests/runner tests/snapshots || exit 1; done
 
 # What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off.
 tools:

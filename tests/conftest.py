@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from kitaru_registry.home import Home
 
 PATIENCE_SECONDS = 120
+
+# The same examples in every run, so that a failure belongs to the change that made it; HYPOTHESIS=random looks further.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS", "same"))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
 from hashlib import blake2b
@@ -176,10 +176,20 @@ def tag(value: Any) -> Any:
         return {"$": "dict", "v": [[tag(key), tag(item)] for key, item in value.items()]}
     if kind in SIMPLE_TAGS:
         name, write, _ = SIMPLE_TAGS[kind]
-        if getattr(value, "fold", 0) or type(getattr(value, "tzinfo", None)) not in (type(None), timezone):
+        if getattr(value, "fold", 0) or not has_plain_zone(getattr(value, "tzinfo", None)):
             raise NotTaggable
         return {"$": name, "v": write(value)}
     return tag_typed(value, kind)
+
+
+def has_plain_zone(zone: tzinfo | None) -> bool:
+    """Whether an ISO text says all of the zone. CPython reads an offset of less than a second as UTC."""
+    if zone is None:
+        return True
+    if type(zone) is not timezone:
+        return False
+    offset = zone.utcoffset(None)
+    return not offset.microseconds and zone.tzname(None) == timezone(offset).tzname(None)
 
 
 def tag_typed(value: Any, kind: type) -> Any:

@@ -288,3 +288,12 @@ def test_numpy_arrays_keep_shape_and_type() -> None:
 
     assert back.dtype == array.dtype
     assert (back == array).all()
+
+
+@pytest.mark.parametrize("zone", [timezone(timedelta(microseconds=1)), timezone(timedelta(hours=-5), "EST")])
+def test_a_zone_that_its_text_does_not_say_is_kept(zone: timezone) -> None:
+    for value in (time(1, 2, tzinfo=zone), datetime(2026, 1, 2, tzinfo=zone)):
+        decoded = codec.decode(codec.encode(value))
+
+        assert decoded == value
+        assert (decoded.utcoffset(), decoded.tzname()) == (value.utcoffset(), value.tzname())
