@@ -34,7 +34,6 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.protocol import Encoded
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
-NULL = Encoded("json", b"null")
 
 # json.dumps with options makes an encoder each time.
 COMPACT = json.JSONEncoder(separators=(",", ":")).encode

@@ -117,23 +117,29 @@ def start_local(home: Home, options: Sequence[str] = ()) -> None:
     Args:
         options: the worker's own (worker.py).
     """
-    home.runner.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = os.open(home.runner / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    command = [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local", *options]
+    start_detached(command, home=home, folder=home.runner, cwd=Path("/"))
+
+
+def start_detached(command: Sequence[str], *, home: Home, folder: Path, cwd: Path) -> None:
+    """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         started = subprocess.Popen(
-            [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local", *options],
+            command,
             env={**environment, "KITARU_HOME": str(home.root)},
-            cwd="/",
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-        # It outlives this process, which never waits for it: no warning about that.
-        started.returncode = 0
     finally:
         os.close(log)
+    # This process never waits for it: no warning about that.
+    started.returncode = 0
 
 
 def wait_for_runner(home: Home) -> Presence:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,24 +120,13 @@ class Runners:
         from kitaru.running import require_resumable
 
         source = require_resumable(self._client, execution, with_edits=with_edits)
-        folder = self._client.home.execution(execution.exec_id)
-        folder.mkdir(parents=True, exist_ok=True)
         interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
-        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            started = subprocess.Popen(
-                [interpreter, "-m", "kitaru.resuming", execution.exec_id],
-                env={**os.environ, "KITARU_HOME": str(self._client.home.root)},
-                cwd=source.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-        # It outlives this process, which never waits for it: no warning about that.
-        started.returncode = 0
+        presence.start_detached(
+            [interpreter, "-m", "kitaru.resuming", execution.exec_id],
+            home=self._client.home,
+            folder=self._client.home.execution(execution.exec_id),
+            cwd=Path(source.folder),
+        )
 
 
 def child_of(client: KitaruClient, exec_id: str) -> int | None:

@@ -343,11 +343,6 @@ def end_attempt(
         return "pending"
 
 
-def fail(database: Database, row: int, attempt: int, error: Mapping[str, Any]) -> None:
-    """End a claimed execution that can never begin."""
-    finish(database, row, attempt, result=None, error=error)
-
-
 def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:
     """The status after: `cancelled`, or `running` where its process has to hear of it first.
 
