@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,10 +61,10 @@ def run(
 
     inputs = json_inputs(input)
     with stdout_kept_for_json(output):
-        return in_this_process(run_target(target, inputs, home=default_home(), cwd=Path.cwd()), output)
+        return in_this_process(lambda: run_target(target, inputs, home=default_home(), cwd=Path.cwd()), output)
 
 
-def in_this_process(handle: FlowHandle, output: Format) -> Answer:
+def in_this_process(start: Callable[[], FlowHandle], output: Format) -> Answer:
     """Wait for a source execution that this process executes; on a terminal, ask for the answers that it waits for.
 
     Where it has not ended, the flow stands in its thread: the process is to end without waiting for it.
@@ -73,15 +73,19 @@ def in_this_process(handle: FlowHandle, output: Format) -> Answer:
     from kitaru_cli.prompting import answer_all, can_ask
 
     try:
+        handle = start()
         execution = handle.until_settled()
         while execution.status == "waiting" and output is Format.text and can_ask():
             answer_all(open_client(), execution)
             execution = handle.until_settled()
     except KeyboardInterrupt:
-        leave_all("stopped by Ctrl-C")
+        # The flow's thread may be at work before `start` has returned.
+        left = leave_all("stopped by Ctrl-C")
+        if not left:
+            raise
         return interrupted(
-            open_client().executions.get(handle.exec_id),
-            f"stopped; go on with: kitaru executions resume {short_id(handle.exec_id)}",
+            open_client().executions.get(left[0]),
+            f"stopped; go on with: kitaru executions resume {short_id(left[0])}",
         )
     return settled(execution)
 
