@@ -7,7 +7,6 @@ another writer was faster, and no timeout helps. Times are integers, microsecond
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -32,11 +32,12 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.schema import CreateColumn
 
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_SECONDS = 30
 
 metadata = MetaData()
@@ -152,6 +153,20 @@ executions = Table(
     Column("cancel_requested_us", Integer),
     Column("cancel_actor", String),
     Column("source", JSON(none_as_null=True)),
+    # A flow of the same snapshot that is not the one it was deployed for: a child flow's.
+    Column("entrypoint", String),
+    Column("parent", Integer),
+    Column("parent_key", String),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("retries_used", Integer, nullable=False, server_default="0"),
+    # NULL: as each checkpoint says.
+    Column("cache", Boolean),
+    Column("finish_seconds", Float),
+    Column("finish_by_us", Integer),
+    # Of a replay: {"of": exec_id, "from": key, "reused": seq, "overrides": [...], "only_recorded": bool}.
+    Column("replay", JSON(none_as_null=True)),
+    # Its values are gone; the row stays.
+    Column("deleted_us", Integer),
     Index("executions_by_flow", "project", "flow", "id"),
     Index("executions_by_project", "project", "id"),
     Index("executions_by_status", "status", "not_before_us"),
@@ -159,6 +174,8 @@ executions = Table(
         "executions_idempotency", "project", "flow", "idempotency_key",
         unique=True, sqlite_where=text("idempotency_key IS NOT NULL"),
     ),
+    Index("executions_children", "parent", "parent_key", unique=True, sqlite_where=text("parent IS NOT NULL")),
+    Index("executions_finish_by", "finish_by_us", sqlite_where=text("finish_by_us IS NOT NULL")),
 )  # fmt: skip
 
 journal = Table(
@@ -166,7 +183,8 @@ journal = Table(
     metadata,
     Column("execution", Integer, primary_key=True),
     Column("seq", Integer, primary_key=True),
-    # c checkpoint, t failed try, w wait answer, s save, l log, d divergence warning
+    # c checkpoint, t failed try, w wait answer, s save, l log, d divergence warning, x child execution, r retry,
+    # n noted value (now, random, uuid4), a accepted divergence
     Column("kind", String(1), nullable=False),
     Column("key", String, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -184,6 +202,13 @@ journal = Table(
     Column("inputs", LargeBinary),
     Column("started_us", Integer),
     Column("ended_us", Integer, nullable=False),
+    # Of a checkpoint under cache=True: code and inputs.
+    Column("cache_key", LargeBinary),
+    # JSON list of the keys whose outcomes were passed to this call.
+    Column("parents", String),
+    # 1: never executed in a replay. 2: the value is its digest alone.
+    Column("flags", Integer),
+    Index("journal_cache", "cache_key", sqlite_where=text("cache_key IS NOT NULL")),
     # The rows of one execution lie together, in recorded order, with no second index to keep.
     sqlite_with_rowid=False,
 )
@@ -199,11 +224,20 @@ waits = Table(
     Column("metadata", JSON(none_as_null=True)),
     Column("entered_us", Integer, nullable=False),
     Column("deadline_us", Integer),
+    # input, sleep, child
+    Column("kind", String, nullable=False, server_default="input"),
+    # The key under which the first answer to a group of waits is recorded (`wait_any`).
+    Column("any_of", String),
+    # Row of the child execution that this stands for.
+    Column("child", Integer),
+    # pending, answered, expired, aborted, closed; early: an answer whose wait is not open yet
     Column("status", String, nullable=False),
     Column("answer", JSON(none_as_null=True)),
     Column("answered_us", Integer),
     Column("answered_by", String),
     Column("door", String),
+    Index("waits_deadline", "deadline_us", sqlite_where=text("status = 'pending' AND deadline_us IS NOT NULL")),
+    Index("waits_child", "child", sqlite_where=text("child IS NOT NULL")),
 )
 
 artifacts = Table(
@@ -311,9 +345,25 @@ def migrate(database: Database) -> None:
     held.execute("PRAGMA journal_mode=WAL")
     held.close()
     with database.write() as connection:
-        if schema_version(connection) == 0:
+        found = schema_version(connection)
+        if found == 0:
             metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif found < SCHEMA_VERSION:
+            add_what_is_new(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def add_what_is_new(connection: Connection) -> None:
+    """Bring an older schema up to this one: a release adds tables, columns and indexes, and takes none away."""
+    metadata.create_all(connection)
+    for table in metadata.sorted_tables:
+        there = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
+        for column in table.columns:
+            if column.name not in there:
+                described = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {described}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def schema_version(connection: Connection) -> int:
@@ -334,10 +384,6 @@ def backend_error(home: Home, error: BaseException | None) -> KitaruBackendError
             hint="set KITARU_HOME to a folder that you own",
         )
     return KitaruBackendError(f"the database {home.database} failed: {said}", hint="kitaru doctor")
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
 
 
 @overload

@@ -13,6 +13,9 @@
     │   └── KitaruDigestMismatchError              1  bytes differ from their digest
     └── KitaruRuntimeError (RuntimeError)          1
         ├── KitaruDeployError                      2  the flow's code or dependencies cannot be deployed
+        ├── KitaruTimeoutError (TimeoutError)      1  a checkpoint, or an execution, took longer than it may
+        ├── KitaruWaitTimeout (TimeoutError)       1  a wait expired, and has no default
+        ├── KitaruWaitAborted                      1  somebody aborted the wait
         └── KitaruExecutionError                   1  an execution ended without a result
             ├── KitaruUserCodeError                1  the flow's own code raised
             └── KitaruDivergenceError              1  the code went another way than its journal
@@ -97,6 +100,18 @@ class KitaruDeployError(KitaruRuntimeError):
     def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.detail = detail
+
+
+class KitaruTimeoutError(KitaruRuntimeError, TimeoutError):
+    """A try of a checkpoint took longer than its `timeout`, or an execution longer than its `finish_timeout`."""
+
+
+class KitaruWaitTimeout(KitaruRuntimeError, TimeoutError):
+    """Nobody answered a wait in time, and it has no default."""
+
+
+class KitaruWaitAborted(KitaruRuntimeError):
+    """Somebody ended a wait without an answer."""
 
 
 class KitaruExecutionError(KitaruRuntimeError):

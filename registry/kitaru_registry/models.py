@@ -79,6 +79,9 @@ class FlowOptions(Record):
     """What `@flow(...)` and `[flows.X]` say of a flow; part of its identity."""
 
     retries: int = 0
+    cache: bool | None = None
+    finish_timeout: float | None = None
+    """Seconds from its start to its end."""
     env: tuple[str, ...] = ()
     """Names of environment variables that a child of this flow may see. Never their values."""
 
@@ -219,12 +222,15 @@ class Wait(Record):
     metadata: dict[str, Any] | None
     entered_at: datetime
     deadline: datetime | None
-    """When an open wait expires; none in this release."""
+    """When an open wait expires."""
     status: str = "pending"
-    """`pending`, `answered`, `closed`"""
+    """`pending`, `answered`, `expired`, `aborted`, `closed`; `early`: an answer that is kept for the first wait of that
+    name, later `used` or, where it did not fit, `refused`."""
     answer: Any = None
     answered_at: datetime | None = None
     answered_by: str | None = None
+    door: str | None = None
+    """By which it was answered: `cli`, `sdk`, `terminal`, `timer`."""
     exec_id: ExecutionId | None = None
     flow: str | None = None
 

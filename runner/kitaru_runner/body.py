@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import describe_failure, recorded_failure
+from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorded_failure
 
 
-class ExecutionCancelled(BaseException):
-    """Raised at the next call of Kitaru's in an in-process run that was cancelled; a deployed one is just ended."""
-
-
-def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
-    """Run the body, and record its result or its failure as the execution's end.
+def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
+    """Run the body, and record its result or its failure as the execution's end. True: it is to begin anew.
 
     Raises:
         KitaruFencedError: another attempt owns the execution by now; nothing was recorded.
@@ -33,12 +29,11 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     except (KitaruFencedError, ExecutionCancelled, KeyboardInterrupt):
         raise
     except KitaruDivergenceError as error:
-        if not engine.is_halted:
-            engine.finish(None, describe(error))
+        return not engine.is_halted and engine.finish(None, describe(error))
     except (Exception, SystemExit) as error:
-        engine.finish(None, describe(error))
+        return engine.finish(None, describe(error))
     else:
-        engine.finish(encoded, None)
+        return engine.finish(encoded, None)
     finally:
         engine.leave()
         current.reset(token)
@@ -58,6 +53,26 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """The failure that ended the flow; a checkpoint's own record where that is what reached the top."""
+    """The failure that ended the flow; a checkpoint's own record where that is what reached the top.
+
+    `failed` lists the checkpoints whose failures it is made of: what a retry executes again.
+    """
     recorded = recorded_failure(error)
-    return dict(recorded) if recorded is not None else describe_failure(error)
+    described = dict(recorded) if recorded is not None else describe_failure(error)
+    failed = list(dict.fromkeys(failed_checkpoints(error, set())))
+    return {**described, "failed": failed} if failed else described
+
+
+def failed_checkpoints(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """Keys of the checkpoints whose recorded failures this one is, groups, or was raised because of."""
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    recorded = recorded_failure(error)
+    if recorded is not None and "checkpoint" in recorded:
+        yield recorded["checkpoint"]
+    group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    context = None if error.__suppress_context__ else error.__context__
+    for inner in (*group, error.__cause__, context):
+        if inner is not None:
+            yield from failed_checkpoints(inner, seen)

@@ -23,7 +23,9 @@ from kitaru_runner.failures import describe_failure
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.protocol import (
     PROTOCOL,
+    Answer,
     Answers,
+    ChildRequest,
     Encoded,
     Entry,
     FrameReader,
@@ -85,6 +87,10 @@ class SocketJournal:
             retries=welcome["retries"],
             inputs=Encoded(welcome["codec"], inputs),
             entries=tuple(entries),
+            cache=welcome.get("cache"),
+            code=welcome.get("code", ""),
+            replay=welcome.get("replay"),
+            accepted=tuple((scope, place) for scope, place in welcome.get("accepted", ())),
         )
         return opening, welcome
 
@@ -94,7 +100,7 @@ class SocketJournal:
             header, payload = frame
             if header["t"] == "answer":
                 if self.listener is not None:
-                    self.listener.answered(header["key"], payload)
+                    self.listener.answered(header["key"], Answer(payload, header.get("outcome", "answered")))
                 continue
             reply = self._replies.pop(header["id"])
             reply.header, reply.payload = header, payload
@@ -109,13 +115,14 @@ class SocketJournal:
         with self._send_lock:
             send(self._connection, {"t": "started", "key": key, "name": name, "tries": tries, "at": at_us})
 
-    def open_wait(self, wait: WaitRequest) -> bytes | None:
+    def open_wait(self, wait: WaitRequest) -> Answer | None:
         request = {
             "key": wait.key, "name": wait.name, "question": wait.question, "schema": wait.schema,
-            "metadata": wait.metadata, "entered": wait.entered_us,
+            "metadata": wait.metadata, "entered": wait.entered_us, "kind": wait.kind, "deadline": wait.deadline_us,
+            "any_of": wait.any_of, "child": wait.child,
         }  # fmt: skip
         header, payload = self._ask({"t": "wait", "wait": request})
-        return payload if header["answered"] else None
+        return Answer(payload, header["outcome"]) if header["answered"] else None
 
     def park(self) -> bool:
         if self._ask({"t": "park"})[0]["parked"]:
@@ -126,15 +133,42 @@ class SocketJournal:
         header, payload = self._ask({"t": "value", "seq": entry.seq})
         return Encoded(header["codec"], payload)
 
-    def load(self, exec_id: str, name: str) -> Encoded:
-        header, payload = self._ask({"t": "load", "exec_id": exec_id, "name": name})
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
+        header, payload = self._ask({"t": "load", "exec_id": exec_id, "name": name, "index": index})
         return Encoded(header["codec"], payload)
 
-    def finish(self, outcome: Outcome) -> None:
+    def cached(self, key: bytes) -> tuple[Encoded, str] | None:
+        header, payload = self._ask({"t": "cached", "key": key.hex()})
+        return (Encoded(header["codec"], payload), header["of"]) if header.get("codec") else None
+
+    def child(self, request: ChildRequest) -> tuple[str, int]:
+        described = {
+            "key": request.key, "place": request.place, "flow": request.flow, "codec": request.inputs.codec,
+            "entrypoint": request.entrypoint, "tag": request.tag, "version": request.version,
+            "options": request.options,
+        }  # fmt: skip
+        header, _ = self._ask({"t": "child", "child": described}, request.inputs.data)
+        return str(header["exec_id"]), int(header["seq"])
+
+    def attend(self, exec_id: str) -> None:
+        self._ask({"t": "attend", "exec_id": exec_id})
+
+    def outcome(self, exec_id: str) -> Outcome:
+        header, payload = self._ask({"t": "outcome", "exec_id": exec_id})
+        value = Encoded(header["codec"], payload) if header.get("codec") else None
+        return Outcome(value, header["error"], header["status"])
+
+    def stop(self, key: str) -> None:
+        self._ask({"t": "stop", "key": key})
+        leave(EXIT_DONE)
+
+    def finish(self, outcome: Outcome) -> bool:
         header: Header = {"t": "finish", "error": outcome.error}
         if outcome.value is not None:
             header["codec"] = outcome.value.codec
         self._ask(header, outcome.value.data if outcome.value else b"")
+        # Whether it begins anew or not, this process has done its part.
+        return False
 
     def _ask(self, header: Header, payload: bytes = b"") -> tuple[Header, bytes]:
         reply = Reply()

@@ -293,13 +293,31 @@ def find_type(path: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
+OPAQUE = b"?"
+
+
 def digest_inputs(arguments: Mapping[str, object]) -> bytes:
-    """16 bytes that are equal for equal arguments; one that has no canonical form counts by its type alone."""
-    digest = blake2b(digest_size=16)
+    """16 bytes that are equal for equal arguments; one that has no canonical form counts by its type alone.
+
+    With such a one, `?` follows.
+    """
+    digest, mark = blake2b(digest_size=16), b""
     for name, value in arguments.items():
         try:
             form = canonical(tag(value))
         except UNFIT:
-            form = "numpy:" + blake2b(numpy_bytes(value)).hexdigest() if is_numpy(value) else f"opaque:{type(value)}"
+            if is_numpy(value):
+                form = "numpy:" + blake2b(numpy_bytes(value)).hexdigest()
+            else:
+                form, mark = f"opaque:{type(value)}", OPAQUE
         digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
-    return digest.digest()
+    return digest.digest() + mark
+
+
+def is_opaque(inputs: bytes) -> bool:
+    """Whether arguments of that digest may differ from others of the same."""
+    return inputs.endswith(OPAQUE) and len(inputs) > 16
+
+
+def same_inputs(one: bytes, other: bytes) -> bool:
+    return one[:16] == other[:16]

@@ -8,38 +8,38 @@ the `Journal` below it differs.
 
 from __future__ import annotations
 
-import threading
-import time
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NoReturn
 
-from kitaru_registry.errors import KitaruContextError, KitaruDivergenceError, KitaruFencedError
+from kitaru_registry.clock import now_us
+from kitaru_registry.errors import KitaruContextError, KitaruDivergenceError, KitaruFencedError, KitaruStateError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
-from kitaru_runner.failures import describe_failure, rebuild
-from kitaru_runner.futures import CheckpointFuture, Deliveries, Pool, Turnstile
-from kitaru_runner.protocol import Encoded, Entry, Journal, Opening, Outcome, Saved, WaitRequest
+from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
+from kitaru_runner.futures import (
+    CheckpointFuture,
+    Deliveries,
+    Lane,
+    Lanes,
+    Pool,
+    Turnstile,
+    futures_in,
+    with_values,
+)
+from kitaru_runner.lineage import Lineage
+from kitaru_runner.parking import Parking
+from kitaru_runner.protocol import DIGEST_ONLY, Answer, ChildRequest, Encoded, Entry, Journal, Opening, Outcome, Saved
+from kitaru_runner.recorded import Recorded, last_seq
+from kitaru_runner.specs import CheckpointSpec, Work
+from kitaru_runner.trying import Executed, Try, call_in_time, digest_of
 
 POOL_THREADS = 128
 
-Failure = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointSpec:
-    """What `@checkpoint(...)` says."""
-
-    name: str
-    retries: int
-    type: str | None
-    bind: Callable[..., Mapping[str, object]]
-    """Arguments by name, for their digest."""
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
+HELD_PAUSE_SECONDS = 5.0
+"""A pause between tries that is longer is a durable timer, and lets the execution park."""
 
 
 class Engine:
@@ -52,20 +52,16 @@ class Engine:
                 is raised, from this call and every later one.
         """
         self.exec_id = opening.exec_id
-        self._journal = journal
-        self._fenced = fenced
-        self._recorded = {entry.key: entry for entry in opening.entries if entry.kind in "cwsld"}
-        self._failed_tries: dict[str, int] = {}
-        for entry in opening.entries:
-            if entry.kind == "t":
-                self._failed_tries[entry.key] = max(entry.tries or 1, self._failed_tries.get(entry.key, 0))
-        self._places = {
-            (scope_of(entry.key), entry.place): entry for entry in opening.entries if entry.place is not None
-        }
+        self.opening = opening
+        self.journal = journal
+        self.recorded = Recorded(opening)
+        self.lineage = Lineage()
         self.deliveries = Deliveries()
-        self._turnstile = Turnstile(opening.entries[-1].seq if opening.entries else 0)
+        self.parking = Parking(self)
+        self.lanes = Lanes()
+        self._fenced = fenced
+        self._turnstile = Turnstile(last_seq(opening.entries))
         self._pool = Pool(POOL_THREADS)
-        self.parking = Parking(journal, self)
         self._halted: BaseException | None = None
         self._tasks: set[Any] = set()
         # Made at need by engine_async: importing asyncio costs more than all of this.
@@ -87,7 +83,7 @@ class Engine:
         """
         self.check_halted()
         call = branch.next_call(name, id_)
-        expected = self._places.get((call.scope, call.place))
+        expected = self.recorded.expected_at(call)
         if expected is not None and expected.key != call.key:
             self.diverge(call, expected)
         return call
@@ -97,7 +93,7 @@ class Engine:
         error = KitaruDivergenceError(
             f"call {call.place + 1}{where} is {call.key}, but the journal holds {expected.key} there",
             hint="a flow's body must make the same calls in the same order: move clocks, randomness and I/O into "
-            "checkpoints",
+            f"checkpoints; or go on with this call: kitaru executions resume {self.exec_id} --accept {call.key}",
             exec_id=self.exec_id,
             status="failed",
             failure_origin="divergence",
@@ -106,24 +102,10 @@ class Engine:
             raise error
         except KitaruDivergenceError:
             described = describe_failure(error, origin="divergence", checkpoint=call.key)
-        described.update(caller_line())
+        described.update(caller_line(), scope=call.scope, place=call.place)
         self._halted = error
-        self._guard(lambda: self._journal.finish(Outcome(None, described)))
+        self.guard(lambda: self.journal.finish(Outcome(None, described)))
         raise error
-
-    def recorded(self, call: Call) -> Entry | None:
-        return self._recorded.get(call.key)
-
-    def replay_order(self) -> list[int]:
-        """The numbers of the outcomes that a replay hands out: not those within a checkpoint that is recorded."""
-        return [
-            entry.seq
-            for key, entry in self._recorded.items()
-            if entry.kind in "cw" and not ("/try" in key and key.partition("/try")[0] in self._recorded)
-        ]
-
-    def try_failed(self, call: Call, number: int) -> None:
-        self._failed_tries[call.key] = number
 
     def keep(self, task: Any) -> None:
         """Hold a task of the flow's loop, which itself holds only weak references."""
@@ -149,11 +131,11 @@ class Engine:
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
-        last: int = self._guard(lambda: self._journal.record(entries))
+        last: int = self.guard(lambda: self.journal.record(entries))
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
-    def _guard(self, write: Callable[[], Any]) -> Any:
+    def guard(self, write: Callable[[], Any]) -> Any:
         try:
             return write()
         except KitaruFencedError as error:
@@ -162,94 +144,204 @@ class Engine:
             self._halted = error
             raise
 
+    def park(self) -> None:
+        self.guard(self.journal.park)
+
+    def finish(self, value: Encoded | None, error: dict[str, Any] | None) -> bool:
+        """End the execution; whether it begins anew."""
+        if self._halted is not None:
+            return False
+        return bool(self.guard(lambda: self.journal.finish(Outcome(value, error))))
+
     # Checkpoints
 
-    def checkpoint(
-        self, branch: Branch, spec: CheckpointSpec, function: Callable[..., Any], args: Sequence[Any],
-        kwargs: Mapping[str, Any], *, id_: str | None = None,
-    ) -> Any:  # fmt: skip
+    def checkpoint(self, branch: Branch, work: Work, *, id_: str | None = None) -> Any:
         """The outcome of a synchronous call: recorded, or executed and recorded."""
-        call = self.place(branch, spec.name, id_)
-        inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
-        entry = self.recorded(call)
+        call = self.place(branch, work.spec.name, id_)
+        inputs = self.digest(work)
+        entry = self.recorded.find(call, inputs)
         if entry is None:
-            return self.outcome(self._execute(call, spec, function, args, kwargs, branch, inputs))
+            return self.executed(self._execute(call, work, branch, inputs))
         self.warn_of_other_inputs(call, entry, inputs)
-        return self.replayed(entry)
+        return self.replayed(entry, lambda: work.function(*work.args, **work.kwargs))
 
     def submit(
-        self, branch: Branch, spec: CheckpointSpec, function: Callable[..., Any], args: Sequence[Any],
-        kwargs: Mapping[str, Any], *, id_: str | None = None,
+        self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lane: Lane | None = None,
+        id_: str | None = None,
     ) -> CheckpointFuture[Any]:  # fmt: skip
-        """A future of the call's outcome; `branch` is the scope that was opened for it."""
-        call = self.place(branch, spec.name, id_)
-        inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
-        entry = self.recorded(call)
+        """A future of the call's outcome; `branch` is the scope that was opened for it.
+
+        Args:
+            after: what is to end first. Futures among the arguments are too, and their values are passed.
+            lane: limits how many calls execute at once.
+        """
+        call = self.place(branch, work.spec.name, id_)
         future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries, key=call.key)
-        if entry is not None:
-            self.warn_of_other_inputs(call, entry, inputs)
-            self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry))
+        first = (*after, *futures_in(work))
+        inputs = b"" if first else self.digest(work)
+        entry = self.recorded.find(call, inputs)
+        if entry is not None and not (entry.soft and first):
+            if not first:
+                self.warn_of_other_inputs(call, entry, inputs)
+            self.deliveries.recorded(
+                future, entry.seq, lambda: self.replayed(entry, lambda: run_work(with_values(work, first)))
+            )
             return future
         context = copy_context()
         context.run(current.set, branch)
         self.parking.begin()
 
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return self.parking.end()
+        def execute() -> None:
             try:
-                context.run(self._execute, call, spec, function, args, kwargs, branch, inputs, future)
+                if future.set_running_or_notify_cancel():
+                    context.run(self._execute_submitted, call, with_values(work, first), branch, future)
             except BaseException as error:  # the record could not be written: whoever asks must hear of it
                 future.set_exception(error)
             finally:
                 self.parking.end()
+                if lane is not None:
+                    self.lanes.leave(lane)
 
-        self._pool.submit(work)
+        if lane is None:
+            self._pool.submit(execute)
+        else:
+            self.lanes.enter(lane, lambda: self._pool.submit(execute))
         return future
 
+    def _execute_submitted(self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any]) -> None:
+        inputs = self.digest(work)
+        entry = self.recorded.find(call, inputs)
+        if entry is None:
+            self._execute(call, work, branch, inputs, future)
+            return
+        self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry, lambda: run_work(work)))
+        self.deliveries.deliver(future)
+
     def _execute(
-        self, call: Call, spec: CheckpointSpec, function: Callable[..., Any], args: Sequence[Any],
-        kwargs: Mapping[str, Any], branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None,
-    ) -> Entry:  # fmt: skip
+        self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None
+    ) -> Executed:
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
+        known = self.reusable(call, work, inputs)
+        if known is not None:
+            return self._end(known, future)
         while True:
-            attempt = self.begin_try(call, spec, branch, inputs)
+            self.pause(call, work.spec)
+            attempt = self.begin_try(call, work, branch, inputs)
             token = current.set(attempt.branch)
             try:
-                value = function(*args, **kwargs)
+                value = run_work(work) if work.spec.timeout_seconds is None else call_in_time(work, call)
             except Exception as error:
-                entry = attempt.failed(error)
+                ended = attempt.failed(error)
             else:
-                entry = attempt.returned(value)
+                ended = attempt.returned(value)
             finally:
                 current.reset(token)
                 self.parking.end()
-            if entry.kind == "c":
-                self._end(entry, future)
-                return entry
-            self.commit([entry])
-            self.try_failed(call, attempt.number)
+            if ended.entry.kind == "c":
+                return self._end(ended, future)
+            self.commit([ended.entry])
+            self.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
 
-    def _end(self, entry: Entry, future: CheckpointFuture[Any] | None) -> None:
+    def _end(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         """Record an outcome, and let its future resolve when its turn comes."""
         if future is None:
-            self.commit([entry])
-            return
-        self.commit([entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.outcome(entry)))
+            self.commit([ended.entry])
+            return ended
+        self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
         self.deliveries.deliver(future)
+        return ended
 
-    def begin_try(self, call: Call, spec: CheckpointSpec, branch: Branch, inputs: bytes) -> Try:
+    def begin_try(self, call: Call, work: Work, branch: Branch, inputs: bytes) -> Try:
         self.check_halted()
-        number = self._failed_tries.get(call.key, 0) + 1
+        number = self.recorded.failed_tries(call.key)[0] + 1
         started_us = now_us()
         self.parking.begin()
-        self._journal.started(call.key, call.name, number, started_us)
-        return Try(call, spec, branch.open_try(call, number), number, started_us, inputs)
+        self.journal.started(call.key, call.name, number, started_us)
+        return Try(
+            call, work.spec, branch.open_try(call, number), number, started_us, inputs,
+            parents=self.lineage.parents(work.args, work.kwargs), cache_key=self.cache_key(work, inputs),
+        )  # fmt: skip
 
-    def replayed(self, entry: Entry) -> Any:
-        """The outcome of an earlier attempt, given to synchronous code."""
+    def pause_us(self, call: Call, spec: CheckpointSpec) -> int:
+        """Microseconds that are left of the pause after the last failed try."""
+        failed, ended_us = self.recorded.failed_tries(call.key)
+        if not failed:
+            return 0
+        return max(0, ended_us + spec.backoff.pause_us(failed, salt=call.key) - now_us())
+
+    def pause(self, call: Call, spec: CheckpointSpec) -> None:
+        """Let the pause after a failed try pass."""
+        left = self.pause_us(call, spec)
+        if left > 0:
+            from kitaru_runner.waiting import pause_before_try
+
+            pause_before_try(self, call, left)
+
+    # What a replay, a cache and a guard say
+
+    def reusable(self, call: Call, work: Work, inputs: bytes) -> Executed | None:
+        """The outcome of another execution's same call, under `cache=True`; None: execute it.
+
+        Raises:
+            ExecutionCancelled: only what is recorded may be used; the execution has ended here.
+            KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
+        """
+        replay = self.opening.replay
+        if replay is not None:
+            self._permit(call, work.spec, replay)
+        key = self.cache_key(work, inputs)
+        if key is None:
+            return None
+        found = self.guard(lambda: self.journal.cached(key))
+        if found is None:
+            return None
+        value, of = found
+        at = now_us()
+        return Executed(
+            Entry("c", call.key, at, value=value, place=call.place, type=work.spec.type, inputs=inputs, started_us=at,
+                  metadata={"cached": of}), value,
+        )  # fmt: skip
+
+    def _permit(self, call: Call, spec: CheckpointSpec, replay: Any) -> None:
+        if replay.get("only_recorded"):
+            self.guard(lambda: self.journal.stop(call.key))
+            self.halt(ExecutionCancelled())
+            self.check_halted()
+        if spec.replay == "never":
+            raise KitaruStateError(
+                f'checkpoint {call.key} is guarded by replay="never", and execution {replay.get("of")} has no outcome '
+                "of it",
+                hint=f"give one: --overrides '{{\"checkpoint.{call.key}\": ...}}'",
+            )
+
+    def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
+        wanted = work.spec.cache if self.opening.cache is None else self.opening.cache
+        if not wanted or not self.opening.code or codec.is_opaque(inputs):
+            return None
+        said = f"{self.opening.code}\0{work.spec.identity}\0".encode()
+        return blake2b(said + inputs, digest_size=16).digest()
+
+    # Outcomes
+
+    def digest(self, work: Work) -> bytes:
+        return codec.digest_inputs(work.spec.bind(*work.args, **work.kwargs))
+
+    def executed(self, ended: Executed) -> Any:
+        """The outcome of a call that this attempt has recorded."""
+        if ended.encoded is None:
+            return self.outcome(ended.entry)
+        return self._noted(codec.decode(ended.encoded), ended.entry.key, len(ended.encoded.data))
+
+    def replayed(self, entry: Entry, again: Callable[[], Any]) -> Any:
+        """The outcome of an earlier attempt, given to synchronous code.
+
+        Args:
+            again: executes the call, whose value was not kept.
+        """
         if self.loop_side is not None:
             self.loop_side.delivered(entry.seq)
+        if entry.flags & DIGEST_ONLY and entry.error is None:
+            return self.check_digest(entry, again())
         return self.outcome(entry)
 
     def outcome(self, entry: Entry) -> Any:
@@ -258,20 +350,44 @@ class Engine:
             raise rebuild(entry.error)
         value = entry.value
         if value is None:
-            value = self._guard(lambda: self._journal.value(entry))
-        return codec.decode(value)
+            value = self.guard(lambda: self.journal.value(entry))
+        return self._noted(codec.decode(value), entry.key, len(value.data))
+
+    def _noted(self, value: Any, key: str, size: int) -> Any:
+        self.lineage.note(value, key, size)
+        return value
+
+    def check_digest(self, entry: Entry, value: object) -> Any:
+        """The value of a call under `record="digest"`, executed again; a warning where it is another one now."""
+        encoded = codec.encode(value)
+        if entry.value is not None and digest_of(encoded).data != entry.value.data:
+            self.warn(f"{entry.key}!value", f"{entry.key} gave another value than the one whose digest is recorded")
+        return codec.decode(encoded)
 
     def warn_of_other_inputs(self, call: Call, entry: Entry, inputs: bytes) -> None:
         """Record, once, that a recorded call was made with other arguments."""
-        key = f"{call.key}!inputs"
-        if entry.inputs is None or entry.inputs == inputs or key in self._recorded:
+        if entry.inputs is not None and not codec.same_inputs(entry.inputs, inputs):
+            message = f"{call.key} was recorded with other arguments than it is called with now"
+            self.warn(f"{call.key}!inputs", message)
+
+    def warn(self, key: str, message: str) -> None:
+        if self.recorded.has(key):
             return
-        message = f"{call.key} was recorded with other arguments than it is called with now"
         warning = Entry("d", key, now_us(), metadata={"warning": message})
-        self._recorded[key] = warning
+        self.recorded.add(warning)
         self.commit([warning])
 
     # In the flow's body
+
+    def note(self, branch: Branch, name: str, make: Callable[[], Any]) -> Any:
+        """A plain value that is the same in every attempt."""
+        call = self.place(branch, name)
+        entry = self.recorded.find(call)
+        if entry is not None:
+            return self.outcome(entry)
+        encoded = codec.encode(make())
+        self.commit([Entry("n", call.key, now_us(), place=call.place, value=encoded)])
+        return codec.decode(encoded)
 
     def save(self, branch: Branch, saved: Saved) -> None:
         """With the checkpoint's outcome; in the flow's body at once, and once."""
@@ -279,7 +395,7 @@ class Engine:
             branch.saved.append(saved)
             return
         call = self.place(branch, f"save:{saved.name}")
-        if self.recorded(call) is None:
+        if self.recorded.find(call) is None:
             self.commit([Entry("s", call.key, now_us(), place=call.place, saved=(saved,))])
 
     def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
@@ -287,181 +403,42 @@ class Engine:
             branch.metadata.update(metadata)
             return
         call = self.place(branch, "log")
-        if self.recorded(call) is None:
+        if self.recorded.find(call) is None:
             self.commit([Entry("l", call.key, now_us(), place=call.place, metadata=dict(metadata))])
 
-    def load(self, exec_id: str, name: str) -> Any:
-        return codec.decode(self._guard(lambda: self._journal.load(exec_id, name)))
-
-    def open_wait(
-        self, branch: Branch, *, name: str, question: str | None, schema: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> tuple[Call, bytes | None]:  # fmt: skip
-        """The call's place, and the answer's JSON where it is recorded or there already."""
+    def child(self, branch: Branch, request: Callable[[Call], ChildRequest], *, flow: str) -> str:
+        """The id of a child execution: the one that is recorded, or a new one."""
         if branch.call is not None:
             raise KitaruContextError(
-                f"wait() was called inside checkpoint {branch.call.key}",
-                hint="call wait() in the flow's body: a checkpoint executes again when it is cut short",
+                f"flow {flow} was started inside checkpoint {branch.call.key}",
+                hint="start it in the flow's body: a checkpoint executes again when it is cut short",
             )
-        call = self.place(branch, name)
-        entry = self.recorded(call)
-        if entry is not None and entry.value is not None:
-            return call, entry.value.data
-        request = WaitRequest(call.key, name, question, schema, metadata, now_us())
-        answer = self._guard(lambda: self._journal.open_wait(request))
-        if answer is not None:
-            self.record_answer(call, answer)
-        return call, answer
+        call = self.place(branch, flow)
+        entry = self.recorded.find(call)
+        if entry is not None:
+            exec_id = str(self.outcome(entry))
+            self.guard(lambda: self.journal.attend(exec_id))
+            return exec_id
+        made: tuple[str, int] = self.guard(lambda: self.journal.child(request(call)))
+        self._turnstile.pass_through(made[1], made[1])
+        return made[0]
 
-    def record_answer(self, call: Call, answer: bytes) -> None:
-        self.commit([Entry("w", call.key, now_us(), place=call.place, value=Encoded("json", answer))])
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Any:
+        value = self.guard(lambda: self.journal.load(exec_id, name, index))
+        return self._noted(codec.decode(value), f"{exec_id}:{name}", len(value.data))
 
-    def wait(self, branch: Branch, **request: Any) -> bytes:
-        """The answer's JSON. The branch stands still until it is there."""
-        call, answer = self.open_wait(branch, **request)
-        if answer is None:
-            answer = self.parking.stand_at(call.key)
-            self.check_halted()
-            self.record_answer(call, answer)
-        return answer
-
-    def finish(self, value: Encoded | None, error: Failure | None) -> None:
-        if self._halted is None:
-            self._guard(lambda: self._journal.finish(Outcome(value, error)))
+    def record_answer(self, call: Call, answer: Answer) -> None:
+        """A wait's outcome."""
+        said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
+        value = Encoded("json", answer.data)
+        self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One try of a checkpoint, and what becomes its journal entry."""
-
-    call: Call
-    spec: CheckpointSpec
-    branch: Branch
-    number: int
-    started_us: int
-    inputs: bytes
-
-    def returned(self, value: object) -> Entry:
-        try:
-            return self._entry("c", codec.encode(value), None)
-        except Exception as error:  # no codec carries it: the checkpoint did not succeed
-            return self._entry("c", None, describe_failure(error, checkpoint=self.call.key))
-
-    def failed(self, error: BaseException) -> Entry:
-        last = self.number > self.spec.retries
-        return self._entry("c" if last else "t", None, describe_failure(error, checkpoint=self.call.key))
-
-    def cancelled(self, error: BaseException) -> Entry:
-        """Its caller gave up: an outcome too."""
-        return self._entry("c", None, describe_failure(error, checkpoint=self.call.key))
-
-    def _entry(self, kind: str, value: Encoded | None, error: Failure | None) -> Entry:
-        call, branch = self.call, self.branch
-        return Entry(
-            kind=kind,
-            key=call.key,
-            ended_us=now_us(),
-            name=None if name_in(call.key) == call.name else call.name,
-            value=value,
-            error=error,
-            tries=self.number if self.number > 1 or kind == "t" else None,
-            place=call.place,
-            type=self.spec.type,
-            inputs=self.inputs,
-            started_us=self.started_us,
-            saved=tuple(branch.saved) if error is None else (),
-            metadata=dict(branch.metadata) or None,
-        )
+def run_work(work: Work) -> Any:
+    return work.function(*work.args, **work.kwargs)
 
 
-class Parking:
-    """Counts what is in flight, and lets the execution park when all that is left are waits."""
-
-    def __init__(self, journal: Journal, engine: Engine) -> None:
-        self._journal = journal
-        self._engine = engine
-        self._condition = threading.Condition()
-        self._in_flight = 0
-        self._standing: set[str] = set()
-        self._answers: dict[str, bytes] = {}
-        self.activity = 0
-
-    def begin(self) -> None:
-        with self._condition:
-            self._in_flight += 1
-            self.activity += 1
-
-    def end(self) -> None:
-        with self._condition:
-            self._in_flight -= 1
-            self.activity += 1
-            if self._standing and not self._in_flight:
-                self._condition.notify_all()
-
-    @property
-    def idle(self) -> bool:
-        return self._in_flight == 0
-
-    def answered(self, key: str, answer: bytes) -> None:
-        """An answer has come (see protocol.Answers)."""
-        with self._condition:
-            self._answers[key] = answer
-            self._condition.notify_all()
-        side = self._engine.loop_side
-        if side is not None:
-            side.answered(key, answer)
-
-    def wake(self) -> None:
-        """Let whoever stands look again: the engine was halted."""
-        with self._condition:
-            self._condition.notify_all()
-
-    def stand_at(self, key: str) -> bytes:
-        """Block this thread until the answer is there; park whenever nothing else is in flight."""
-        parked = False
-        with self._condition:
-            self._standing.add(key)
-        try:
-            while True:
-                with self._condition:
-                    while key not in self._answers and (self._in_flight or parked):
-                        self._engine.check_halted()
-                        self._condition.wait()
-                    if key in self._answers:
-                        return self._answers.pop(key)
-                    self._engine.check_halted()
-                    parked = True
-                # Not under the condition: the answer that park() waits for may come by another thread.
-                self.park()
-        finally:
-            with self._condition:
-                self._standing.discard(key)
-
-    def take(self, key: str) -> bytes | None:
-        """The answer, if it has come and nobody took it."""
-        with self._condition:
-            return self._answers.pop(key, None)
-
-    def park(self) -> None:
-        self._engine._guard(self._journal.park)
-
-
-def scope_of(key: str) -> str:
-    head, slash, _ = key.rpartition("/")
-    return head + slash
-
-
-def name_in(key: str) -> str:
-    return key.rpartition("/")[2].partition("#")[0]
-
-
-def caller_line() -> dict[str, Any]:
-    """File and line of the innermost frame that is not Kitaru's own."""
-    import sys
-
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in ("kitaru", "kitaru_runner"):
-            return {"file": frame.f_code.co_filename, "line": frame.f_lineno}
-        frame = frame.f_back
-    return {}
+def answer_of(entry: Entry) -> Answer:
+    """What a recorded wait was given."""
+    data = entry.value.data if entry.value is not None else json.dumps(None).encode()
+    return Answer(data, str((entry.metadata or {}).get("outcome", "answered")))

@@ -12,15 +12,19 @@ import contextvars
 import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner import codec
-from kitaru_runner.context import Branch, current
-from kitaru_runner.engine import CheckpointSpec, Engine
-from kitaru_runner.futures import CheckpointFuture
-from kitaru_runner.protocol import Entry
+from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine
+from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
+from kitaru_runner.protocol import DIGEST_ONLY, Answer, Entry
+from kitaru_runner.specs import Work
+from kitaru_runner.trying import Executed, timed_out
+
+if TYPE_CHECKING:
+    from kitaru_runner.waiting import Stand
 
 T = TypeVar("T")
 
@@ -39,18 +43,19 @@ SPINS_WITHOUT_INSIGHT = 10
 
 class LoopSide:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        self._engine = engine
+        self.engine = engine
         self._loop = loop
         self._turns: list[tuple[int, asyncio.Future[None]]] = []
-        self._undelivered = engine.replay_order()
+        self._undelivered = engine.recorded.order()
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
         self._batch: list[tuple[Entry, asyncio.Future[None]]] = []
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._lanes: dict[Lane, asyncio.Semaphore] = {}
         self._watched_activity = -1
         self._rested_seconds = 0.0
-        self._parked = False
+        self._parked_activity = -1
         engine.loop_side = self
 
     # Turns
@@ -117,7 +122,7 @@ class LoopSide:
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
         try:
-            last = self._engine.commit([entry for entry, _ in batch])
+            last = self.engine.commit([entry for entry, _ in batch])
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
@@ -128,14 +133,14 @@ class LoopSide:
 
     # Waits
 
-    async def answer(self, key: str) -> bytes:
+    async def answer(self, key: str) -> Answer:
         """Stand until the answer is there."""
-        future: asyncio.Future[bytes] = self._loop.create_future()
+        future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[key] = future
-        early = self._engine.parking.take(key)
+        early = self.engine.parking.take(key)
         if early is not None:
             future.set_result(early)
-        self._parked = False
+        self._parked_activity = -1
         if len(self._waiting) == 1:
             self._loop.call_later(REST_SECONDS, self._watch)
         try:
@@ -143,7 +148,7 @@ class LoopSide:
         finally:
             del self._waiting[key]
 
-    def answered(self, key: str, answer: bytes) -> None:
+    def answered(self, key: str) -> None:
         """An answer has come, in any thread."""
         self._loop.call_soon_threadsafe(self._resolve, key)
 
@@ -151,9 +156,9 @@ class LoopSide:
         future = self._waiting.get(key)
         if future is None or future.done():
             return
-        answer = self._engine.parking.take(key)
+        answer = self.engine.parking.take(key)
         if answer is not None:
-            self._parked = False
+            self._parked_activity = -1
             future.set_result(answer)
 
     def halted(self, error: BaseException) -> None:
@@ -165,16 +170,20 @@ class LoopSide:
             if not future.done():
                 future.set_exception(error)
 
+    def lane(self, lane: Lane) -> asyncio.Semaphore:
+        """What holds back the calls above a limit, in order."""
+        return self._lanes.setdefault(lane, asyncio.Semaphore(lane.limit))
+
     def _watch(self) -> None:
         """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
         if not self._waiting:
             return
-        parking = self._engine.parking
+        parking = self.engine.parking
         moved = parking.activity != self._watched_activity or not parking.idle or bool(self._turns)
         self._watched_activity = parking.activity
         self._rested_seconds = 0.0 if moved else self._rested_seconds + REST_SECONDS
-        if not moved and not self._parked and not self._held_by_timer():
-            self._parked = True
+        if not moved and self._parked_activity != parking.activity and not self._held_by_timer():
+            self._parked_activity = parking.activity
             parking.park()
         self._loop.call_later(REST_SECONDS, self._watch)
 
@@ -232,48 +241,106 @@ def loop_side(engine: Engine, branch: Branch) -> LoopSide:
 
 
 async def run_checkpoint(
-    spec: CheckpointSpec, function: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any], *,
-    id_: str | None = None,
-) -> Any:  # fmt: skip
+    work: Work, *, id_: str | None = None, lane: Lane | None = None, after: Sequence[CheckpointFuture[Any]] = ()
+) -> Any:
     """The outcome of an asynchronous call: recorded, or executed and recorded.
 
     Its scope is that of the task that awaits it, which need not be the one that called: `gather(fetch(1))`.
     """
-    branch = branch_here(spec.name)
+    branch = branch_here(work.spec.name)
     engine = branch.engine
     side = loop_side(engine, branch)
-    call = engine.place(branch, spec.name, id_)
-    inputs = codec.digest_inputs(spec.bind(*args, **kwargs))
-    entry = engine.recorded(call)
+    call = engine.place(branch, work.spec.name, id_)
+    for future in (*after, *futures_in(work)):
+        await future
+    work = with_values(work, futures_in(work))
+    inputs = engine.digest(work)
+    entry = engine.recorded.find(call, inputs)
     if entry is not None:
-        engine.warn_of_other_inputs(call, entry, inputs)
-        await side.turn(entry.seq)
-        if is_cancellation(entry):
-            # Its caller gave up waiting; it will again.
-            await asyncio.get_running_loop().create_future()
-        return engine.outcome(entry)
+        return await replay(side, call, work, entry, inputs)
+    if lane is None:
+        return await execute(side, branch, call, work, inputs)
+    async with side.lane(lane):
+        return await execute(side, branch, call, work, inputs)
+
+
+async def replay(side: LoopSide, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
+    """The outcome of an earlier attempt, in its turn."""
+    engine = side.engine
+    engine.warn_of_other_inputs(call, entry, inputs)
+    await side.turn(entry.seq)
+    if is_cancellation(entry):
+        # Its caller gave up waiting; it will again.
+        await asyncio.get_running_loop().create_future()
+    if entry.flags & DIGEST_ONLY and entry.error is None:
+        return engine.check_digest(entry, await work.function(*work.args, **work.kwargs))
+    return engine.outcome(entry)
+
+
+async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes) -> Any:
+    """Run the tries that are left, and record the outcome."""
+    engine = side.engine
+    known = engine.reusable(call, work, inputs)
+    if known is not None:
+        await side.commit(known.entry)
+        return engine.executed(known)
     while True:
-        attempt = engine.begin_try(call, spec, branch, inputs)
+        await pause(side, call, work)
+        attempt = engine.begin_try(call, work, branch, inputs)
         token = current.set(attempt.branch)
+        ended: Executed
         try:
-            value = await function(*args, **kwargs)
+            value = await in_time(work, call)
         except Exception as error:
-            entry = attempt.failed(error)
+            ended = attempt.failed(error)
         except asyncio.CancelledError as error:
             current.reset(token)
             engine.parking.end()
-            engine.commit([attempt.cancelled(error)])
+            if not engine.is_halted:
+                engine.commit([attempt.cancelled(error).entry])
             raise
         else:
-            entry = attempt.returned(value)
+            ended = attempt.returned(value)
         current.reset(token)
         try:
-            await side.commit(entry)
+            await side.commit(ended.entry)
         finally:
             engine.parking.end()
-        if entry.kind == "c":
-            return engine.outcome(entry)
-        engine.try_failed(call, attempt.number)
+        if ended.entry.kind == "c":
+            return engine.executed(ended)
+        engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
+
+
+async def in_time(work: Work, call: Call) -> Any:
+    """What the function gives, within its timeout."""
+    if work.spec.timeout_seconds is None:
+        return await work.function(*work.args, **work.kwargs)
+    limit = asyncio.timeout(work.spec.timeout_seconds)
+    try:
+        async with limit:
+            return await work.function(*work.args, **work.kwargs)
+    except TimeoutError as error:
+        if limit.expired():
+            raise timed_out(work, call) from error
+        raise
+
+
+async def pause(side: LoopSide, call: Call, work: Work) -> None:
+    """Let the pause after a failed try pass: in place if it is short, else as a durable timer."""
+    from kitaru_runner.waiting import pause_request
+
+    engine = side.engine
+    left_us = engine.pause_us(call, work.spec)
+    if left_us > HELD_PAUSE_SECONDS * 1_000_000:
+        request = pause_request(call, left_us)
+        if engine.guard(lambda: engine.journal.open_wait(request)) is None:
+            await side.answer(request.key)
+    elif left_us:
+        engine.parking.begin()
+        try:
+            await asyncio.sleep(left_us / 1_000_000)
+        finally:
+            engine.parking.end()
 
 
 async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
@@ -298,17 +365,20 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     return future.result()
 
 
-async def run_wait(**request: Any) -> bytes:
-    """The answer's JSON. The branch stands still until it is there; its siblings go on."""
-    branch = branch_here("wait")
+async def stand(stand: Stand) -> Answer:
+    """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
+    from kitaru_runner.waiting import open_stand
+
+    branch = branch_here(stand.name)
     engine = branch.engine
     side = loop_side(engine, branch)
-    call, answer = engine.open_wait(branch, **request)
-    entry = engine.recorded(call)
+    call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         await side.turn(entry.seq)
-    if answer is None:
+    elif answer is None:
         answer = await side.answer(call.key)
+    assert answer is not None
+    if entry is None:
         engine.record_answer(call, answer)
     return answer
 

@@ -6,13 +6,19 @@ raises the rebuilt one too, so that a flow sees the same thing before and after 
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from types import FrameType, MemberDescriptorType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
 from kitaru_runner import codec
+
+
+class ExecutionCancelled(BaseException):
+    """Raised at the next call of Kitaru's in an in-process run that was cancelled; a deployed one is just ended."""
+
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
@@ -76,6 +82,16 @@ def is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in OWN_PACKAGES
 
 
+def caller_line() -> dict[str, Any]:
+    """File and line of the innermost frame that is not Kitaru's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        if not is_ours(frame):
+            return {"file": frame.f_code.co_filename, "line": frame.f_lineno}
+        frame = frame.f_back
+    return {}
+
+
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames that are not ours, outermost first."""
     found = []
@@ -92,7 +108,7 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
     kind = codec.find_type(described["class"])
     if kind is not None and issubclass(kind, BaseException):
         try:
-            error = kind.__new__(kind)
+            error = made_without_init(kind)
             error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
             for name, value in described.get("state", {}).items():
                 setattr(error, name, codec.untag(value))
@@ -105,6 +121,17 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
     replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
     replaced.__dict__[REBUILT_FROM] = described
     return replaced
+
+
+def made_without_init(kind: type[BaseException]) -> BaseException:
+    """An instance, by the first `__new__` of its bases that may make one: RuntimeError's makes no TimeoutError."""
+    for base in kind.__mro__[:-1]:
+        if "__new__" in vars(base):
+            try:
+                return cast(BaseException, base.__new__(kind))
+            except TypeError:
+                continue
+    raise TypeError(f"{kind} cannot be made")
 
 
 def recorded_failure(error: BaseException) -> Mapping[str, Any] | None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
+from kitaru_runner.specs import Work
 
 T = TypeVar("T")
 
@@ -87,6 +90,17 @@ class CheckpointFuture(Future[T], Generic[T]):
         else:
             self.set_result(value)
 
+    def peek(self) -> T:
+        """The outcome, once it is recorded, for a call that it is passed to: whoever stands here hears nothing."""
+        if self._deliveries is None or self.done():
+            return super().result()
+        recorded = threading.Event()
+        # A future whose outcome could not be recorded ends too.
+        Future.add_done_callback(self, lambda _: recorded.set())
+        if self._deliveries.when_recorded(self, recorded.set):
+            recorded.wait()
+        return super().result() if self.read is None else self.read()
+
     def _look(self) -> None:
         if self._deliveries is not None:
             self._deliveries.want(self)
@@ -104,6 +118,23 @@ class CheckpointFuture(Future[T], Generic[T]):
         raise KitaruUsageError(
             "result() of an unfinished checkpoint would block the event loop", hint="write: await future"
         )
+
+
+def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:
+    """The futures among the arguments."""
+    return tuple(value for value in (*work.args, *work.kwargs.values()) if isinstance(value, CheckpointFuture))
+
+
+def with_values(work: Work, first: Sequence[CheckpointFuture[Any]]) -> Work:
+    """The call with values for its futures, after all of `first` have ended well; else the failure is raised."""
+    if not first:
+        return work
+    values = {id(future): future.peek() for future in first}
+    return replace(
+        work,
+        args=[values.get(id(value), value) for value in work.args],
+        kwargs={name: values.get(id(value), value) for name, value in work.kwargs.items()},
+    )
 
 
 class Deliveries:
@@ -233,6 +264,42 @@ class Turnstile:
                 following = self._gates.pop(last + 1, None)
             if following is not None:
                 following.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """At most `limit` calls of this name execute at once."""
+
+    name: str
+    limit: int
+
+
+class Lanes:
+    """What is above a lane's limit starts when one of it has ended, in order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy: dict[str, int] = {}
+        self._queues: dict[str, deque[Callable[[], None]]] = {}
+
+    def enter(self, lane: Lane, start: Callable[[], None]) -> None:
+        """Start now, or as soon as there is room. `leave` has to follow, by whoever was started."""
+        with self._lock:
+            busy = self._busy.get(lane.name, 0)
+            if busy >= lane.limit:
+                self._queues.setdefault(lane.name, deque()).append(start)
+                return
+            self._busy[lane.name] = busy + 1
+        start()
+
+    def leave(self, lane: Lane) -> None:
+        with self._lock:
+            waiting = self._queues.get(lane.name)
+            following = waiting.popleft() if waiting else None
+            if following is None:
+                self._busy[lane.name] -= 1
+        if following is not None:
+            following()
 
 
 class Pool:

@@ -12,13 +12,22 @@ header that describes several gives each one's `size`, in order.
                                       entries {entries: [...], last} payload: their values (repeated until last)
     record {id, entries} payload   -> ok {id, seq}          the entries are durable
     started {key, name, tries, at}                          no reply; rides on the next heartbeat
-    wait {id, wait}                -> ok {id, answered} payload: the answer's JSON
-    park {id}                      -> ok {id, parked}       parked: the child ends now; else an answer has come
+    wait {id, wait}                -> ok {id, answered, outcome?} payload: the answer's JSON
+    park {id}                      -> ok {id, parked}       parked: the child ends now; else an answer has come, or
+                                                            is about to
     value {id, seq}                -> ok {id} payload       a recorded value too large to be sent with its entry
-    load {id, exec_id, name}       -> ok {id, codec} payload
+    load {id, exec_id, name, index?} -> ok {id, codec} payload
+    cached {id, key}               -> ok {id, codec?, of?} payload   an outcome under that cache key, in any execution
+    child {id, child} payload      -> ok {id, exec_id, seq} a child execution exists, and is recorded
+    attend {id, exec_id}           -> ok {id}               one that was made before is seen to
+    outcome {id, exec_id}          -> ok {id, status, error, codec?} payload   how an execution stands
+    stop {id, key}                 -> ok {id}               end here: the next call is not recorded; the child ends now
     finish {id, ...} payload       -> ok {id}               the child ends now
-                                      answer {key} payload  at any time
+                                      answer {key, outcome?} payload   at any time
                                       error {id, type, message, hint}  instead of ok; `fenced` ends the child
+
+Protocol 2 added `cached`, `child`, `attend`, `outcome`, `stop`, fields, and the `outcome` of an answer (`answered`,
+`expired`, `aborted`): a child that speaks 1 never sees them.
 
 Standard library only: every child imports this. A number that was released is served for ever.
 """
@@ -32,8 +41,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-PROTOCOL = 1
-SERVED_PROTOCOLS = frozenset({1})
+PROTOCOL = 2
+SERVED_PROTOCOLS = frozenset({1, 2})
 CODEC = 1
 """Number of the set of value codecs (codec.py) that a child writes and reads."""
 
@@ -64,12 +73,20 @@ class Saved:
     value: Encoded
 
 
+REPLAY_NEVER = 1
+"""A flag: a replay reuses this outcome wherever it stands, and never executes the checkpoint."""
+
+DIGEST_ONLY = 2
+"""A flag: the value was not kept, only its digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row of a journal.
 
-    kind: `c` a checkpoint's outcome, `t` a failed try of one, `w` a wait's answer, `s` a save and `l` a log in the
-    flow's body, `d` a warning of divergence.
+    kind: `c` a checkpoint's outcome, `t` a failed try of one, `w` a wait's, a sleep's or a child execution's outcome,
+    `s` a save and `l` a log in the flow's body, `n` a noted value (now, random, uuid4), `x` a child execution,
+    `d` a warning of divergence.
     """
 
     kind: str
@@ -90,6 +107,12 @@ class Entry:
     metadata: Mapping[str, Any] | None = None
     size: int | None = None
     """Of a value that was not sent along."""
+    cache_key: bytes | None = None
+    parents: tuple[str, ...] = ()
+    """Keys of the outcomes that were passed to this call."""
+    flags: int = 0
+    soft: bool = False
+    """Recorded behind a failure that was superseded: used where the same call is made again, otherwise passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +123,38 @@ class WaitRequest:
     schema: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     entered_us: int
+    kind: str = "input"
+    """`input`, `sleep`, or `child`: a child execution's end."""
+    deadline_us: int | None = None
+    any_of: str | None = None
+    """The key that the first answer of a group goes to; the others are closed."""
+    child: str | None = None
+    """The child execution's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a wait."""
+
+    data: bytes
+    """The answer as JSON; of no meaning unless answered."""
+    outcome: str = "answered"
+    """`answered`, `expired`, `aborted`"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A child execution to be: of a flow of the same code (`entrypoint`), or of a deployed one (tag or version)."""
+
+    key: str
+    place: int
+    flow: str
+    inputs: Encoded
+    entrypoint: str | None = None
+    tag: str | None = None
+    version: str | None = None
+    options: Mapping[str, Any] | None = None
+    """What `@flow(...)` and `.run(...)` say: retries, cache, finish_timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +163,8 @@ class Outcome:
 
     value: Encoded | None
     error: Mapping[str, Any] | None
+    status: str = "ended"
+    """Of a child execution that was asked for: its status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +176,20 @@ class Opening:
     retries: int
     inputs: Encoded
     entries: tuple[Entry, ...]
+    cache: bool | None = None
+    """What the execution says of `cache=`; None: as each checkpoint says."""
+    code: str = ""
+    """Digest of the code that runs, for cache keys; empty where it is not known."""
+    replay: Mapping[str, Any] | None = None
+    """Of a replay: what it was made from, and whether only recorded outcomes may be used."""
+    accepted: tuple[tuple[str, int], ...] = ()
+    """Scope and place from which a divergence was accepted."""
 
 
 class Answers(Protocol):
     """Who wants to hear of answers: the engine."""
 
-    def answered(self, key: str, answer: bytes) -> None: ...
+    def answered(self, key: str, answer: Answer) -> None: ...
 
 
 class Journal(Protocol):
@@ -136,8 +201,8 @@ class Journal(Protocol):
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         """Note that a try began; best effort."""
 
-    def open_wait(self, wait: WaitRequest) -> bytes | None:
-        """Make a wait known; its answer, as JSON, if it is there already."""
+    def open_wait(self, wait: WaitRequest) -> Answer | None:
+        """Make a wait known; its answer if it is there already."""
 
     def park(self) -> bool:
         """Nothing can go on without an answer. True: the process must end; False: it may stay and will be told."""
@@ -145,11 +210,26 @@ class Journal(Protocol):
     def value(self, entry: Entry) -> Encoded:
         """The value of an entry that came without it."""
 
-    def load(self, exec_id: str, name: str) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
         """An artifact, or a checkpoint's output, of any execution of this home and project."""
 
-    def finish(self, outcome: Outcome) -> None:
-        """End the execution. The last call."""
+    def cached(self, key: bytes) -> tuple[Encoded, str] | None:
+        """A value recorded under that cache key, and the execution and checkpoint that recorded it."""
+
+    def child(self, request: ChildRequest) -> tuple[str, int]:
+        """Make a child execution, recorded as an entry `x`; its id, and the entry's number."""
+
+    def attend(self, exec_id: str) -> None:
+        """See to it that somebody works on a child execution that was made before."""
+
+    def outcome(self, exec_id: str) -> Outcome:
+        """How an execution stands, or how it ended."""
+
+    def stop(self, key: str) -> None:
+        """End the execution before the call of that key, which nothing is recorded of. The last call."""
+
+    def finish(self, outcome: Outcome) -> bool:
+        """End the execution; whether it begins anew, as the flow's own retries say. The last call."""
 
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
@@ -226,6 +306,10 @@ def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
         ("started", entry.started_us),
         ("metadata", entry.metadata),
         ("size", entry.size),
+        ("cache", entry.cache_key.hex() if entry.cache_key else None),
+        ("parents", list(entry.parents) or None),
+        ("flags", entry.flags or None),
+        ("soft", entry.soft or None),
     ):
         if value is not None:
             packed[field] = value
@@ -255,7 +339,7 @@ def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
 
     for item in packed:
         own = value(item["value"]) if "value" in item else None
-        inputs = item.get("inputs")
+        inputs, cache_key = item.get("inputs"), item.get("cache")
         yield Entry(
             kind=item["kind"],
             key=item["key"],
@@ -274,4 +358,8 @@ def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
             ),
             metadata=item.get("metadata"),
             size=item.get("size"),
+            cache_key=bytes.fromhex(cache_key) if cache_key else None,
+            parents=tuple(item.get("parents", ())),
+            flags=item.get("flags", 0),
+            soft=item.get("soft", False),
         )

@@ -5,47 +5,88 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Protocol
 
+from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruNotFoundError
-from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
+from kitaru_registry.executions import ending, queue, reading, waits
+from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Artifact, JournalWriter, Row, Value, read_rows
+from kitaru_registry.executions.superseding import Current, current_rows
 from kitaru_registry.executions.values import ValueStore
-from kitaru_runner.protocol import INLINE_BYTES, Answers, Encoded, Entry, Opening, Outcome, Saved, WaitRequest
+from kitaru_registry.models import ExecutionId
+from kitaru_runner.protocol import (
+    INLINE_BYTES,
+    Answer,
+    Answers,
+    ChildRequest,
+    Encoded,
+    Entry,
+    Opening,
+    Outcome,
+    Saved,
+    WaitRequest,
+)
+
+
+class Children(Protocol):
+    """Who makes and begins child executions."""
+
+    def prepare(self, parent: queue.Claim, request: ChildRequest) -> NewExecution:
+        """What the child execution is made of.
+
+        Raises:
+            KitaruError: there is no such flow or version, or the inputs do not fit.
+        """
+
+    def begin(self, exec_id: ExecutionId) -> None:
+        """See to it that somebody works on it. To be called for one that exists, again and again."""
 
 
 class RegistryJournal:
     """One attempt's journal (protocol.Journal). A runner gives it frames, an in-process run plain calls.
 
-    `stays` says whether the process stays when it parks.
+    `stays` says whether the process stays when it parks. `children` makes executions of flows of the same code.
     """
 
-    def __init__(self, database: Database, writer: JournalWriter, row: int, attempt: int, *, stays: bool) -> None:
+    def __init__(
+        self, database: Database, writer: JournalWriter, claim: queue.Claim, *, stays: bool, code: str = "",
+        children: Children | None = None,
+    ) -> None:  # fmt: skip
         self._database = database
         self._writer = writer
         self._values = ValueStore(database.home.values)
         self._stays = stays
-        self.row = row
-        self.attempt = attempt
+        self._claim = claim
+        self._code = code
+        self._children = children
+        self.row = claim.row
+        self.attempt = claim.attempt
         self.listener: Answers | None = None
         self.parked = False
         self._lock = threading.Lock()
-        self._heard: set[str] = set()
-        self._standing: set[str] = set()
+        # What the process stands at: key of a wait to whether it was told of its answer.
+        self._open: dict[str, bool] = {}
+        self._groups: dict[str, list[str]] = {}
+        self._deadlines: dict[str, int] = {}
         self._in_flight: dict[tuple[str, int], dict[str, Any]] = {}
         self._in_flight_changed = False
 
-    def open(self, claim: queue.Claim, *, entrypoint: str) -> Opening:
-        """All that is recorded. Large values come without their bytes."""
+    def open(self, *, entrypoint: str) -> Opening:
+        """All that is recorded, as it counts now. Large values come without their bytes."""
         connection = self._database.hold()
         try:
-            entries = tuple(self._as_entry(row) for row in read_rows(connection, self.row))
+            rows, accepted = current_rows(list(read_rows(connection, self.row)))
         finally:
             connection.close()
-        self._heard = {entry.key for entry in entries if entry.kind == "w"}
-        inputs = Encoded(claim.inputs_codec, claim.inputs_data)
-        return Opening(claim.exec_id, self.attempt, claim.flow, entrypoint, 0, inputs, entries)
+        claim = self._claim
+        return Opening(
+            claim.exec_id, self.attempt, claim.flow, claim.entrypoint or entrypoint, 0,
+            Encoded(claim.inputs_codec, claim.inputs_data), tuple(self._as_entry(row) for row in rows),
+            cache=claim.cache, code=self._code, replay=claim.replay, accepted=accepted,
+        )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
         last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
@@ -55,29 +96,41 @@ class RegistryJournal:
                     self._in_flight.pop((entry.key, entry.tries or 1), None)
                     self._in_flight_changed = True
                 elif entry.kind == "w":
-                    self._heard.add(entry.key)
+                    for key in self._groups.pop(entry.key, [entry.key]):
+                        self._open.pop(key, None)
+                        self._deadlines.pop(key, None)
         return last
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         with self._lock:
+            self._open.pop(f"{key}/pause", None)
+            self._deadlines.pop(f"{key}/pause", None)
             self._in_flight[key, tries] = {"key": key, "name": name, "tries": tries, "started_us": at_us}
             self._in_flight_changed = True
 
-    def open_wait(self, wait: WaitRequest) -> bytes | None:
+    def open_wait(self, wait: WaitRequest) -> Answer | None:
         known = waits.open_wait(self._database, self.row, self.attempt, vars_of(wait))
         with self._lock:
-            if known is not None:
-                self._heard.add(wait.key)
-                return as_answer(known.answer)
-            self._standing.add(wait.key)
-        return None
+            self._open[wait.key] = known is not None
+            if wait.deadline_us is not None:
+                # As of now: an earlier attempt may have opened it, with an earlier deadline.
+                self._deadlines[wait.key] = waits.deadline_of(self._database, self.row, wait.key) or wait.deadline_us
+            if wait.any_of is not None:
+                self._groups.setdefault(wait.any_of, []).append(wait.key)
+        return as_answer(known) if known is not None else None
+
+    @property
+    def next_deadline_us(self) -> int | None:
+        """When the next time comes that the process stands at."""
+        with self._lock:
+            return min(self._deadlines.values(), default=None)
 
     def park(self) -> bool:
         with self._lock:
-            heard = set(self._heard)
-        unheard = queue.park(self._database, self.row, self.attempt, heard)
-        if unheard:
-            self._tell(unheard)
+            open_keys = list(self._open)
+        came, waits_now = queue.park(self._database, self.row, self.attempt, open_keys)
+        self._tell(came)
+        if not waits_now:
             return False
         self.parked = True
         return not self._stays
@@ -88,10 +141,10 @@ class RegistryJournal:
         To be called again and again while a wait is open.
         """
         with self._lock:
-            if not self._standing:
-                return
-            heard = set(self._heard)
-        new = queue.new_answers(self._database, self.row, heard)
+            untold = [key for key, told in self._open.items() if not told]
+        if not untold:
+            return
+        new = waits.new_answers(self._database, self.row, untold)
         if not new:
             return
         if self.parked:
@@ -102,8 +155,8 @@ class RegistryJournal:
     def _tell(self, answers: Mapping[str, Any]) -> None:
         for key, answer in answers.items():
             with self._lock:
-                self._heard.add(key)
-                self._standing.discard(key)
+                for own in self._groups.get(key, [key]):
+                    self._open[own] = True
             if self.listener is not None:
                 self.listener.answered(key, as_answer(answer))
 
@@ -119,13 +172,44 @@ class RegistryJournal:
             raise KitaruNotFoundError(f"the journal has no entry {entry.seq}")
         return Encoded(found[0], self._values.get(found[1]))
 
-    def load(self, exec_id: str, name: str) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
         found = reading.find_id(self._database, exec_id)
-        return Encoded(*reading.read_artifact(self._database, found, name))
+        return Encoded(*reading.read_artifact(self._database, found, name, index=index))
 
-    def finish(self, outcome: Outcome) -> None:
+    def cached(self, key: bytes) -> tuple[Encoded, str] | None:
+        found = reading.find_cached(self._database, self._claim.project, key)
+        if found is None:
+            return None
+        data = found.data if found.data is not None else self._values.get(found.value_digest)
+        return Encoded(found.codec, data), f"{found.exec_id}:{found.key}"
+
+    def child(self, request: ChildRequest) -> tuple[str, int]:
+        children = self._may_have_children()
+        new = children.prepare(self._claim, request)
+        entry = Entry(
+            "x", request.key, now_us(), place=request.place, value=Encoded("json", compact(new.exec_id).encode())
+        )
+        seq = self._writer.append(self.row, self.attempt, [replace(self._as_row(entry), child=new)])
+        children.begin(new.exec_id)
+        return new.exec_id, seq
+
+    def attend(self, exec_id: str) -> None:
+        self._may_have_children().begin(ExecutionId(exec_id))
+
+    def _may_have_children(self) -> Children:
+        if self._children is None:
+            raise KitaruContextError("child flows cannot be started here", hint="start the flow by itself")
+        return self._children
+
+    def outcome(self, exec_id: str) -> Outcome:
+        return child_outcome(self._database, exec_id)
+
+    def stop(self, key: str) -> None:
+        ending.stop(self._database, self.row, self.attempt, key=key)
+
+    def finish(self, outcome: Outcome) -> bool:
         result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
-        queue.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
+        return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
 
     def beat(self) -> queue.Beat:
         """Renew the lease and show what runs."""
@@ -153,6 +237,9 @@ class RegistryJournal:
             started_us=entry.started_us,
             metadata=compact(entry.metadata) if entry.metadata else None,
             artifacts=tuple(self._as_artifact(saved) for saved in entry.saved),
+            cache_key=entry.cache_key,
+            parents=compact(entry.parents) if entry.parents else None,
+            flags=entry.flags or None,
         )
 
     def _stored(self, value: Encoded) -> Value:
@@ -161,7 +248,8 @@ class RegistryJournal:
     def _as_artifact(self, saved: Saved) -> Artifact:
         return Artifact(saved.name, saved.type, saved.tags, self._stored(saved.value))
 
-    def _as_entry(self, row: Row) -> Entry:
+    def _as_entry(self, current: Current) -> Entry:
+        row, soft = current.row, current.soft
         value, size = None, None
         if row.value is not None and row.value.data is not None:
             value = Encoded(row.value.codec, row.value.data)
@@ -184,22 +272,30 @@ class RegistryJournal:
             started_us=row.started_us,
             metadata=json.loads(row.metadata) if row.metadata else None,
             size=size,
+            cache_key=row.cache_key,
+            parents=tuple(json.loads(row.parents)) if row.parents else (),
+            flags=row.flags or 0,
+            soft=soft,
         )
 
 
+def child_outcome(database: Database, exec_id: str) -> Outcome:
+    """How an execution stands; its value or its error once it has ended."""
+    found = ExecutionId(exec_id)
+    status = reading.get_status(database, found)
+    if status == "completed":
+        return Outcome(Encoded(*reading.result_bytes(database, found)), None, status)
+    if status == "failed":
+        return Outcome(None, reading.recorded_error(database, found), status)
+    return Outcome(None, None, status)
+
+
 def vars_of(wait: WaitRequest) -> dict[str, Any]:
-    return {
-        "key": wait.key,
-        "name": wait.name,
-        "question": wait.question,
-        "schema": wait.schema,
-        "metadata": wait.metadata,
-        "entered_us": wait.entered_us,
-    }
+    return asdict(wait)
 
 
-def as_answer(answer: Mapping[str, Any]) -> bytes:
-    return compact(answer["value"]).encode()
+def as_answer(came: Mapping[str, Any]) -> Answer:
+    return Answer(compact(came["value"]).encode(), came["outcome"])
 
 
 def compact(value: Any) -> str:

@@ -20,17 +20,20 @@ from typing import Any
 
 from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import ending, queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
 from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.children import Children
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
 from kitaru_runner.locks import FileLock
 from kitaru_runner.protocol import (
     SERVED_PROTOCOLS,
+    Answer,
+    ChildRequest,
     Encoded,
     Entry,
     FrameReader,
@@ -64,14 +67,21 @@ class Serving:
         self._place = place
         self._claim = claim
         self._lock = lock
-        self._journal = RegistryJournal(place.database, place.writer, claim.row, claim.attempt, stays=False)
-        self._journal.listener = self
+        self._journal = self._journal_of("")
         self._folder = place.home.execution(claim.exec_id)
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._send_lock = threading.Lock()
         self._finished = False
         self._ended_by_us: str | None = None
+
+    def _journal_of(self, code: str) -> RegistryJournal:
+        place = self._place
+        journal = RegistryJournal(
+            place.database, place.writer, self._claim, stays=False, code=code, children=Children(place.database)
+        )
+        journal.listener = self
+        return journal
 
     @property
     def exec_id(self) -> str:
@@ -92,6 +102,7 @@ class Serving:
 
     def _serve(self) -> None:
         config = read_config(self._place.store, Digest(self._claim.digest or ""))
+        self._journal = self._journal_of(f"{config.code} {config.lock}")
         with ExitStack() as stack:
             python, used = self._environment(config, stack)
             self._unpack(config)
@@ -198,7 +209,7 @@ class Serving:
         return self._send({**reply, "id": header["id"]}, content)
 
     def _welcome(self, entrypoint: str) -> None:
-        opening = self._journal.open(self._claim, entrypoint=entrypoint)
+        opening = self._journal.open(entrypoint=entrypoint)
         header = {
             "t": "welcome",
             "exec_id": opening.exec_id,
@@ -208,6 +219,10 @@ class Serving:
             "retries": opening.retries,
             "folder": str(self._folder / "work"),
             "codec": opening.inputs.codec,
+            "cache": opening.cache,
+            "code": opening.code,
+            "replay": opening.replay,
+            "accepted": opening.accepted,
         }
         self._send(header, opening.inputs.data)
         for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):
@@ -221,26 +236,47 @@ class Serving:
         match header["t"]:
             case "wait":
                 answer = journal.open_wait(as_wait(header["wait"]))
-                return {"t": "ok", "answered": answer is not None}, answer or b""
+                if answer is None:
+                    return {"t": "ok", "answered": False}, b""
+                return {"t": "ok", "answered": True, "outcome": answer.outcome}, answer.data
             case "park":
                 return {"t": "ok", "parked": journal.park()}, b""
             case "value":
                 value = journal.value(Entry("c", "", 0, seq=header["seq"]))
                 return {"t": "ok", "codec": value.codec}, value.data
             case "load":
-                value = journal.load(header["exec_id"], header["name"])
+                value = journal.load(header["exec_id"], header["name"], header.get("index"))
                 return {"t": "ok", "codec": value.codec}, value.data
+            case "cached":
+                found = journal.cached(bytes.fromhex(header["key"]))
+                if found is None:
+                    return {"t": "ok"}, b""
+                return {"t": "ok", "codec": found[0].codec, "of": found[1]}, found[0].data
+            case "child":
+                exec_id, seq = journal.child(as_child(header["child"], payload))
+                return {"t": "ok", "exec_id": exec_id, "seq": seq}, b""
+            case "attend":
+                journal.attend(header["exec_id"])
+                return {"t": "ok"}, b""
+            case "outcome":
+                outcome = journal.outcome(header["exec_id"])
+                codec, data = (outcome.value.codec, outcome.value.data) if outcome.value else (None, b"")
+                return {"t": "ok", "status": outcome.status, "error": outcome.error, "codec": codec}, data
+            case "stop":
+                journal.stop(header["key"])
+                self._finished = True
+                return {"t": "ok"}, b""
             case "finish":
                 result = Encoded(header["codec"], payload) if header.get("codec") else None
                 journal.finish(Outcome(result, header["error"]))
                 self._finished = True
                 return {"t": "ok"}, b""
             case unknown:
-                raise KitaruBackendError(f"the child sent {unknown}, which journal protocol 1 does not have")
+                raise KitaruBackendError(f"the child sent {unknown}, which the journal protocol does not have")
 
-    def answered(self, key: str, answer: bytes) -> None:
+    def answered(self, key: str, answer: Answer) -> None:
         """Pass an answer on (protocol.Answers)."""
-        self._send({"t": "answer", "key": key}, answer)
+        self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data)
 
     def _send(self, header: Mapping[str, Any], payload: bytes) -> bool:
         try:
@@ -263,8 +299,16 @@ class Serving:
         if self._finished or self._journal.parked:
             return
         beat = self._journal.beat()
-        if beat.cancel_requested or (not beat.owned and not self._finished and not self._journal.parked):
-            self.end("cancelled" if beat.cancel_requested else "fenced out by another attempt")
+        if beat.cancel_requested:
+            self.end("cancelled")
+        elif beat.is_late:
+            self.end("finish_timeout")
+        elif not beat.owned and not self._finished and not self._journal.parked:
+            self.end("fenced out by another attempt")
+
+    @property
+    def next_deadline_us(self) -> int | None:
+        return self._journal.next_deadline_us
 
     def end(self, reason: str) -> None:
         """Kill the child and what it started; `run` then settles the execution."""
@@ -295,7 +339,7 @@ class Serving:
 
     def _settle(self, reason: str, *, counts: bool = True) -> None:
         stopped = self._ended_by_us is not None
-        queue.end_attempt(
+        ending.end_attempt(
             self._place.database, self._claim.row, self._claim.attempt, reason=reason,
             running=self._journal.running_keys(), counts=counts and not stopped,
         )  # fmt: skip
@@ -326,6 +370,23 @@ def as_wait(described: Mapping[str, Any]) -> WaitRequest:
         schema=described["schema"],
         metadata=described["metadata"],
         entered_us=described["entered"],
+        kind=described.get("kind", "input"),
+        deadline_us=described.get("deadline"),
+        any_of=described.get("any_of"),
+        child=described.get("child"),
+    )
+
+
+def as_child(described: Mapping[str, Any], inputs: bytes) -> ChildRequest:
+    return ChildRequest(
+        key=described["key"],
+        place=described["place"],
+        flow=described["flow"],
+        inputs=Encoded(described["codec"], inputs),
+        entrypoint=described["entrypoint"],
+        tag=described["tag"],
+        version=described["version"],
+        options=described["options"],
     )
 
 

@@ -16,10 +16,11 @@ import threading
 import time
 from types import FrameType
 
+from kitaru_registry.clock import now_us
 from kitaru_registry.config import RunnerConfig
-from kitaru_registry.database import Database, now_us, open_database
+from kitaru_registry.database import Database, open_database
 from kitaru_registry.errors import KitaruError
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, prepare
 from kitaru_registry.stores.layout import OciLayout
@@ -61,6 +62,8 @@ class Runner:
         busy_at = beat_at = time.monotonic()
         while not self._stopping:
             self._reap()
+            waits.fire_due(self._place.database)
+            ending.end_late(self._place.database)
             claimed = self._claim_all()
             now = time.monotonic()
             if self._serving or claimed:
@@ -74,10 +77,19 @@ class Runner:
             for serving, _ in list(self._serving.values()):
                 serving.tick()
             try:
-                select.select([pipe.descriptor], [], [], ANSWER_SECONDS if self._serving else POLL_SECONDS)
+                select.select([pipe.descriptor], [], [], self._pause_seconds())
             except InterruptedError:
                 continue
             pipe.drain()
+
+    def _pause_seconds(self) -> float:
+        """How long nothing can be due that nobody wakes this runner for."""
+        longest = ANSWER_SECONDS if self._serving else POLL_SECONDS
+        due = [queue.next_due_us(self._place.database)]
+        due += [serving.next_deadline_us for serving, _ in list(self._serving.values())]
+        left = min((at - now_us() for at in due if at is not None), default=None)
+        # Not at once: what is due and cannot be claimed now is due at every turn.
+        return longest if left is None or left <= 0 else min(longest, left / 1_000_000)
 
     def _claim_all(self) -> bool:
         claimed = False

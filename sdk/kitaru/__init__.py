@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from kitaru.execution import current_execution_id
     from kitaru.flows import flow
     from kitaru.handle import FlowHandle
-    from kitaru.waiting import wait
+    from kitaru.noted import now, random, uuid4
+    from kitaru.waiting import Answer, sleep, sleep_until, wait, wait_any
     from kitaru_registry.errors import (
         KitaruBackendError,
         KitaruContextError,
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
         KitaruNotFoundError,
         KitaruRuntimeError,
         KitaruStateError,
+        KitaruTimeoutError,
         KitaruUsageError,
         KitaruUserCodeError,
+        KitaruWaitAborted,
+        KitaruWaitTimeout,
         KitaruWaitValidationError,
     )
+    from kitaru_runner.specs import Backoff
 
 __version__ = "0.1.0"
 
@@ -38,6 +43,14 @@ _PLACES = {
     "flow": "kitaru.flows",
     "checkpoint": "kitaru.checkpoints",
     "wait": "kitaru.waiting",
+    "wait_any": "kitaru.waiting",
+    "sleep": "kitaru.waiting",
+    "sleep_until": "kitaru.waiting",
+    "Answer": "kitaru.waiting",
+    "now": "kitaru.noted",
+    "random": "kitaru.noted",
+    "uuid4": "kitaru.noted",
+    "Backoff": "kitaru_runner.specs",
     "save": "kitaru.artifacts",
     "load": "kitaru.artifacts",
     "log": "kitaru.artifacts",
@@ -55,9 +68,14 @@ _PLACES = {
     "KitaruUserCodeError": "kitaru_registry.errors",
     "KitaruDivergenceError": "kitaru_registry.errors",
     "KitaruWaitValidationError": "kitaru_registry.errors",
+    "KitaruTimeoutError": "kitaru_registry.errors",
+    "KitaruWaitTimeout": "kitaru_registry.errors",
+    "KitaruWaitAborted": "kitaru_registry.errors",
 }
 
 __all__ = [
+    "Answer",
+    "Backoff",
     "FlowHandle",
     "KitaruBackendError",
     "KitaruClient",
@@ -68,8 +86,11 @@ __all__ = [
     "KitaruNotFoundError",
     "KitaruRuntimeError",
     "KitaruStateError",
+    "KitaruTimeoutError",
     "KitaruUsageError",
     "KitaruUserCodeError",
+    "KitaruWaitAborted",
+    "KitaruWaitTimeout",
     "KitaruWaitValidationError",
     "__version__",
     "checkpoint",
@@ -77,8 +98,14 @@ __all__ = [
     "flow",
     "load",
     "log",
+    "now",
+    "random",
     "save",
+    "sleep",
+    "sleep_until",
+    "uuid4",
     "wait",
+    "wait_any",
 ]
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
-from kitaru_runner.engine import CheckpointSpec
-from kitaru_runner.futures import CheckpointFuture
+from kitaru_runner.futures import CheckpointFuture, Lane, with_values
+from kitaru_runner.specs import Backoff, CheckpointSpec, RetryOn, Work
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,21 +22,11 @@ R = TypeVar("R")
 class Checkpoint(Generic[P, R]):
     """A decorated function. Outside of a flow it is the plain function."""
 
-    def __init__(self, function: Callable[P, R], *, retries: int = 0, type: str | None = None) -> None:
+    def __init__(self, function: Callable[P, R], spec: CheckpointSpec) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
-        signature = inspect.signature(function)
-        names = tuple(signature.parameters)
-        plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
-
-        def bind(*args: Any, **kwargs: Any) -> Mapping[str, object]:
-            if plain and not kwargs and len(args) == len(names):
-                return dict(zip(names, args, strict=True))
-            return signature.bind(*args, **kwargs).arguments
-
-        name = getattr(function, "__name__", "checkpoint")
-        self.spec = CheckpointSpec(name.strip("<>"), retries, type, bind)
+        self.spec = spec
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The recorded outcome, or that of executing the function now.
@@ -46,8 +38,10 @@ class Checkpoint(Generic[P, R]):
             return self.function(*args, **kwargs)
         id_ = take_id(kwargs)
         if self.is_async:
-            return cast(R, self._on_loop(args, kwargs, id_))
-        result: R = branch.engine.checkpoint(branch, self.spec, self.function, args, kwargs, id_=id_)
+            return cast(R, self._on_loop(self._work(args, kwargs), id_))
+        after = take_after(kwargs)
+        work = with_values(self._work(args, kwargs), after)
+        result: R = branch.engine.checkpoint(branch, work, id_=id_)
         return result
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:
@@ -60,14 +54,32 @@ class Checkpoint(Generic[P, R]):
             return self._plain_future(args, kwargs)
         return self._submit_in(branch.open("submit"), args, kwargs)
 
-    def map(self, *iterables: Iterable[Any], **kwargs: Any) -> list[CheckpointFuture[R]]:
-        """A future for each element, as `submit`; several iterables go side by side and must be equally long."""
-        elements = list(zip(*iterables, strict=True))
+    def map(
+        self, *iterables: Iterable[Any], max_concurrency: int | None = None, **kwargs: Any
+    ) -> list[CheckpointFuture[R]]:
+        """A future for each element, as `submit`; several iterables go side by side and must be equally long.
+
+        Args:
+            max_concurrency: at most so many of these calls execute at once.
+        """
+        return self._map(list(zip(*iterables, strict=True)), max_concurrency, kwargs)
+
+    def product(
+        self, *iterables: Iterable[Any], max_concurrency: int | None = None, **kwargs: Any
+    ) -> list[CheckpointFuture[R]]:
+        """A future for each combination of elements, the last iterable changing fastest; else as `map`."""
+        return self._map(list(itertools.product(*iterables)), max_concurrency, kwargs)
+
+    def _map(self, elements: list[Any], limit: int | None, kwargs: dict[str, Any]) -> list[CheckpointFuture[R]]:
+        check_count("max_concurrency", limit)
         branch = branch_of_call(self.spec.name)
         if branch is None:
             return [self._plain_future(element, dict(kwargs)) for element in elements]
         scopes = branch.open_map(len(elements))
-        return [self._submit_in(scope, element, dict(kwargs)) for scope, element in zip(scopes, elements, strict=True)]
+        lane = Lane(scopes[0].scope, limit) if scopes and limit is not None else None
+        return [
+            self._submit_in(scope, element, dict(kwargs), lane) for scope, element in zip(scopes, elements, strict=True)
+        ]
 
     def __get__(self, instance: object, owner: type | None = None) -> Checkpoint[..., R]:
         """A method's checkpoint: `self` is its first argument."""
@@ -75,31 +87,46 @@ class Checkpoint(Generic[P, R]):
             return self
         bound: Callable[..., R] = functools.partial(cast(Callable[..., R], self.function), instance)
         functools.update_wrapper(bound, self.function)
-        return Checkpoint(bound, retries=self.spec.retries, type=self.spec.type)
+        return Checkpoint(bound, replace(self.spec, bind=binder(bound)))
 
-    def _submit_in(self, scope: Branch, args: Any, kwargs: dict[str, Any]) -> CheckpointFuture[R]:
-        id_ = take_id(kwargs)
+    def _work(self, args: Any, kwargs: Any) -> Work:
+        return Work(self.spec, self.function, args, kwargs)
+
+    def _lane(self) -> Lane | None:
+        limit = self.spec.max_concurrency
+        return None if limit is None else Lane(self.spec.name, limit)
+
+    def _submit_in(
+        self, scope: Branch, args: Any, kwargs: dict[str, Any], lane: Lane | None = None
+    ) -> CheckpointFuture[R]:
+        id_, after = take_id(kwargs), take_after(kwargs)
+        lane = lane or self._lane()
+        work = self._work(args, kwargs)
         if self.is_async and loop_is_running():
-            return self._submit_on_loop(scope, args, kwargs, id_)
-        function: Callable[..., Any] = self._run_to_end if self.is_async else self.function
-        return scope.engine.submit(scope, self.spec, function, args, kwargs, id_=id_)
+            return self._submit_on_loop(scope, work, after, lane, id_)
+        if self.is_async:
+            work = replace(work, function=self._run_to_end)
+        return scope.engine.submit(scope, work, after=after, lane=lane, id_=id_)
 
-    def _on_loop(self, args: Any, kwargs: Any, id_: str | None) -> Any:
+    def _on_loop(
+        self, work: Work, id_: str | None, lane: Lane | None = None, after: Sequence[CheckpointFuture[Any]] = ()
+    ) -> Any:
         from kitaru_runner.engine_async import run_checkpoint
 
-        function = cast(Callable[..., Awaitable[Any]], self.function)
-        return run_checkpoint(self.spec, function, args, kwargs, id_=id_)
+        return run_checkpoint(work, id_=id_, lane=lane or self._lane(), after=after)
 
-    def _submit_on_loop(self, scope: Branch, args: Any, kwargs: Any, id_: str | None) -> CheckpointFuture[R]:
+    def _submit_on_loop(
+        self, scope: Branch, work: Work, after: Sequence[CheckpointFuture[Any]], lane: Lane | None, id_: str | None
+    ) -> CheckpointFuture[R]:
         import asyncio
 
         future: CheckpointFuture[R] = CheckpointFuture()
 
-        async def work() -> None:
+        async def execute() -> None:
             # The element's scope is its own, not one more for this task.
             current.set(scope)
             try:
-                value = await self._on_loop(args, kwargs, id_)
+                value = await self._on_loop(work, id_, lane, after)
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, Exception):
@@ -109,7 +136,7 @@ class Checkpoint(Generic[P, R]):
 
         token = current.set(None)
         try:
-            task = asyncio.get_running_loop().create_task(work())
+            task = asyncio.get_running_loop().create_task(execute())
         finally:
             current.reset(token)
         scope.engine.keep(task)
@@ -136,28 +163,136 @@ def take_id(kwargs: dict[str, Any]) -> str | None:
     return id_
 
 
+def take_after(kwargs: dict[str, Any]) -> Sequence[CheckpointFuture[Any]]:
+    """What is to end before this call begins."""
+    after = kwargs.pop("after", None)
+    futures = [after] if isinstance(after, CheckpointFuture) else list(after or ())
+    # A plain value has ended: `after=draft` where draft = write() is an order that holds anyway.
+    return [future for future in futures if isinstance(future, CheckpointFuture)]
+
+
+def binder(function: Callable[..., Any]) -> Callable[..., Mapping[str, object]]:
+    """Arguments by name."""
+    signature = inspect.signature(function)
+    names = tuple(signature.parameters)
+    plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
+
+    def bind(*args: Any, **kwargs: Any) -> Mapping[str, object]:
+        if plain and not kwargs and len(args) == len(names):
+            return dict(zip(names, args, strict=True))
+        return signature.bind(*args, **kwargs).arguments
+
+    return bind
+
+
 @overload
 def checkpoint(function: Callable[P, R], /) -> Checkpoint[P, R]: ...
 @overload
-def checkpoint(*, retries: int = 0, type: str | None = None) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...
 def checkpoint(
-    function: Callable[P, R] | None = None, /, *, retries: int = 0, type: str | None = None
-) -> Checkpoint[P, R] | Callable[[Callable[P, R]], Checkpoint[P, R]]:
+    *, retries: int = 0, backoff: float | Backoff = 0.0, retry_on: RetryFilter = None, timeout: float | None = None,
+    type: str | None = None, cache: bool = False, runtime: Literal["inline", "isolated"] = "inline",
+    max_concurrency: int | None = None, replay: Literal["allowed", "never"] = "allowed",
+    record: Literal["value", "digest"] = "value",
+) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...  # fmt: skip
+def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function, plain or `async def`, a checkpoint of the flows that call it.
 
     Args:
-        retries: how often it is tried again after an exception, at once; each failed try is recorded.
+        retries: how often it is tried again after an exception; each failed try is recorded.
+        backoff: seconds before the first of these, doubled each time and a tenth longer or shorter; or a `Backoff`. A
+            pause of more than 5 s holds no process.
+        retry_on: exception types, or a function of the exception, that say whether to try again; by default any.
+        timeout: seconds that one try may take; then it fails with KitaruTimeoutError. A plain function cannot be
+            stopped: its thread is left behind. One of `runtime="isolated"` is killed.
         type: a label to show and to filter by, such as `llm_call` or `tool_call`.
+        cache: whether the outcome of the same call of the same code, in any execution, is used instead.
+        runtime: `isolated` executes each try in a process of its own.
+        max_concurrency: at most so many calls execute at once, of those that an execution submits.
+        replay: `never` guards an effect: a replay uses the recorded outcome and does not execute it.
+        record: `digest` keeps the value's digest alone. The function executes again whenever its value is needed.
 
     Raises:
-        KitaruUsageError: retries below 0.
+        KitaruUsageError: an option that there is not, or a value that it cannot have.
     """
-    if not isinstance(retries, int) or retries < 0:
-        raise KitaruUsageError(f"retries={retries!r} is not a number of retries", hint="give 0 or more")
-    if function is not None:
-        return Checkpoint(function, retries=retries, type=type)
+    for name in options:
+        if name not in OPTIONS:
+            from kitaru_registry.names import nearest
+
+            near = nearest(name, OPTIONS)
+            raise KitaruUsageError(
+                f"@checkpoint has no option {name}=",
+                hint=f"did you mean {near}=?" if near else f"it has {', '.join(OPTIONS)}",
+            )
 
     def decorate(function: Callable[P, R]) -> Checkpoint[P, R]:
-        return Checkpoint(function, retries=retries, type=type)
+        return Checkpoint(function, spec_of(function, **options))
 
-    return decorate
+    return decorate if function is None else decorate(function)
+
+
+RetryFilter = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], bool] | None
+
+OPTIONS = (
+    "retries", "backoff", "retry_on", "timeout", "type", "cache", "runtime", "max_concurrency", "replay", "record",
+)  # fmt: skip
+
+
+def spec_of(
+    function: Callable[..., Any], *, retries: int = 0, backoff: float | Backoff = 0.0, retry_on: RetryFilter = None,
+    timeout: float | None = None, type: str | None = None, cache: bool | None = False, runtime: str | None = "inline",
+    max_concurrency: int | None = None, replay: str = "allowed", record: str = "value",
+) -> CheckpointSpec:  # fmt: skip
+    check_count("retries", retries, least=0)
+    check_count("max_concurrency", max_concurrency)
+    check_one_of("runtime", runtime or "inline", ("inline", "isolated"))
+    check_one_of("replay", replay, ("allowed", "never"))
+    check_one_of("record", record, ("value", "digest"))
+    if timeout is not None and not (is_number(timeout) and timeout > 0):
+        raise KitaruUsageError(f"timeout={timeout!r} is no time", hint="give seconds, more than 0")
+    if not isinstance(backoff, Backoff) and not (is_number(backoff) and backoff >= 0):
+        raise KitaruUsageError(f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, or a kitaru.Backoff")
+    name = getattr(function, "__name__", "checkpoint").strip("<>")
+    return CheckpointSpec(
+        name=name,
+        retries=retries,
+        type=type,
+        bind=binder(function),
+        backoff=backoff if isinstance(backoff, Backoff) else Backoff(first=backoff),
+        retry_on=retry_filter(retry_on),
+        timeout_seconds=timeout,
+        cache=bool(cache),
+        isolated=runtime == "isolated",
+        max_concurrency=max_concurrency,
+        replay="never" if replay == "never" else "allowed",
+        record="digest" if record == "digest" else "value",
+        identity=f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', name)}",
+    )
+
+
+def retry_filter(given: Any) -> RetryOn:
+    if given is None:
+        return None
+    kinds = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        return kinds
+    if callable(given):
+        return cast(RetryOn, given)
+    raise KitaruUsageError(
+        f"retry_on={given!r} says not what to retry on", hint="give exception types, or a function of the exception"
+    )
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    if value is None and least == 1:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise KitaruUsageError(f"{name}={value!r} is not a number of them", hint=f"give {least} or more")
+
+
+def check_one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise KitaruUsageError(f"{name}={value!r} does not exist", hint=f"one of {', '.join(choices)}")
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError
-from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.models import Execution, ExecutionId, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
@@ -67,6 +67,8 @@ class Executions:
     def input(self, exec_id: str, *, value: Any, wait: str | None = None, door: str = "sdk") -> Wait:
         """Answer the only pending wait, or the one of that key or name; the execution goes on by itself.
 
+        An answer that names a wait which is not open yet is kept for it (status `early`).
+
         Raises:
             KitaruWaitValidationError: the value does not fit; the wait stays open.
             KitaruConflictError: it was answered already.
@@ -74,16 +76,38 @@ class Executions:
         client = self._client
         found = reading.find_id(client.database, exec_id)
         open_one = waits.find_wait(client.database, found, wait)
+        if open_one is None:
+            assert wait is not None
+            return waits.answer_early(client.database, found, wait, value, actor=client.actor, door=door)
         if open_one.schema_ is not None:
             from kitaru_registry.schemas import check_answer
 
             check_answer(open_one.schema_, value)
         answered = waits.answer(client.database, found, open_one.key, value, actor=client.actor, door=door)
+        self._set_going(found)
+        return answered
+
+    def abort_wait(self, exec_id: str, *, wait: str | None = None, door: str = "sdk") -> Wait:
+        """End a wait without an answer: the flow gets KitaruWaitAborted, and fails unless it catches that.
+
+        Raises:
+            KitaruNotFoundError: there is no such wait.
+            KitaruConflictError: it was answered already.
+        """
+        client = self._client
+        found = reading.find_id(client.database, exec_id)
+        open_one = waits.find_wait(client.database, found, wait)
+        if open_one is None:
+            raise KitaruNotFoundError(f"execution {found} has no wait {wait}", hint=f"kitaru waits list --exec {found}")
+        aborted = waits.abort(client.database, found, open_one.key, actor=client.actor, door=door)
+        self._set_going(found)
+        return aborted
+
+    def _set_going(self, exec_id: ExecutionId) -> None:
         try:
-            client.runner.set_going(found)
+            self._client.runner.set_going(exec_id)
         except KitaruConflictError as error:
             raise KitaruConflictError(f"the answer is recorded, but {error.message}", hint=error.hint) from error
-        return answered
 
     def resume(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:
         """See to it that an open execution goes on now.
@@ -114,11 +138,11 @@ class Executions:
         client = self._client
         found = reading.find_id(client.database, exec_id)
         actor = f"{client.actor}: {reason}" if reason else client.actor
-        if queue.request_cancel(client.database, found, actor=actor) == "running":
+        if ending.request_cancel(client.database, found, actor=actor) == "running":
             lock = FileLock.acquire(execution_lock(client.home, found))
             if lock is not None:
                 seen = queue.candidate(client.database, found)
-                queue.cancel_owned(client.database, seen.row, seen.attempt)
+                ending.cancel_owned(client.database, seen.row, seen.attempt)
                 lock.release()
             else:
                 client.runner.wake()

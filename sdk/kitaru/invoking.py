@@ -11,7 +11,7 @@ from kitaru_registry.canonical import canonical_json, sha256_of
 from kitaru_registry.database import Database
 from kitaru_registry.deployments.refs import FlowRef, Resolved, resolve_on
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import creating
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.schemas import check_inputs
 
@@ -28,7 +28,7 @@ def invoke(
     version = resolved.version
     check_inputs(resolved.config.input_schema, given, flow=version.flow)
     encoded = json.dumps(given, separators=(",", ":")).encode()
-    new = queue.NewExecution(
+    new = creating.NewExecution(
         exec_id=new_execution_id(),
         project=version.project,
         flow=version.flow,
@@ -49,7 +49,7 @@ def invoke(
             "protocol": resolved.config.protocol,
         },
     )
-    exec_id, created = queue.create(client.database, new)
+    exec_id, created = creating.create(client.database, new)
     client.runner.ensure()
     return FlowHandle(client, exec_id, version.flow, created=created)
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitaru_registry.database import SCHEMA_VERSION, now_us
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import SCHEMA_VERSION
 from kitaru_registry.deployments.versions import list_flows, list_versions
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.executions import reading, waits

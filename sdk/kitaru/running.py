@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
 from kitaru_registry.canonical import sha256_of
+from kitaru_registry.clock import clock, now_us
 from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
 from kitaru_runner import codec
-from kitaru_runner.body import ExecutionCancelled, run_body
+from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
+from kitaru_runner.failures import ExecutionCancelled
 from kitaru_runner.loader import find_flow, load_module, name_main_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.protocol import Encoded
@@ -50,7 +53,7 @@ def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruC
     if file is not None:
         name_main_module(client.config.root, file)
     encoded = codec.encode(dict(inputs))
-    new = queue.NewExecution(
+    new = creating.NewExecution(
         exec_id=new_execution_id(),
         project=client.project,
         flow=flow.name,
@@ -62,7 +65,7 @@ def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruC
         actor=client.actor,
         source=source.model_dump(mode="json") if source else None,
     )
-    queue.create(client.database, new)
+    creating.create(client.database, new)
     return start(client, flow, new.exec_id)
 
 
@@ -145,16 +148,11 @@ def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> F
         raise KitaruConflictError(
             f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}"
         )
-    writer = writer_of(client)
-    journal = RegistryJournal(client.database, writer, claim.row, claim.attempt, stays=True)
-    engine = Engine(journal, journal.open(claim, entrypoint=""))
-    journal.listener = engine.parking
-    run = LocalRun(client, journal, engine, lock)
-    inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+    run = LocalRun(client, flow, claim, owner, lock)
     with _lock:
         runs[exec_id] = run
     end_on_ctrl_c()
-    run.thread = threading.Thread(target=run.execute, args=(flow.function, inputs), name=f"kitaru-{flow.name}")
+    run.thread = threading.Thread(target=run.execute, name=f"kitaru-{flow.name}")
     run.thread.start()
     threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
     return FlowHandle(client, exec_id, flow.name)
@@ -179,48 +177,97 @@ def still_running(home: Home, exec_id: str) -> KitaruConflictError:
 class LocalRun:
     """One execution in this process: a thread for the flow, one for the heartbeat."""
 
-    def __init__(self, client: KitaruClient, journal: RegistryJournal, engine: Engine, lock: FileLock) -> None:
+    def __init__(
+        self, client: KitaruClient, flow: Flow[..., Any], claim: queue.Claim, owner: queue.Owner, lock: FileLock
+    ) -> None:
         self._client = client
-        self._journal = journal
-        self._engine = engine
+        self._flow = flow
+        self._owner = owner
         self._lock = lock
-        self._exec_id = ExecutionId(engine.exec_id)
+        self._exec_id = claim.exec_id
+        self._inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
         self._ended = threading.Event()
+        self._wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self._begin(claim)
 
-    def execute(self, body: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
+    def _begin(self, claim: queue.Claim) -> None:
+        """An attempt: its journal, and an engine over it."""
+        source = claim_source(self._client, claim)
+        self._journal = RegistryJournal(
+            self._client.database, writer_of(self._client), claim, stays=True, code=source.digest if source else ""
+        )
+        self._engine = Engine(self._journal, self._journal.open(entrypoint=""))
+        self._journal.listener = self._engine.parking
+
+    def execute(self) -> None:
+        clock.listeners.append(self._wake.set)
         try:
-            run_body(self._engine, body, inputs)
+            while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
+                pass
         except ExecutionCancelled:
-            queue.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
+            ending.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
         except KitaruFencedError:
             pass
         finally:
             self._ended.set()
+            self._wake.set()
+            clock.listeners.remove(self._wake.set)
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)
 
+    def _begin_anew(self) -> bool:
+        """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
+        claim = queue.claim(self._client.database, queue.candidate(self._client.database, self._exec_id), self._owner)
+        if claim is not None:
+            self._begin(claim)
+        return claim is not None
+
     def keep_alive(self) -> None:
-        """Renew the lease, hear of answers and of a request to cancel, until the run ends."""
-        beat_in = 0.0
-        while not self._ended.wait(ANSWER_POLL_SECONDS):
+        """Renew the lease, hear of answers, of times that have come and of a request to cancel, until the run ends."""
+        beat_at = 0.0
+        while not self._ended.is_set():
+            self._wake.wait(self._pause_seconds())
+            self._wake.clear()
+            if self._ended.is_set():
+                return
+            waits.fire_due(self._client.database)
+            ending.end_late(self._client.database)
             self._journal.poll_answers()
-            beat_in -= ANSWER_POLL_SECONDS
-            if beat_in > 0 or self._journal.parked:
-                if self._journal.parked and self._gone():
+            if self._journal.parked:
+                if self._gone():
                     return
-                continue
-            beat_in = BEAT_SECONDS
-            beat = self._journal.beat()
-            if beat.cancel_requested:
-                self._engine.halt(ExecutionCancelled())
-            elif not beat.owned and not self._journal.parked and not self._ended.is_set():
-                self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+            elif time.monotonic() >= beat_at:
+                beat_at = time.monotonic() + BEAT_SECONDS
+                self._beat()
+
+    def _pause_seconds(self) -> float:
+        """Until the next answer may have come, or the next time is there."""
+        due_us = self._journal.next_deadline_us
+        if due_us is None:
+            return ANSWER_POLL_SECONDS
+        return min(ANSWER_POLL_SECONDS, max(0.0, (due_us - now_us()) / 1_000_000))
+
+    def _beat(self) -> None:
+        beat = self._journal.beat()
+        if beat.cancel_requested:
+            self._engine.halt(ExecutionCancelled())
+        elif beat.is_late:
+            ending.end_attempt(
+                self._client.database, self._journal.row, self._journal.attempt, reason="finish_timeout", counts=False
+            )
+            self._engine.halt(ExecutionCancelled())
+        elif not beat.owned and not self._journal.parked and not self._ended.is_set():
+            self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+
+    def poke(self) -> None:
+        """Something has come for this execution: look now."""
+        self._wake.set()
 
     def _gone(self) -> bool:
         """A waiting execution was cancelled by somebody: let the flow's thread end."""
-        if self._client.executions.status(self._exec_id) != "cancelled":
+        if self._client.executions.status(self._exec_id) not in ("cancelled", "failed"):
             return False
         self._engine.halt(ExecutionCancelled())
         return True
@@ -232,13 +279,26 @@ class LocalRun:
     def leave(self, reason: str) -> None:
         """This process is about to end: let the execution be resumed at once."""
         if not self._journal.parked:
-            queue.end_attempt(
+            ending.end_attempt(
                 self._client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
             )
 
 
 runs: dict[ExecutionId, LocalRun] = {}
 """The executions of this process that have not ended."""
+
+
+def claim_source(client: KitaruClient, claim: queue.Claim) -> Source | None:
+    """What the execution runs on."""
+    return reading.get_source(client.database, claim.row)
+
+
+def poke(exec_id: ExecutionId) -> None:
+    """Let an execution of this process, if it is one, look for what has come."""
+    with _lock:
+        run = runs.get(exec_id)
+    if run is not None:
+        run.poke()
 
 
 def leave_all(reason: str) -> list[ExecutionId]:

@@ -1,13 +1,31 @@
-"""`wait`: a durable pause for somebody's input."""
+"""`wait`, `wait_any`, `sleep`: durable pauses, for somebody's input or for a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from kitaru.execution import loop_is_running, require_branch
-from kitaru_registry.errors import KitaruUsageError, KitaruWaitValidationError
+from kitaru_registry.clock import now_us
+from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
+from kitaru_runner.context import Branch, current
+from kitaru_runner.protocol import Answer as Came
+from kitaru_runner.waiting import Question, Stand, stand_at
+
+LONGEST_SECONDS = 100 * 366 * 86_400
+
+
+class NoDefault:
+    """Stands for a default that was not given: None is one."""
+
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT = NoDefault()
 
 PLAIN_SCHEMAS: dict[Any, dict[str, Any]] = {
     bool: {"type": "boolean"},
@@ -18,11 +36,20 @@ PLAIN_SCHEMAS: dict[Any, dict[str, Any]] = {
 """Without pydantic, which takes a tenth of a second to import."""
 
 
+class Answer(NamedTuple):
+    """The first answer to a `wait_any`: to which question, and what."""
+
+    name: str
+    value: Any
+
+
 def wait(
     *,
     schema: Any = None,
     name: str | None = None,
     question: str | None = None,
+    timeout: float | timedelta | None = None,
+    default: Any = NO_DEFAULT,
     metadata: Mapping[str, Any] | None = None,
 ) -> Any:
     """The answer, validated; the flow stands still until somebody gives it. In `async def`: `await wait(...)`.
@@ -34,24 +61,149 @@ def wait(
             and gives None.
         name: by which it is answered; `wait` by default.
         question, metadata: shown to whoever answers.
+        timeout: seconds, or a timedelta, until the wait expires; None: never. It is how long an answer may take, not
+            how long a process is held.
+        default: what an expired wait gives.
 
     Raises:
         KitaruContextError: outside of a flow, or inside a checkpoint.
         KitaruUsageError: a schema that pydantic cannot build.
+        KitaruWaitTimeout: it has expired, and has no default.
+        KitaruWaitAborted: somebody aborted it.
     """
     branch = require_branch("wait")
-    name = name or "wait"
-    if "/" in name or "#" in name:
-        raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text without '/' and '#'")
-    request = {"name": name, "question": question, "schema": json_schema(schema), "metadata": metadata}
+    asked = question_of(name=name or "wait", schema=schema, question=question, metadata=metadata)
+    stand = Stand(asked.name, questions=(asked,), deadline_us=deadline_after(timeout, "timeout"))
+    return standing(branch, stand, lambda answer: read(answer, schema, stand.name, default))
+
+
+def wait_any(
+    *questions: Mapping[str, Any], name: str = "wait_any", timeout: float | timedelta | None = None,
+    default: Any = NO_DEFAULT,
+) -> Any:  # fmt: skip
+    """The first answer to any of several questions, as `Answer(name, value)`; the others are closed.
+
+        wait_any(dict(name="lead", schema=bool), dict(name="manager", schema=bool))
+
+    Args:
+        questions: of each what `wait` takes: name, schema, question, metadata.
+        name, timeout, default: of all of them together, as in `wait`.
+
+    Raises:
+        KitaruUsageError: fewer than two, two of one name, or an option that a question does not have.
+        Else as `wait`.
+    """
+    branch = require_branch("wait_any")
+    asked = {}
+    for given in questions:
+        unknown = sorted(set(given) - {"name", "schema", "question", "metadata"})
+        if unknown or "name" not in given:
+            raise KitaruUsageError(
+                f"wait_any() got a question with {', '.join(unknown) or 'no name'}",
+                hint='write dict(name="lead", schema=bool, question="..."); timeout= and default= go to wait_any',
+            )
+        asked[given["name"]] = question_of(**given)
+    if len(asked) < 2 or len(asked) < len(questions):
+        raise KitaruUsageError(
+            f"wait_any() got the questions {', '.join(str(q.get('name')) for q in questions) or 'none'}",
+            hint="ask two or more, each with a name of its own; one alone is wait()",
+        )
+    schemas = {given["name"]: given.get("schema") for given in questions}
+    stand = Stand(check_name(name), questions=tuple(asked.values()), deadline_us=deadline_after(timeout, "timeout"))
+
+    def first(answer: Came) -> Any:
+        if answer.outcome != "answered":
+            return read(answer, None, name, default)
+        said = json.loads(answer.data)
+        came = Came(json.dumps(said["value"]).encode())
+        return Answer(said["name"], read(came, schemas[said["name"]], said["name"], default))
+
+    return standing(branch, stand, first)
+
+
+def sleep(duration: float | timedelta) -> Any:
+    """Let so many seconds pass, or that timedelta; durable, and a longer one holds no process.
+
+    In `async def`: `await sleep(...)`. Outside of a flow it sleeps in place.
+
+    Raises:
+        KitaruContextError: inside a checkpoint.
+        KitaruUsageError: it is negative.
+    """
+    deadline_us = deadline_after(duration, "sleep")
+    assert deadline_us is not None
+    return sleep_to(deadline_us)
+
+
+def sleep_until(moment: datetime) -> Any:
+    """Sleep until an aware datetime; a past one is no sleep. Otherwise as `sleep`.
+
+    Raises:
+        KitaruUsageError: a naive datetime, which says no time without a zone.
+    """
+    if moment.tzinfo is None:
+        raise KitaruUsageError(
+            f"sleep_until({moment.isoformat()}) has no time zone", hint="write datetime(..., tzinfo=timezone.utc)"
+        )
+    return sleep_to(int(moment.timestamp() * 1_000_000))
+
+
+def sleep_to(deadline_us: int) -> Any:
+    branch = current.get()
+    if branch is not None:
+        return standing(branch, Stand("sleep", kind="sleep", deadline_us=deadline_us), lambda _: None)
+    left = max(0.0, (deadline_us - now_us()) / 1_000_000)
+    if loop_is_running():
+        import asyncio
+
+        return asyncio.sleep(left)
+    return time.sleep(left)
+
+
+def standing(branch: Branch, stand: Stand, read: Callable[[Came], Any]) -> Any:
+    """What `read` makes of the outcome; on an event loop, something to await."""
     if not loop_is_running():
-        return read_answer(schema, branch.engine.wait(branch, **request), name)
-    from kitaru_runner.engine_async import run_wait
+        return read(stand_at(branch, stand))
+    from kitaru_runner.engine_async import stand as stand_on_loop
 
-    async def wait_on_loop() -> Any:
-        return read_answer(schema, await run_wait(**request), name)
+    async def on_loop() -> Any:
+        return read(await stand_on_loop(stand))
 
-    return wait_on_loop()
+    return on_loop()
+
+
+def question_of(
+    *, name: str, schema: Any = None, question: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> Question:
+    return Question(check_name(name), question, json_schema(schema), metadata)
+
+
+def check_name(name: str) -> str:
+    if not name or "/" in name or "#" in name or "!" in name:
+        raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text without '/', '#' and '!'")
+    return name
+
+
+def deadline_after(duration: float | timedelta | None, what: str) -> int | None:
+    """Microseconds since 1970 at which a duration that begins now is over."""
+    if duration is None:
+        return None
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < LONGEST_SECONDS:
+        raise KitaruUsageError(f"{what} of {duration!r} is no time", hint="give seconds, 0 or more, or a timedelta")
+    return now_us() + int(seconds * 1_000_000)
+
+
+def read(answer: Came, schema: Any, name: str, default: Any) -> Any:
+    if answer.outcome == "expired":
+        if default is NO_DEFAULT:
+            raise KitaruWaitTimeout(
+                f"nobody answered {name} in time", hint=f"give it longer, or wait(name={name!r}, default=...)"
+            )
+        return default
+    if answer.outcome == "aborted":
+        raise KitaruWaitAborted(f"the wait {name} was aborted")
+    return read_answer(schema, answer.data, name)
 
 
 def json_schema(schema: Any) -> dict[str, Any] | None:

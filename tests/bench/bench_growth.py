@@ -11,7 +11,7 @@ from typing import Any
 from measuring import Figure, Target, asked_for, milliseconds, report
 from places import Place, database_bytes, place
 
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import ending, queue
 
 WINDOW = 100
 CALLS = 30
@@ -61,7 +61,7 @@ def calls(found: Place) -> dict[str, list[float]]:
         took["claim"].append(
             milliseconds(lambda kept=claimed: kept.append(queue.claim(database, queue.claimable(database)[0], owner)))
         )
-        queue.finish(database, claimed[0].row, claimed[0].attempt, result=None, error=None)
+        ending.finish(database, claimed[0].row, claimed[0].attempt, result=None, error=None)
     return took
 
 

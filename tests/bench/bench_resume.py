@@ -13,7 +13,7 @@ from measuring import Figure, Target, milliseconds, report
 from places import PATIENCE_SECONDS, Place, RawJournal, place
 
 from kitaru.client import KitaruClient
-from kitaru_registry.executions import queue
+from kitaru_registry.executions import creating, queue
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_runner import codec
@@ -36,8 +36,8 @@ def attempt(client: KitaruClient, writer: JournalWriter, exec_id: Any, body: Any
     owner = queue.Owner("bench", os.getpid(), "here")
     claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
     assert claim is not None
-    journal = RegistryJournal(client.database, writer, claim.row, claim.attempt, stays=True)
-    engine = Engine(journal, journal.open(claim, entrypoint=""))
+    journal = RegistryJournal(client.database, writer, claim, stays=True)
+    engine = Engine(journal, journal.open(entrypoint=""))
     journal.listener = engine.parking
     inputs: Mapping[str, Any] = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
     try:
@@ -64,11 +64,11 @@ def engine_alone(found: Place) -> Figure:
     )
     raw, writer = RawJournal(found.home.root, "FULL"), JournalWriter(found.client.database)
     for _ in range(ROUNDS):
-        new = queue.NewExecution(
+        new = creating.NewExecution(
             exec_id=new_execution_id(), project="default", flow="bench", kind="source", inputs={},
             inputs_codec="json", inputs_data=b"{}", input_digest="", actor="bench",
         )  # fmt: skip
-        queue.create(found.client.database, new)
+        creating.create(found.client.database, new)
         attempt(found.client, writer, new.exec_id, first)
         limit = sum(raw.commits(STEPS - KILLED_AT))
         figure.add(milliseconds(lambda exec_id=new.exec_id: attempt(found.client, writer, exec_id, second)), limit)

@@ -8,13 +8,14 @@ import pytest
 from queues import ANOTHER, ME, Queue
 from registries import Registry, at_once
 
-from kitaru_registry.database import now_us
+from kitaru_registry.clock import now_us
 from kitaru_registry.deployments.versions import delete_version
 from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruNotFoundError
+from kitaru_registry.executions import ending, waits
 from kitaru_registry.executions import queue as queue_of_record
+from kitaru_registry.executions.ending import FRUITLESS_LIMIT, LONGEST_PAUSE_SECONDS, pause_after
 from kitaru_registry.executions.ids import new_execution_id, uuid7
 from kitaru_registry.executions.journal import read_rows
-from kitaru_registry.executions.queue import FRUITLESS_LIMIT, LONGEST_PAUSE_SECONDS, pause_after
 from kitaru_registry.home import Home
 
 # Claims
@@ -109,7 +110,7 @@ def test_everything_else_of_an_old_attempt_is_refused_too(queue: Queue) -> None:
         execution.finish(attempt=1)
     assert execution.lose_process(attempt=1) is None
     assert not queue_of_record.unpark(queue.database, before.id, 1)
-    assert not queue_of_record.cancel_owned(queue.database, before.id, 1)
+    assert not ending.cancel_owned(queue.database, before.id, 1)
 
     assert execution.row == before
 
@@ -221,9 +222,9 @@ def test_an_answer_that_came_meanwhile_is_given_instead_of_parking(queue: Queue)
     execution.ask("two")
     execution.answer("one", [1])
 
-    assert execution.park() == {"one": {"value": [1]}}
+    assert execution.park("one", "two") == {"one": {"outcome": "answered", "value": [1]}}
     assert execution.status == "running"
-    assert execution.park("one") == {}
+    assert execution.park("two") == {}
     assert execution.status == "waiting"
 
 
@@ -234,8 +235,9 @@ def test_an_answer_while_it_runs_leaves_it_running(queue: Queue) -> None:
     execution.answer("approve", True)
 
     assert execution.status == "running"
-    assert queue_of_record.new_answers(queue.database, execution.row.id, ()) == {"approve": {"value": True}}
-    assert queue_of_record.new_answers(queue.database, execution.row.id, ["approve"]) == {}
+    assert waits.new_answers(queue.database, execution.row.id, ["approve"]) == {
+        "approve": {"outcome": "answered", "value": True}
+    }
 
 
 def test_a_process_that_stayed_goes_on_with_its_attempt_unless_another_took_over(queue: Queue) -> None:

@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 import pytest
 from queues import ANOTHER, Queue, QueuedExecution
+from sqlalchemy import update
 
-from kitaru_registry.errors import KitaruConflictError, KitaruFencedError
+from kitaru_registry.database import executions
+from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.executions import ending
 from kitaru_registry.executions import queue as queue_of_record
 from kitaru_registry.executions.states import ENDED, OPEN, STATUSES, TRANSITIONS, may_become, sources_of
+
+FAILURE = {"type": "ValueError", "message": "no", "origin": "user_code"}
 
 
 def test_pending_becomes_running_by_a_claim(queue: Queue) -> None:
@@ -61,9 +66,27 @@ def test_running_becomes_completed(queue: Queue) -> None:
 def test_running_becomes_failed(queue: Queue) -> None:
     execution = queue.new(status="running")
 
-    execution.finish(error={"type": "ValueError"})
+    execution.finish(error=FAILURE)
 
-    assert (execution.status, execution.row.error) == ("failed", {"type": "ValueError"})
+    assert (execution.status, execution.row.error) == ("failed", FAILURE)
+
+
+def test_failed_becomes_pending_by_a_retry(queue: Queue) -> None:
+    execution = queue.new(status="failed")
+
+    ending.retry(queue.database, execution.exec_id, actor="me@laptop")
+
+    assert (execution.status, execution.row.error, execution.is_claimable) == ("pending", None, True)
+
+
+@pytest.mark.parametrize("status", ["pending", "waiting"])
+def test_what_is_open_becomes_failed_when_its_time_to_finish_is_over(queue: Queue, status: str) -> None:
+    execution = queue.new(status=status)
+    with queue.database.write() as connection:
+        connection.execute(update(executions).values(finish_by_us=1, finish_seconds=0.5))
+
+    assert ending.end_late(queue.database) == 1
+    assert (execution.status, execution.row.error["type"]) == ("failed", "KitaruTimeoutError")
 
 
 def test_running_becomes_cancelled_once_its_process_has_heard(queue: Queue) -> None:
@@ -91,13 +114,15 @@ def test_waiting_becomes_cancelled_at_once(queue: Queue) -> None:
 
 def test_the_table_is_that_of_the_design() -> None:
     assert sorted(TRANSITIONS) == [
-        ("pending", "cancelled"), ("pending", "running"), ("running", "cancelled"), ("running", "completed"),
-        ("running", "failed"), ("running", "pending"), ("running", "running"), ("running", "waiting"),
-        ("waiting", "cancelled"), ("waiting", "pending"),
+        ("failed", "pending"), ("pending", "cancelled"), ("pending", "failed"), ("pending", "running"),
+        ("running", "cancelled"), ("running", "completed"), ("running", "failed"), ("running", "pending"),
+        ("running", "running"), ("running", "waiting"), ("waiting", "cancelled"), ("waiting", "failed"),
+        ("waiting", "pending"),
     ]  # fmt: skip
     assert sources_of("cancelled") == ("pending", "running", "waiting")
     assert set(STATUSES) == ENDED | OPEN
-    assert not any(may_become(ended, after) for ended in ENDED for after in STATUSES)
+    left = [(ended, after) for ended in ENDED for after in STATUSES if may_become(ended, after)]
+    assert left == [("failed", "pending")]
 
 
 MOVES: dict[str, Callable[[QueuedExecution], object]] = {
@@ -110,13 +135,15 @@ MOVES: dict[str, Callable[[QueuedExecution], object]] = {
     "park": lambda execution: execution.park(),
     "unpark": lambda execution: queue_of_record.unpark(execution.database, execution.row.id, execution.row.attempt),
     "finish": lambda execution: execution.finish(),
-    "fail": lambda execution: execution.finish(error={"type": "ValueError"}),
+    "fail": lambda execution: execution.finish(error=FAILURE),
     "lose the process": lambda execution: execution.lose_process(),
     "lose the process again and again": lambda execution: [execution.lose_process() for _ in range(6)],
     "beat": lambda execution: execution.beat(),
+    "retry": lambda execution: ending.retry(execution.database, execution.exec_id, actor="me@laptop"),
+    "end late": lambda execution: ending.end_late(execution.database),
     "make due": lambda execution: queue_of_record.make_due(execution.database, execution.exec_id),
     "cancel": lambda execution: execution.cancel(),
-    "cancel what is owned": lambda execution: queue_of_record.cancel_owned(
+    "cancel what is owned": lambda execution: ending.cancel_owned(
         execution.database, execution.row.id, execution.row.attempt
     ),
 }
@@ -129,12 +156,12 @@ def test_no_other_arrow_is_accepted(queue: Queue, status: str, move: str) -> Non
 
     try:
         MOVES[move](execution)
-    except (KitaruFencedError, KitaruConflictError):
+    except KitaruStateError:
         pass
 
     after = execution.row
     assert after.status == status or (status, after.status) in TRANSITIONS
-    if status in ENDED:
+    if after.status in ENDED and status in ENDED:
         assert (after.status, after.error, after.ended_us) == (status, before.error, before.ended_us)
 
 
@@ -146,7 +173,7 @@ def test_what_has_ended_takes_no_answer_and_no_entry(queue: Queue, status: str) 
         execution.cancel()
         execution.lose_process()
     else:
-        execution.finish(error={"type": "ValueError"} if status == "failed" else None)
+        execution.finish(error=FAILURE if status == "failed" else None)
 
     with pytest.raises(KitaruConflictError, match="is closed: the execution has ended"):
         execution.answer("approve", True)

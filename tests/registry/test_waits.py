@@ -61,7 +61,7 @@ def test_a_wait_is_opened_once_however_many_attempts_ask(queue: Queue) -> None:
     execution.claim()
     execution.answer("approve", True)
 
-    assert execution.ask("approve").answer == {"value": True}
+    assert execution.ask("approve") == {"outcome": "answered", "value": True}
     assert len(list_waits(queue.database, exec_id=execution.exec_id, pending_only=False)) == 1
 
 

@@ -11,6 +11,8 @@ import kitaru
 from kitaru_registry import errors
 
 NAMES = [
+    "Answer",
+    "Backoff",
     "FlowHandle",
     "KitaruBackendError",
     "KitaruClient",
@@ -21,8 +23,11 @@ NAMES = [
     "KitaruNotFoundError",
     "KitaruRuntimeError",
     "KitaruStateError",
+    "KitaruTimeoutError",
     "KitaruUsageError",
     "KitaruUserCodeError",
+    "KitaruWaitAborted",
+    "KitaruWaitTimeout",
     "KitaruWaitValidationError",
     "__version__",
     "checkpoint",
@@ -30,8 +35,14 @@ NAMES = [
     "flow",
     "load",
     "log",
+    "now",
+    "random",
     "save",
+    "sleep",
+    "sleep_until",
+    "uuid4",
     "wait",
+    "wait_any",
 ]
 
 
@@ -76,7 +87,7 @@ def test_every_error_has_an_exit_code_of_the_contract() -> None:
         "KitaruNotFoundError": 3, "KitaruStateError": 4, "KitaruConflictError": 4, "KitaruFencedError": 4,
         "KitaruNotFinishedError": 6, "KitaruBackendError": 1, "KitaruDigestMismatchError": 1,
         "KitaruRuntimeError": 1, "KitaruDeployError": 2, "KitaruExecutionError": 1, "KitaruUserCodeError": 1,
-        "KitaruDivergenceError": 1,
+        "KitaruDivergenceError": 1, "KitaruTimeoutError": 1, "KitaruWaitTimeout": 1, "KitaruWaitAborted": 1,
     }  # fmt: skip
 
 

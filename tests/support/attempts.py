@@ -11,14 +11,14 @@ from typing import Any
 from uuid import uuid4
 
 from kitaru_registry.database import Database
-from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.executions import creating, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.protocol import Encoded, Entry, Outcome, WaitRequest
+from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Outcome, WaitRequest
 from kitaru_runner.recording import RegistryJournal
 
 PATIENCE_SECONDS = 20
@@ -64,7 +64,7 @@ class EndingJournal:
         self._living()
         self._journal.started(key, name, tries, at_us)
 
-    def open_wait(self, wait: WaitRequest) -> bytes | None:
+    def open_wait(self, wait: WaitRequest) -> Answer | None:
         self._living()
         answer = self._journal.open_wait(wait)
         self.asked.set()
@@ -84,14 +84,36 @@ class EndingJournal:
         self._living()
         return self._journal.value(entry)
 
-    def load(self, exec_id: str, name: str) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
         self._living()
-        return self._journal.load(exec_id, name)
+        return self._journal.load(exec_id, name, index)
 
-    def finish(self, outcome: Outcome) -> None:
+    def cached(self, key: bytes) -> tuple[Encoded, str] | None:
+        self._living()
+        return self._journal.cached(key)
+
+    def child(self, request: ChildRequest) -> tuple[str, int]:
         with self._lock:
             self._spend(1)
-            self._journal.finish(outcome)
+            return self._journal.child(request)
+
+    def attend(self, exec_id: str) -> None:
+        self._living()
+        self._journal.attend(exec_id)
+
+    def outcome(self, exec_id: str) -> Outcome:
+        self._living()
+        return self._journal.outcome(exec_id)
+
+    def stop(self, key: str) -> None:
+        with self._lock:
+            self._spend(1)
+            self._journal.stop(key)
+
+    def finish(self, outcome: Outcome) -> bool:
+        with self._lock:
+            self._spend(1)
+            return self._journal.finish(outcome)
 
 
 @dataclass
@@ -137,9 +159,9 @@ class TestExecution:
         queue.make_due(self.database, self.exec_id)
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), owner)
         assert claim is not None, f"{self.exec_id} is {self.status}"
-        journal = RegistryJournal(self.database, self.writer, claim.row, claim.attempt, stays=stays)
+        journal = RegistryJournal(self.database, self.writer, claim, stays=stays)
         ending = EndingJournal(journal, writes=writes, stays=stays)
-        engine = Engine(ending, journal.open(claim, entrypoint="flows.py:flow"))
+        engine = Engine(ending, journal.open(entrypoint="flows.py:flow"))
         journal.listener = engine.parking
         return engine, Attempt(journal, ending), codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
 
@@ -218,11 +240,11 @@ class Executions:
 
     def new(self, *, kind: str = "deployed", flow: str = "flow", **inputs: Any) -> TestExecution:
         encoded = codec.encode(inputs)
-        new = queue.NewExecution(
+        new = creating.NewExecution(
             exec_id=ExecutionId(str(uuid4())), project="default", flow=flow, kind=kind, inputs={},
             inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="me@laptop",
         )  # fmt: skip
-        queue.create(self.database, new)
+        creating.create(self.database, new)
         return TestExecution(self.database, self.writer, new.exec_id, queue.candidate(self.database, new.exec_id).row)
 
 

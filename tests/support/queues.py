@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from kitaru_registry.database import Database, executions
-from kitaru_registry.executions import queue, waits
+from kitaru_registry.executions import creating, ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.models import ExecutionId
 
@@ -41,12 +41,12 @@ class Queue:
         return made
 
     def _create(self, *, key: str | None = None, inputs: str = "", **given: Any) -> QueuedExecution:
-        new = queue.NewExecution(
+        new = creating.NewExecution(
             exec_id=ExecutionId(str(uuid4())), project="default", flow="review", kind="deployed", inputs={},
             inputs_codec="json", inputs_data=b"{}", input_digest=inputs, actor="me@laptop",
             idempotency_key=key, **given,
         )  # fmt: skip
-        found, _ = queue.create(self.database, new)
+        found, _ = creating.create(self.database, new)
         return QueuedExecution(self.database, self.writer, found)
 
 
@@ -85,23 +85,25 @@ class QueuedExecution:
     def ask(self, key: str, *, attempt: int | None = None, schema: Mapping[str, Any] | None = None) -> Any:
         wait = {
             "key": key, "name": key.rpartition("/")[2].partition("#")[0], "question": "Publish?", "schema": schema,
-            "metadata": None, "entered_us": 1,
+            "metadata": None, "entered_us": 1, "kind": "input",
         }  # fmt: skip
         return waits.open_wait(self.database, self.row.id, self.row.attempt if attempt is None else attempt, wait)
 
-    def park(self, *heard: str, attempt: int | None = None) -> dict[str, Any]:
-        return queue.park(self.database, self.row.id, self.row.attempt if attempt is None else attempt, heard)
+    def park(self, *standing: str, attempt: int | None = None) -> dict[str, Any]:
+        """What has come meanwhile to the waits that the process stands at."""
+        came, _ = queue.park(self.database, self.row.id, self.row.attempt if attempt is None else attempt, standing)
+        return came
 
     def answer(self, key: str, value: Any, *, actor: str = "me@laptop") -> Any:
         return waits.answer(self.database, self.exec_id, key, value, actor=actor, door="test")
 
     def finish(self, *, error: Mapping[str, Any] | None = None, attempt: int | None = None) -> None:
         row = self.row
-        queue.finish(self.database, row.id, row.attempt if attempt is None else attempt, result=None, error=error)
+        ending.finish(self.database, row.id, row.attempt if attempt is None else attempt, result=None, error=error)
 
     def lose_process(self, *, counts: bool = True, attempt: int | None = None) -> str | None:
         row = self.row
-        return queue.end_attempt(
+        return ending.end_attempt(
             self.database,
             row.id,
             row.attempt if attempt is None else attempt,
@@ -114,4 +116,4 @@ class QueuedExecution:
         return queue.beat(self.database, row.id, row.attempt if attempt is None else attempt, None)
 
     def cancel(self) -> str:
-        return queue.request_cancel(self.database, self.exec_id, actor="me@laptop")
+        return ending.request_cancel(self.database, self.exec_id, actor="me@laptop")

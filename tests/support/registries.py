@@ -16,7 +16,7 @@ from kitaru_registry.database import Database, executions
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.tags import Author, Seen
 from kitaru_registry.deployments.versions import Registered, register
-from kitaru_registry.executions.queue import NewExecution, create
+from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, ExecutionId, FlowOptions, GitFacts, Origin, SnapshotConfig, TagMove
 
@@ -140,7 +140,7 @@ from registries import Registry
 from kitaru_registry.deployments.tags import Author
 from kitaru_registry.database import open_database
 from kitaru_registry.errors import KitaruConflictError
-from kitaru_registry.executions.queue import NewExecution, create
+from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home
 registry = Registry(open_database(Home(Path({home!r})), synchronous="NORMAL"))
 me = {number}

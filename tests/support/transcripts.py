@@ -26,7 +26,7 @@ from uuid import uuid4
 
 import kitaru_runner
 from kitaru_registry.database import Database, open_database
-from kitaru_registry.executions import queue, waits
+from kitaru_registry.executions import creating, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.models import ExecutionId
@@ -50,11 +50,11 @@ class Runner:
         self.exec_id = ExecutionId(line["exec_id"])
         self._entrypoint = line["entrypoint"]
         inputs = json.dumps(line["inputs"], separators=(",", ":")).encode()
-        new = queue.NewExecution(
+        new = creating.NewExecution(
             exec_id=self.exec_id, project="default", flow=line["flow"], kind="deployed", inputs=line["inputs"],
             inputs_codec="json", inputs_data=inputs, input_digest="", actor="me@laptop",
         )  # fmt: skip
-        queue.create(place.database, new)
+        creating.create(place.database, new)
         self.row = self.seen.row
         self._serving: Serving | None = None
         self._thread: threading.Thread | None = None

@@ -16,7 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Row
 
-from kitaru_registry.database import Database, as_datetime, flows, now_us, tag_moves, tags, versions
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import Database, as_datetime, flows, tag_moves, tags, versions
 from kitaru_registry.deployments.finding import (
     FlowRow,
     count_open,

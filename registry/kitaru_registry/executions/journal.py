@@ -15,15 +15,16 @@ from typing import Any
 
 from kitaru_registry.database import Database, backend_error
 from kitaru_registry.errors import KitaruError, KitaruFencedError
+from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 
 OWNED = "EXISTS (SELECT 1 FROM executions WHERE id = ? AND attempt = ? AND status = 'running')"
 
 COLUMNS = (
     "execution, kind, key, attempt, name, tries, place, type, codec, data, value_digest, "
-    "error, metadata, inputs, started_us, ended_us"
+    "error, metadata, inputs, started_us, ended_us, cache_key, parents, flags"
 )
-INSERT = f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 17)} WHERE {OWNED}"
+INSERT = f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 20)} WHERE {OWNED}"
 LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) FROM journal WHERE execution = ?"
 REMEMBERED_ATTEMPTS = 1024
 INSERT_ARTIFACT = (
@@ -66,6 +67,16 @@ class Row:
     metadata: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     seq: int = 0
+    cache_key: bytes | None = None
+    parents: str | None = None
+    flags: int | None = None
+    child: NewExecution | None = None
+    """A child execution, which exists as soon as this row does."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it writes nothing but itself."""
+        return not self.artifacts and self.child is None
 
 
 class Ticket:
@@ -126,7 +137,7 @@ class JournalWriter:
 
     def _commit(self, batch: list[Ticket]) -> None:
         try:
-            if len(batch) == 1 and len(batch[0].rows) == 1 and not batch[0].rows[0].artifacts:
+            if len(batch) == 1 and len(batch[0].rows) == 1 and batch[0].rows[0].is_alone:
                 # One statement is one transaction, and the cheapest there is.
                 self._write(batch[0])
             else:
@@ -152,8 +163,8 @@ class JournalWriter:
                 INSERT,
                 (
                     execution, row.kind, row.key, attempt, row.name, row.tries, row.place, row.type, codec, data,
-                    digest, row.error, row.metadata, row.inputs, row.started_us, row.ended_us,
-                    seq + 1, execution, attempt,
+                    digest, row.error, row.metadata, row.inputs, row.started_us, row.ended_us, row.cache_key,
+                    row.parents, row.flags, seq + 1, execution, attempt,
                 ),
             )  # fmt: skip
             if inserted.rowcount != 1:
@@ -161,6 +172,8 @@ class JournalWriter:
                 ticket.error = fenced(attempt)
                 return
             seq += 1
+            if row.child is not None:
+                insert_execution(self._connection, row.child)
             for artifact in row.artifacts:
                 self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
         ticket.last_seq = self._last_seqs[execution, attempt] = seq
@@ -192,7 +205,7 @@ def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
     for row in cursor:
         (
             seq, _, kind, key, _, name, tries, place, kind_type, codec, data, digest,
-            error, metadata, inputs, started_us, ended_us,
+            error, metadata, inputs, started_us, ended_us, cache_key, parents, flags,
         ) = row  # fmt: skip
         yield Row(
             kind=kind,
@@ -208,7 +221,23 @@ def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
             started_us=started_us,
             metadata=metadata,
             seq=seq,
+            cache_key=cache_key,
+            parents=parents,
+            flags=flags,
         )
+
+
+def insert_execution(connection: sqlite3.Connection, new: NewExecution) -> None:
+    """A pending execution, in the transaction that is open."""
+    values = {name: as_sql(value) for name, value in new.columns().items()}
+    names = ", ".join(values)
+    connection.execute(
+        f"INSERT INTO executions ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
+    )
+
+
+def as_sql(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict | list | tuple) else value
 
 
 def merge_metadata(into: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Executions as work: created, claimed, kept alive, parked, ended.
+"""Executions as work: claimed, kept alive, parked.
 
 Every change is one transaction whose WHERE names the state it starts from (states.py) and, for an owner, the attempt.
 An attempt that crashes is followed by the next; five in a row that recorded nothing new end the execution.
@@ -6,45 +6,33 @@ An attempt that crashes is followed by the next; five in a row that recorded not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database, executions, journal, now_us, versions, waits
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
-from kitaru_registry.executions.journal import Value, fenced
-from kitaru_registry.executions.states import ENDED, sources_of
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import Database, executions, waits
+from kitaru_registry.executions.ending import (
+    FRUITLESS_LIMIT,
+    end_cancelled,
+    fail_crashed,
+    fruitless_after,
+    keys_in_flight,
+    last_seq,
+    owned_update,
+)
+from kitaru_registry.executions.journal import fenced
+from kitaru_registry.executions.states import sources_of
+from kitaru_registry.executions.waits import answers, next_deadline_us
 from kitaru_registry.models import ExecutionId
 
 LEASE_SECONDS = 30
-FRUITLESS_LIMIT = 5
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
 
-
-@dataclass(frozen=True)
-class NewExecution:
-    exec_id: ExecutionId
-    project: str
-    flow: str
-    kind: str
-    inputs: Mapping[str, Any]
-    """As JSON, to show and to filter by."""
-    inputs_codec: str
-    inputs_data: bytes
-    input_digest: str
-    actor: str
-    version: int | None = None
-    digest: str | None = None
-    tag: str | None = None
-    version_row: int | None = None
-    idempotency_key: str | None = None
-    needs: Mapping[str, Any] | None = None
-    """What a runner must offer: `{"python": "3.11", "platform": "linux-x86_64", "protocol": 1}`."""
-    source: Mapping[str, Any] | None = None
+HELD_SECONDS = 5
+"""A process is kept for a time that is due within this."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,11 @@ class Claim:
     inputs_codec: str
     inputs_data: bytes
     has_journal: bool
-    """Whether an earlier attempt recorded anything."""
+    """Whether anything is recorded."""
+    entrypoint: str | None = None
+    """A flow of the snapshot that is not its own."""
+    cache: bool | None = None
+    replay: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,43 +79,8 @@ class Beat:
 
     owned: bool
     cancel_requested: bool
-
-
-def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
-    """The execution's id, and whether it is new: an idempotency key gives the first one of its flow.
-
-    Raises:
-        KitaruConflictError: the key was used with other inputs.
-        KitaruNotFoundError: the version was deleted meanwhile.
-    """
-    with database.write() as connection:
-        if new.idempotency_key is not None and (found := find_by_key(connection, new)):
-            return ExecutionId(found.exec_id), False
-        if new.version_row is not None:
-            gone = select(versions.c.deleted_us).where(versions.c.id == new.version_row)
-            if connection.execute(gone).scalar_one() is not None:
-                raise KitaruNotFoundError(
-                    f"v{new.version} of {new.flow} was deleted", hint=f"kitaru versions list {new.flow}"
-                )
-        values = {name: value for name, value in vars(new).items() if name != "version_row"}
-        connection.execute(executions.insert().values(**values, status="pending", created_us=now_us()))
-    return new.exec_id, True
-
-
-def find_by_key(connection: Connection, new: NewExecution) -> Any | None:
-    found = connection.execute(
-        select(executions.c.exec_id, executions.c.input_digest).where(
-            executions.c.project == new.project,
-            executions.c.flow == new.flow,
-            executions.c.idempotency_key == new.idempotency_key,
-        )
-    ).one_or_none()
-    if found is not None and found.input_digest != new.input_digest:
-        raise KitaruConflictError(
-            f"the idempotency key {new.idempotency_key!r} was used for {new.flow} with other inputs: {found.exec_id}",
-            hint=f"kitaru executions get {found.exec_id}",
-        )
-    return found
+    is_late: bool = False
+    """Its `finish_timeout` is over."""
 
 
 def claimable(database: Database, *, kinds: Sequence[str] = ("deployed",)) -> list[Candidate]:
@@ -156,13 +113,13 @@ def as_candidate(row: Any) -> Candidate:
 
 
 def next_due_us(database: Database) -> int | None:
-    """When the next pending execution is due; None where there is none."""
-    due = select(func.min(executions.c.not_before_us)).where(
+    """When there is something to do next: an execution to claim, or a time that comes. None: never."""
+    pending = select(func.min(executions.c.not_before_us)).where(
         executions.c.kind == "deployed", executions.c.status == "pending"
     )
     with database.read() as connection:
-        found: int | None = connection.execute(due).scalar_one()
-        return found
+        found = (connection.execute(pending).scalar_one(), next_deadline_us(connection))
+    return min((at for at in found if at is not None), default=None)
 
 
 def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
@@ -181,6 +138,9 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 fail_crashed(connection, row, fruitless, "its process is gone", keys_in_flight(row))
                 return None
         recorded = last_seq(connection, row.id)
+        finish_by_us = row.finish_by_us
+        if finish_by_us is None and row.finish_seconds is not None:
+            finish_by_us = now_us() + int(row.finish_seconds * 1_000_000)
         connection.execute(
             update(executions)
             .where(executions.c.id == row.id)
@@ -190,6 +150,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 fruitless_attempts=fruitless,
                 attempt_start_seq=recorded,
                 started_us=row.started_us or now_us(),
+                finish_by_us=finish_by_us,
                 lease_until_us=lease_end(),
                 owner=owner.name,
                 owner_pid=owner.pid,
@@ -208,6 +169,9 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         inputs_codec=row.inputs_codec,
         inputs_data=row.inputs_data,
         has_journal=recorded > 0,
+        entrypoint=row.entrypoint,
+        cache=row.cache,
+        replay=row.replay,
     )
 
 
@@ -218,22 +182,31 @@ def beat(database: Database, row: int, attempt: int, in_flight: Sequence[Mapping
         values["in_flight"] = list(in_flight) or None
     with database.write() as connection:
         renewed = connection.execute(owned_update(row, attempt, "running").values(**values))
-        cancel = select(executions.c.cancel_requested_us).where(executions.c.id == row)
-        return Beat(renewed.rowcount == 1, connection.execute(cancel).scalar_one() is not None)
+        said = connection.execute(
+            select(executions.c.cancel_requested_us, executions.c.finish_by_us).where(executions.c.id == row)
+        ).one()
+        late = said.finish_by_us is not None and said.finish_by_us <= now_us()
+        return Beat(renewed.rowcount == 1, said.cancel_requested_us is not None, late)
 
 
-def park(database: Database, row: int, attempt: int, heard: Iterable[str]) -> dict[str, Any]:
-    """Let the execution wait; or, if an answer came that its process has not heard, nothing but that answer.
+def park(database: Database, row: int, attempt: int, open_keys: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Let the execution wait, unless an answer has come to a wait that stands open in its process, or is about to.
 
     One that was to be cancelled ends here.
+
+    Args:
+        open_keys: the waits that its process stands at.
+
+    Returns:
+        What has come, by key, and whether the execution waits now.
 
     Raises:
         KitaruFencedError: the attempt is over.
     """
     with database.write() as connection:
-        unheard = answers(connection, row, heard)
-        if unheard:
-            return unheard
+        unheard = answers(connection, row, open_keys)
+        if unheard or is_due_soon(connection, row, open_keys):
+            return unheard, False
         parked = connection.execute(
             owned_update(row, attempt, "running").values(
                 status="waiting", fruitless_attempts=0, lease_until_us=None, in_flight=None
@@ -247,7 +220,7 @@ def park(database: Database, row: int, attempt: int, heard: Iterable[str]) -> di
         # Its process is about to end, and would not hear of it any more.
         if cancel.cancel_requested_us is not None:
             end_cancelled(connection, row, cancel.cancel_actor)
-    return {}
+    return {}, True
 
 
 def unpark(database: Database, row: int, attempt: int) -> bool:
@@ -259,126 +232,15 @@ def unpark(database: Database, row: int, attempt: int) -> bool:
         return woken.rowcount == 1
 
 
-def answers(connection: Connection, row: int, heard: Iterable[str]) -> dict[str, Any]:
-    """Key to answer of the answered waits that were not heard of."""
-    found = connection.execute(
-        select(waits.c.key, waits.c.answer).where(
-            waits.c.execution == row, waits.c.status == "answered", waits.c.key.not_in(list(heard))
-        )
+def is_due_soon(connection: Connection, row: int, open_keys: Collection[str]) -> bool:
+    """Whether a time is so near that ending the process and starting another would take as long."""
+    due = select(waits.c.key).where(
+        waits.c.execution == row,
+        waits.c.key.in_(open_keys),
+        waits.c.status == "pending",
+        waits.c.deadline_us <= now_us() + HELD_SECONDS * 1_000_000,
     )
-    return {wait.key: wait.answer for wait in found}
-
-
-def new_answers(database: Database, row: int, heard: Iterable[str]) -> dict[str, Any]:
-    with database.read() as connection:
-        return answers(connection, row, heard)
-
-
-def finish(
-    database: Database, row: int, attempt: int, *, result: Value | None, error: Mapping[str, Any] | None
-) -> None:
-    """End the execution with its result or its error.
-
-    Raises:
-        KitaruFencedError: the attempt is over.
-    """
-    with database.write() as connection:
-        ended = connection.execute(
-            owned_update(row, attempt, "running").values(
-                status="failed" if error is not None else "completed",
-                ended_us=now_us(),
-                lease_until_us=None,
-                in_flight=None,
-                error=error,
-                result_codec=result.codec if result else None,
-                result_data=result.data if result else None,
-                result_digest=result.digest if result else None,
-            )
-        )
-        if ended.rowcount != 1:
-            raise fenced(attempt)
-        close_waits(connection, row)
-
-
-def end_attempt(
-    database: Database, row: int, attempt: int, *, reason: str, running: Sequence[str] | None = None,
-    counts: bool = True,
-) -> str | None:  # fmt: skip
-    """After its process ended without an outcome: pending again, or failed after five fruitless attempts.
-
-    Args:
-        reason: in words: `killed by SIGKILL in research`.
-        running: the checkpoints that it was cut short in; by default those of its last heartbeat.
-        counts: False where the attempt never began (no environment could be built).
-
-    Returns:
-        The new status; None where somebody else owns the execution by now.
-    """
-    with database.write() as connection:
-        found = connection.execute(
-            select(executions).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
-        if found is None:
-            return None
-        if found.cancel_requested_us is not None:
-            end_cancelled(connection, row, found.cancel_actor)
-            return "cancelled"
-        fruitless = fruitless_after(connection, found) if counts else found.fruitless_attempts
-        if fruitless >= FRUITLESS_LIMIT:
-            fail_crashed(connection, found, fruitless, reason, keys_in_flight(found) if running is None else running)
-            return "failed"
-        pause_seconds = pause_after(fruitless) if counts else LONGEST_PAUSE_SECONDS / 6
-        connection.execute(
-            owned_update(row, attempt, "running").values(
-                status="pending",
-                fruitless_attempts=fruitless,
-                not_before_us=now_us() + int(pause_seconds * 1_000_000),
-                lease_until_us=None,
-                in_flight=None,
-                status_reason=reason,
-            )
-        )
-        return "pending"
-
-
-def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:
-    """The status after: `cancelled`, or `running` where its process has to hear of it first.
-
-    Raises:
-        KitaruConflictError: it has ended otherwise.
-    """
-    with database.write() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        if row.status in ENDED and row.status != "cancelled":
-            raise KitaruConflictError(
-                f"execution {exec_id} has {row.status} already", hint=f"kitaru executions get {exec_id}"
-            )
-        if row.status == "running":
-            connection.execute(
-                update(executions)
-                .where(executions.c.id == row.id)
-                .values(cancel_requested_us=row.cancel_requested_us or now_us(), cancel_actor=actor)
-            )
-        elif row.status != "cancelled":
-            end_cancelled(connection, row.id, actor)
-            return "cancelled"
-        return str(row.status)
-
-
-def cancel_owned(database: Database, row: int, attempt: int) -> bool:
-    """End a running execution whose process has been ended; False where the attempt is over."""
-    with database.write() as connection:
-        found = connection.execute(
-            select(executions.c.cancel_actor).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
-        if found is None:
-            return False
-        end_cancelled(connection, row, found.cancel_actor)
-        return True
+    return connection.execute(due.limit(1)).one_or_none() is not None
 
 
 def make_due(database: Database, exec_id: str) -> None:
@@ -391,66 +253,5 @@ def make_due(database: Database, exec_id: str) -> None:
         )
 
 
-def owned_update(row: int, attempt: int, status: str) -> Any:
-    return update(executions).where(
-        executions.c.id == row, executions.c.attempt == attempt, executions.c.status == status
-    )
-
-
 def lease_end() -> int:
     return now_us() + LEASE_SECONDS * 1_000_000
-
-
-def pause_after(fruitless: int) -> float:
-    """Seconds until the next attempt; none after one that recorded something."""
-    return min(FIRST_PAUSE_SECONDS * 2 ** (fruitless - 1), LONGEST_PAUSE_SECONDS) if fruitless else 0.0
-
-
-def last_seq(connection: Connection, row: int) -> int:
-    highest = select(func.coalesce(func.max(journal.c.seq), 0)).where(journal.c.execution == row)
-    return int(connection.execute(highest).scalar_one())
-
-
-def fruitless_after(connection: Connection, row: Any) -> int:
-    recorded = last_seq(connection, row.id) > row.attempt_start_seq
-    return 0 if recorded else row.fruitless_attempts + 1
-
-
-def keys_in_flight(row: Any) -> list[str]:
-    return [call["key"] for call in row.in_flight or ()]
-
-
-def fail_crashed(connection: Connection, row: Any, attempts: int, reason: str, running: Sequence[str]) -> None:
-    error = {
-        "type": "Crashed",
-        "message": f"{attempts} attempts in a row ended without recording anything; the last: {reason}",
-        "origin": "crashed",
-        "checkpoint": ", ".join(running) or None,
-    }
-    connection.execute(
-        update(executions)
-        .where(executions.c.id == row.id)
-        .values(status="failed", ended_us=now_us(), error=error, lease_until_us=None, status_reason=reason)
-    )
-    close_waits(connection, row.id)
-
-
-def end_cancelled(connection: Connection, row: int, actor: str | None) -> None:
-    connection.execute(
-        update(executions)
-        .where(executions.c.id == row, executions.c.status.in_(sources_of("cancelled")))
-        .values(
-            status="cancelled",
-            ended_us=now_us(),
-            lease_until_us=None,
-            in_flight=None,
-            status_reason=f"cancelled by {actor}" if actor else "cancelled",
-        )
-    )
-    close_waits(connection, row)
-
-
-def close_waits(connection: Connection, row: int) -> None:
-    connection.execute(
-        update(waits).where(waits.c.execution == row, waits.c.status == "pending").values(status="closed")
-    )

@@ -79,6 +79,13 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     )
 
 
+def get_source(database: Database, row: int) -> Source | None:
+    """What a source execution runs on."""
+    with database.read() as connection:
+        found = connection.execute(select(executions.c.source).where(executions.c.id == row)).scalar_one()
+    return Source.model_validate(found) if found else None
+
+
 def list_executions(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
     since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
@@ -219,8 +226,23 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
     )
 
 
-def read_artifact(database: Database, exec_id: str, name: str) -> tuple[str, bytes]:
+def find_cached(database: Database, project: str, key: bytes) -> Any | None:
+    """The newest outcome that was recorded under a cache key."""
+    wanted = (
+        select(executions.c.exec_id, journal.c.key, journal.c.codec, journal.c.data, journal.c.value_digest)
+        .join(executions, executions.c.id == journal.c.execution)
+        .where(journal.c.cache_key == key, executions.c.project == project, journal.c.codec.is_not(None))
+        .order_by(journal.c.ended_us.desc())
+    )
+    with database.read() as connection:
+        return connection.execute(wanted.limit(1)).one_or_none()
+
+
+def read_artifact(database: Database, exec_id: str, name: str, *, index: int | None = None) -> tuple[str, bytes]:
     """Codec and bytes of the one artifact, or of the one checkpoint's output, of that name.
+
+    Args:
+        index: which of several, in recorded order; negative ones count from the last.
 
     Raises:
         KitaruNotFoundError: there is none; what there is, is named.

@@ -22,6 +22,9 @@ TRANSITIONS: frozenset[tuple[Status, Status]] = frozenset(
         ("running", "cancelled"),
         ("pending", "cancelled"),
         ("waiting", "cancelled"),
+        ("pending", "failed"),  # its time to finish was over
+        ("waiting", "failed"),
+        ("failed", "pending"),  # retried, or a divergence accepted
     }
 )
 

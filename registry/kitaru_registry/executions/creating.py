@@ -1,0 +1,87 @@
+"""Executions before they run: what one is made of, and how it comes to be, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import Database, executions, versions
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
+from kitaru_registry.models import ExecutionId
+
+
+@dataclass(frozen=True)
+class NewExecution:
+    exec_id: ExecutionId
+    project: str
+    flow: str
+    kind: str
+    inputs: Mapping[str, Any]
+    """As JSON, to show and to filter by."""
+    inputs_codec: str
+    inputs_data: bytes
+    input_digest: str
+    actor: str
+    version: int | None = None
+    digest: str | None = None
+    tag: str | None = None
+    version_row: int | None = None
+    idempotency_key: str | None = None
+    needs: Mapping[str, Any] | None = None
+    """What a runner must offer: `{"python": "3.11", "platform": "linux-x86_64", "protocol": 1}`."""
+    source: Mapping[str, Any] | None = None
+    entrypoint: str | None = None
+    """A flow of the snapshot that is not its own."""
+    parent: int | None = None
+    """Row of the execution that started this one, in the call `parent_key`."""
+    parent_key: str | None = None
+    retries: int = 0
+    cache: bool | None = None
+    finish_seconds: float | None = None
+    replay: Mapping[str, Any] | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The row of a pending execution."""
+        values = {name: value for name, value in vars(self).items() if name != "version_row"}
+        return {**values, "status": "pending", "created_us": now_us()}
+
+
+def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
+    """The execution's id, and whether it is new: an idempotency key gives the first one of its flow.
+
+    Raises:
+        KitaruConflictError: the key was used with other inputs.
+        KitaruNotFoundError: the version was deleted meanwhile.
+    """
+    with database.write() as connection:
+        if new.idempotency_key is not None and (found := find_by_key(connection, new)):
+            return ExecutionId(found.exec_id), False
+        if new.version_row is not None:
+            gone = select(versions.c.deleted_us).where(versions.c.id == new.version_row)
+            if connection.execute(gone).scalar_one() is not None:
+                raise KitaruNotFoundError(
+                    f"v{new.version} of {new.flow} was deleted", hint=f"kitaru versions list {new.flow}"
+                )
+        connection.execute(executions.insert().values(**new.columns()))
+    return new.exec_id, True
+
+
+def find_by_key(connection: Connection, new: NewExecution) -> Any | None:
+    found = connection.execute(
+        select(executions.c.exec_id, executions.c.input_digest).where(
+            executions.c.project == new.project,
+            executions.c.flow == new.flow,
+            executions.c.idempotency_key == new.idempotency_key,
+        )
+    ).one_or_none()
+    if found is not None and found.input_digest != new.input_digest:
+        raise KitaruConflictError(
+            f"the idempotency key {new.idempotency_key!r} was used for {new.flow} with other inputs: {found.exec_id}",
+            hint=f"kitaru executions get {found.exec_id}",
+        )
+    return found

@@ -1,0 +1,343 @@
+"""How attempts and executions end: with a result, an error, a cancellation, a crash, or too late.
+
+Every change is one transaction whose WHERE names the state it starts from (states.py) and, for an owner, the attempt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import Database, executions, journal, waits
+from kitaru_registry.errors import KitaruConflictError, KitaruStateError
+from kitaru_registry.executions.journal import Value, fenced
+from kitaru_registry.executions.states import ENDED, Status, sources_of
+from kitaru_registry.models import ExecutionId
+
+FRUITLESS_LIMIT = 5
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+def finish(
+    database: Database, row: int, attempt: int, *, result: Value | None, error: Mapping[str, Any] | None
+) -> bool:
+    """End the execution with its result or its error; whether it is to begin anew, by the flow's own retries.
+
+    Raises:
+        KitaruFencedError: the attempt is over.
+    """
+    with database.write() as connection:
+        found = connection.execute(
+            select(executions).where(
+                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
+            )
+        ).one_or_none()
+        if found is None:
+            raise fenced(attempt)
+        if error is not None and error["origin"] == "user_code" and may_retry(found):
+            begin_anew(connection, found, error, actor="the flow's retries")
+            return True
+        end(connection, found, status="completed" if error is None else "failed", result=result, error=error)
+    return False
+
+
+def may_retry(row: Any) -> bool:
+    return row.retries_used < row.retries and row.cancel_requested_us is None
+
+
+def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, actor: str) -> None:
+    """Let a failed execution begin anew: the failures that reached the top are superseded, all else is kept."""
+    connection.execute(
+        journal.insert().values(
+            execution=row.id,
+            seq=last_seq(connection, row.id) + 1,
+            kind="r",
+            key="retry",
+            attempt=row.attempt,
+            metadata=json.dumps({"superseded": error.get("failed", []), "actor": actor, "error": shortened(error)}),
+            ended_us=now_us(),
+        )
+    )
+    connection.execute(
+        update(executions)
+        .where(executions.c.id == row.id, executions.c.status.in_(sources_of("pending")))
+        .values(
+            status="pending", retries_used=executions.c.retries_used + 1, fruitless_attempts=0, not_before_us=0,
+            lease_until_us=None, in_flight=None, status_reason=None, error=None, ended_us=None,
+            cancel_requested_us=None, finish_by_us=None,
+        )
+    )  # fmt: skip
+
+
+def shortened(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: error.get(name) for name in ("type", "message", "checkpoint")}
+
+
+def retry(database: Database, exec_id: str, *, actor: str) -> None:
+    """Let a failed execution go on at what failed.
+
+    Raises:
+        KitaruStateError: it has not failed.
+    """
+    with database.write() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        if row.status != "failed" or row.deleted_us is not None:
+            raise KitaruStateError(
+                f"execution {exec_id} is {row.status}: only a failed one can be retried",
+                hint=f"kitaru executions get {exec_id}",
+            )
+        begin_anew(connection, row, row.error, actor=actor)
+
+
+def end(
+    connection: Connection, row: Any, *, status: Status, result: Value | None = None,
+    error: Mapping[str, Any] | None = None, reason: str | None = None,
+) -> None:  # fmt: skip
+    """End an open execution: its waits are closed, and a parent that waits for it hears of it."""
+    connection.execute(
+        update(executions)
+        .where(executions.c.id == row.id, executions.c.status.in_(sources_of(status)))
+        .values(
+            status=status,
+            ended_us=now_us(),
+            lease_until_us=None,
+            in_flight=None,
+            error=error,
+            status_reason=reason,
+            result_codec=result.codec if result else None,
+            result_data=result.data if result else None,
+            result_digest=result.digest if result else None,
+        )
+    )
+    connection.execute(
+        update(waits).where(waits.c.execution == row.id, waits.c.status == "pending").values(status="closed")
+    )
+    tell_parent(connection, row.id)
+
+
+def tell_parent(connection: Connection, row: int) -> None:
+    """Answer the waits that stand for this execution's end."""
+    standing = select(waits.c.execution).where(waits.c.child == row, waits.c.status == "pending")
+    parents = list(connection.execute(standing).scalars())
+    if not parents:
+        return
+    connection.execute(
+        update(waits)
+        .where(waits.c.child == row, waits.c.status == "pending")
+        .values(status="answered", answer={"value": None}, answered_us=now_us(), door="child")
+    )
+    wake(connection, parents)
+
+
+def wake(connection: Connection, rows: Sequence[int]) -> None:
+    """Let waiting executions be claimed."""
+    connection.execute(
+        update(executions)
+        .where(executions.c.id.in_(rows), executions.c.status == "waiting")
+        .values(status="pending", not_before_us=0)
+    )
+
+
+def end_attempt(
+    database: Database, row: int, attempt: int, *, reason: str, running: Sequence[str] | None = None,
+    counts: bool = True,
+) -> str | None:  # fmt: skip
+    """After its process ended without an outcome: pending again, or failed after five fruitless attempts.
+
+    Args:
+        reason: in words: `killed by SIGKILL in research`.
+        running: the checkpoints that it was cut short in; by default those of its last heartbeat.
+        counts: False where the attempt never began (no environment could be built).
+
+    Returns:
+        The new status; None where somebody else owns the execution by now.
+    """
+    with database.write() as connection:
+        found = connection.execute(
+            select(executions).where(
+                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
+            )
+        ).one_or_none()
+        if found is None:
+            return None
+        if found.cancel_requested_us is not None:
+            end_cancelled(connection, row, found.cancel_actor)
+            return "cancelled"
+        if is_late(found):
+            fail_late(connection, found)
+            return "failed"
+        fruitless = fruitless_after(connection, found) if counts else found.fruitless_attempts
+        if fruitless >= FRUITLESS_LIMIT:
+            fail_crashed(connection, found, fruitless, reason, keys_in_flight(found) if running is None else running)
+            return "failed"
+        pause_seconds = pause_after(fruitless) if counts else LONGEST_PAUSE_SECONDS / 6
+        connection.execute(
+            owned_update(row, attempt, "running").values(
+                status="pending",
+                fruitless_attempts=fruitless,
+                not_before_us=now_us() + int(pause_seconds * 1_000_000),
+                lease_until_us=None,
+                in_flight=None,
+                status_reason=reason,
+            )
+        )
+        return "pending"
+
+
+def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:
+    """The status after: `cancelled`, or `running` where its process has to hear of it first. Its open children too.
+
+    Raises:
+        KitaruConflictError: it has ended otherwise.
+    """
+    with database.write() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        if row.status in ENDED and row.status != "cancelled":
+            raise KitaruConflictError(
+                f"execution {exec_id} has {row.status} already", hint=f"kitaru executions get {exec_id}"
+            )
+        return cancel_all(connection, row, actor)
+
+
+def cancel_all(connection: Connection, row: Any, actor: str | None) -> str:
+    """Cancel an execution and the open ones that it started, down to the last; its own status after."""
+    status = str(row.status)
+    if status == "running":
+        connection.execute(
+            update(executions)
+            .where(executions.c.id == row.id)
+            .values(cancel_requested_us=row.cancel_requested_us or now_us(), cancel_actor=actor)
+        )
+    elif status not in ENDED:
+        end_cancelled(connection, row.id, actor)
+        status = "cancelled"
+    for child in connection.execute(select(executions).where(executions.c.parent == row.id)).all():
+        if child.status not in ENDED:
+            cancel_all(connection, child, f"{actor}, with its parent")
+    return status
+
+
+def cancel_requests(database: Database) -> list[ExecutionId]:
+    """Running executions whose process has to hear that they are to be cancelled."""
+    wanted = select(executions.c.exec_id).where(
+        executions.c.status == "running", executions.c.cancel_requested_us.is_not(None)
+    )
+    with database.read() as connection:
+        return [ExecutionId(found) for found in connection.execute(wanted).scalars()]
+
+
+def cancel_owned(database: Database, row: int, attempt: int) -> bool:
+    """End a running execution whose process has been ended; False where the attempt is over."""
+    with database.write() as connection:
+        found = connection.execute(
+            select(executions.c.cancel_actor).where(
+                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
+            )
+        ).one_or_none()
+        if found is None:
+            return False
+        end_cancelled(connection, row, found.cancel_actor)
+        return True
+
+
+def stop(database: Database, row: int, attempt: int, *, key: str) -> None:
+    """End a replay that may use recorded outcomes only, before the call of that key.
+
+    Raises:
+        KitaruFencedError: the attempt is over.
+    """
+    with database.write() as connection:
+        found = connection.execute(
+            select(executions).where(
+                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
+            )
+        ).one_or_none()
+        if found is None:
+            raise fenced(attempt)
+        end(connection, found, status="cancelled", reason=f"stopped before {key}, which is not recorded")
+
+
+def is_late(row: Any) -> bool:
+    return row.finish_by_us is not None and row.finish_by_us <= now_us()
+
+
+def end_late(database: Database) -> int:
+    """Fail the waiting and pending executions whose `finish_timeout` is over; how many there were.
+
+    A running one is ended by its owner, which learns of it by its next heartbeat.
+    """
+    late = select(executions).where(
+        executions.c.finish_by_us <= now_us(), executions.c.status.in_(("pending", "waiting"))
+    )
+    with database.read() as connection:
+        if connection.execute(late.limit(1)).one_or_none() is None:
+            return 0
+    with database.write() as connection:
+        found = connection.execute(late).all()
+        for row in found:
+            fail_late(connection, row)
+        return len(found)
+
+
+def fail_late(connection: Connection, row: Any) -> None:
+    seconds = row.finish_seconds or 0.0
+    error = {
+        "type": "KitaruTimeoutError",
+        "class": "kitaru_registry.errors:KitaruTimeoutError",
+        "message": f"the execution took longer than its finish_timeout of {seconds:g} s",
+        "origin": "runtime",
+    }
+    end(connection, row, status="failed", error=error, reason="finish_timeout")
+    cancel_all_children(connection, row)
+
+
+def cancel_all_children(connection: Connection, row: Any) -> None:
+    for child in connection.execute(select(executions).where(executions.c.parent == row.id)).all():
+        if child.status not in ENDED:
+            cancel_all(connection, child, "its parent's end")
+
+
+def fail_crashed(connection: Connection, row: Any, attempts: int, reason: str, running: Sequence[str]) -> None:
+    error = {
+        "type": "Crashed",
+        "message": f"{attempts} attempts in a row ended without recording anything; the last: {reason}",
+        "origin": "crashed",
+        "checkpoint": ", ".join(running) or None,
+    }
+    end(connection, row, status="failed", error=error, reason=reason)
+
+
+def end_cancelled(connection: Connection, row: int, actor: str | None) -> None:
+    found = connection.execute(select(executions).where(executions.c.id == row)).one()
+    end(connection, found, status="cancelled", reason=f"cancelled by {actor}" if actor else "cancelled")
+
+
+def owned_update(row: int, attempt: int, status: str) -> Any:
+    return update(executions).where(
+        executions.c.id == row, executions.c.attempt == attempt, executions.c.status == status
+    )
+
+
+def pause_after(fruitless: int) -> float:
+    """Seconds until the next attempt; none after one that recorded something."""
+    return min(FIRST_PAUSE_SECONDS * 2 ** (fruitless - 1), LONGEST_PAUSE_SECONDS) if fruitless else 0.0
+
+
+def last_seq(connection: Connection, row: int) -> int:
+    highest = select(func.coalesce(func.max(journal.c.seq), 0)).where(journal.c.execution == row)
+    return int(connection.execute(highest).scalar_one())
+
+
+def fruitless_after(connection: Connection, row: Any) -> int:
+    recorded = last_seq(connection, row.id) > row.attempt_start_seq
+    return 0 if recorded else row.fruitless_attempts + 1
+
+
+def keys_in_flight(row: Any) -> list[str]:
+    return [call["key"] for call in row.in_flight or ()]

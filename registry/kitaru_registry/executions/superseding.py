@@ -1,0 +1,58 @@
+"""What of a journal still counts, after retries and accepted divergences. Pure: rows in, rows out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kitaru_registry.executions.journal import Row
+
+CANCELLED = "asyncio.exceptions:CancelledError"
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A row that counts.
+
+    soft: recorded behind a failure that was superseded. It is used where the flow makes the very same call again, and
+    passed over where it does not: the flow went there because of the failure.
+    """
+
+    row: Row
+    soft: bool = False
+
+
+def current_rows(rows: Sequence[Row]) -> tuple[list[Current], tuple[tuple[str, int], ...]]:
+    """The rows that count, in order; and scope and place of each accepted divergence."""
+    current: list[Current] = []
+    accepted: dict[str, int] = {}
+    for row in rows:
+        said: dict[str, Any] = json.loads(row.metadata) if row.kind in "ra" and row.metadata else {}
+        if row.kind == "r":
+            current = without(current, said["superseded"])
+        elif row.kind == "a":
+            accepted[said["scope"]] = min(said["place"], accepted.get(said["scope"], said["place"]))
+        current.append(Current(row))
+    return current, tuple(accepted.items())
+
+
+def without(rows: Sequence[Current], superseded: Collection[str]) -> list[Current]:
+    """Without these failures, what belongs to them, and the cancellations that came of them."""
+    first = min((c.row.seq for c in rows if c.row.kind == "c" and c.row.key in superseded), default=None)
+    if first is None:
+        return list(rows)
+    return [
+        Current(c.row, soft=c.soft or (c.row.seq > first and c.row.kind not in "ra"))
+        for c in rows
+        if not is_part_of(c.row.key, superseded) and not (c.row.seq > first and is_cancellation(c.row))
+    ]
+
+
+def is_part_of(key: str, keys: Collection[str]) -> bool:
+    return key in keys or any(key.startswith((f"{outer}/", f"{outer}!")) for outer in keys)
+
+
+def is_cancellation(row: Row) -> bool:
+    return row.error is not None and json.loads(row.error).get("class") == CANCELLED

@@ -1,0 +1,84 @@
+"""What a journal holds, as a replay asks for it: by key, by place, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kitaru_runner.context import Call
+from kitaru_runner.protocol import REPLAY_NEVER, Entry, Opening
+
+OUTCOMES = "cw"
+
+
+class Recorded:
+    def __init__(self, opening: Opening) -> None:
+        self._entries = {entry.key: entry for entry in opening.entries if entry.kind != "t"}
+        self._failed_tries: dict[str, tuple[int, int]] = {}
+        for entry in opening.entries:
+            if entry.kind == "t" and not entry.soft:
+                self.try_failed(entry.key, entry.tries or 1, entry.ended_us)
+        accepted = dict(opening.accepted)
+        self._places = {
+            (scope_of(entry.key), entry.place): entry
+            for entry in opening.entries
+            if entry.place is not None and not entry.soft and not passed_by(entry, accepted)
+        }
+
+    def expected_at(self, call: Call) -> Entry | None:
+        """The entry at the call's place, whatever its key."""
+        return self._places.get((call.scope, call.place))
+
+    def find(self, call: Call, inputs: bytes | None = None) -> Entry | None:
+        """The outcome of that very call.
+
+        One behind a superseded failure counts if the arguments are the same too: the flow may have come there by
+        another way.
+        """
+        entry = self._entries.get(call.key)
+        if entry is None or not entry.soft or entry.flags & REPLAY_NEVER:
+            return entry
+        return entry if entry.inputs == inputs else None
+
+    def add(self, entry: Entry) -> None:
+        self._entries[entry.key] = entry
+
+    def has(self, key: str) -> bool:
+        return key in self._entries
+
+    def failed_tries(self, key: str) -> tuple[int, int]:
+        """How many there were, and when the last ended, in microseconds."""
+        return self._failed_tries.get(key, (0, 0))
+
+    def try_failed(self, key: str, number: int, ended_us: int) -> None:
+        self._failed_tries[key] = max((number, ended_us), self.failed_tries(key))
+
+    def order(self) -> list[int]:
+        """The numbers of the outcomes that a replay hands out: not those within a checkpoint that is recorded."""
+        return [
+            entry.seq
+            for key, entry in self._entries.items()
+            if entry.kind in OUTCOMES and not entry.soft and not self._is_inner(key)
+        ]
+
+    def _is_inner(self, key: str) -> bool:
+        return "/try" in key and key.partition("/try")[0] in self._entries
+
+
+def passed_by(entry: Entry, accepted: dict[str, Any]) -> bool:
+    """Whether a divergence before this place of its scope was accepted."""
+    first: int | None = accepted.get(scope_of(entry.key))
+    return first is not None and entry.place is not None and entry.place >= first
+
+
+def scope_of(key: str) -> str:
+    head, slash, _ = key.rpartition("/")
+    return head + slash
+
+
+def name_in(key: str) -> str:
+    return key.rpartition("/")[2].partition("#")[0]
+
+
+def last_seq(entries: Iterable[Entry]) -> int:
+    return max((entry.seq for entry in entries), default=0)

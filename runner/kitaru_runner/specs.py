@@ -1,0 +1,73 @@
+"""What `@checkpoint(...)` says, and what follows from it: when a failed try is tried again, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from zlib import crc32
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses between tries, in seconds: `first`, then each `factor` times the one before, at most `longest`.
+
+    `jitter` is the share by which a pause may be longer or shorter. It follows from the call's key, so that it is the
+    same when the execution is resumed.
+    """
+
+    first: float = 1.0
+    factor: float = 2.0
+    longest: float = 3600.0
+    jitter: float = 0.1
+
+    def pause_us(self, failed_tries: int, *, salt: str) -> int:
+        """Microseconds to leave after so many failed tries."""
+        if self.first <= 0:
+            return 0
+        # The exponent is bounded: a float overflows long after any pause has reached `longest`.
+        pause = min(self.first * self.factor ** min(failed_tries - 1, 64), self.longest)
+        share = crc32(f"{salt}/{failed_tries}".encode()) / 0xFFFFFFFF * 2 - 1
+        return int(pause * (1 + self.jitter * share) * 1_000_000)
+
+
+NO_BACKOFF = Backoff(first=0.0)
+
+RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], bool] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSpec:
+    name: str
+    retries: int
+    type: str | None
+    bind: Callable[..., Mapping[str, object]]
+    """Arguments by name, for their digest."""
+    backoff: Backoff = NO_BACKOFF
+    retry_on: RetryOn = None
+    timeout_seconds: float | None = None
+    cache: bool = False
+    isolated: bool = False
+    max_concurrency: int | None = None
+    replay: Literal["allowed", "never"] = "allowed"
+    record: Literal["value", "digest"] = "value"
+    identity: str = ""
+    """Module and qualified name of the function, for cache keys."""
+
+    def retries_after(self, error: BaseException, number: int) -> bool:
+        """Whether try `number`, which failed so, is followed by another."""
+        if number > self.retries:
+            return False
+        if self.retry_on is None:
+            return True
+        return isinstance(error, self.retry_on) if isinstance(self.retry_on, tuple) else bool(self.retry_on(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One call of a checkpoint: what is to be executed."""
+
+    spec: CheckpointSpec
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]

@@ -1,0 +1,116 @@
+"""Waits, sleeps and pauses on the engine's side: a branch stands still until an answer, or a time, has come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.errors import KitaruContextError
+from kitaru_runner.context import Branch, Call
+from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, answer_of
+from kitaru_runner.protocol import Answer, Entry, WaitRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What `wait(...)` asks for."""
+
+    name: str
+    question: str | None = None
+    schema: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What a branch stands at. One outcome is recorded under the call's key."""
+
+    name: str
+    kind: str = "input"
+    questions: tuple[Question, ...] = ()
+    """One; or the several of a `wait_any`, of which the first answer counts."""
+    deadline_us: int | None = None
+    child: str | None = None
+
+
+def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer | None]:
+    """The call's place, its record if it has one, and the answer if it is there already."""
+    if branch.call is not None:
+        what = {"sleep": "sleep()", "child": "a child flow"}.get(stand.kind, "wait()")
+        raise KitaruContextError(
+            f"{what} was called inside checkpoint {branch.call.key}",
+            hint=f"call {what} in the flow's body: a checkpoint executes again when it is cut short",
+        )
+    engine = branch.engine
+    call = engine.place(branch, stand.name)
+    entry = engine.recorded.find(call)
+    if entry is not None:
+        return call, entry, answer_of(entry)
+    answer = None
+    for request in requests_of(call, stand):
+        answer = answer or open_wait(engine, request)
+    return call, None, answer
+
+
+def open_wait(engine: Engine, request: WaitRequest) -> Answer | None:
+    found: Answer | None = engine.guard(lambda: engine.journal.open_wait(request))
+    return found
+
+
+def requests_of(call: Call, stand: Stand) -> list[WaitRequest]:
+    at = now_us()
+    several = len(stand.questions) > 1
+    if not stand.questions:
+        return [
+            WaitRequest(
+                call.key, stand.name, None, None, None, at, kind=stand.kind, deadline_us=stand.deadline_us,
+                child=stand.child,
+            )
+        ]  # fmt: skip
+    return [
+        WaitRequest(
+            f"{call.key}/{asked.name}" if several else call.key, asked.name, asked.question, asked.schema,
+            asked.metadata, at, kind=stand.kind, deadline_us=stand.deadline_us, any_of=call.key if several else None,
+        )
+        for asked in stand.questions
+    ]  # fmt: skip
+
+
+def stand_at(branch: Branch, stand: Stand) -> Answer:
+    """The outcome. The branch stands still until it is there."""
+    engine = branch.engine
+    call, entry, answer = open_stand(branch, stand)
+    if entry is not None:
+        if engine.loop_side is not None:
+            engine.loop_side.delivered(entry.seq)
+        assert answer is not None
+        return answer
+    if answer is None:
+        answer = engine.parking.stand_at(call.key)
+        engine.check_halted()
+    engine.record_answer(call, answer)
+    return answer
+
+
+def pause_request(call: Call, left_us: int) -> WaitRequest:
+    at = now_us()
+    return WaitRequest(f"{call.key}/pause", call.name, None, None, None, at, kind="sleep", deadline_us=at + left_us)
+
+
+def pause_before_try(engine: Engine, call: Call, left_us: int) -> None:
+    """Let a pause pass: in place if it is short, else as a durable timer, which holds no process."""
+    if left_us <= HELD_PAUSE_SECONDS * 1_000_000:
+        engine.parking.begin()
+        try:
+            threading.Event().wait(left_us / 1_000_000)
+        finally:
+            engine.parking.end()
+        engine.check_halted()
+        return
+    request = pause_request(call, left_us)
+    if open_wait(engine, request) is None:
+        engine.parking.stand_at(request.key)
+        engine.check_halted()
