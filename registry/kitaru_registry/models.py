@@ -199,6 +199,10 @@ class ErrorDetail(Record):
     file: str | None = None
     line: int | None = None
 
+    @property
+    def exception_type(self) -> str:
+        return self.type
+
 
 class CheckpointCall(Record):
     key: str
@@ -212,6 +216,18 @@ class CheckpointCall(Record):
     type: str | None = None
     error: ErrorDetail | None = None
     metadata: dict[str, Any] = {}
+
+    @property
+    def call_id(self) -> str:
+        return self.key
+
+    @property
+    def checkpoint_type(self) -> str | None:
+        return self.type
+
+    @property
+    def failure(self) -> ErrorDetail | None:
+        return self.error
 
 
 class Wait(Record):
@@ -233,6 +249,14 @@ class Wait(Record):
     """By which it was answered: `cli`, `sdk`, `terminal`, `timer`."""
     exec_id: ExecutionId | None = None
     flow: str | None = None
+
+    @property
+    def wait_id(self) -> str:
+        return self.key
+
+    @property
+    def entered_waiting_at(self) -> datetime:
+        return self.entered_at
 
 
 class Source(Record):

@@ -125,6 +125,7 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
 
 def made_without_init(kind: type[BaseException]) -> BaseException:
     """An instance, by the first `__new__` of its bases that may make one: RuntimeError's makes no TimeoutError."""
+    base: Any
     for base in kind.__mro__[:-1]:
         if "__new__" in vars(base):
             try:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kitaru.bound import BoundExecution, bind
 from kitaru.handle import FlowHandle
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.models import Execution, ExecutionId, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
@@ -23,14 +24,14 @@ class Executions:
     def __init__(self, client: KitaruClient) -> None:
         self._client = client
 
-    def get(self, exec_id: str) -> Execution:
+    def get(self, exec_id: str) -> BoundExecution:
         """With checkpoints, pending waits and result.
 
         Raises:
             KitaruNotFoundError: there is no such execution.
         """
         found = reading.find_id(self._client.database, exec_id)
-        return self._with_reason(reading.get_execution(self._client.database, found))
+        return bind(self._client, self._with_reason(reading.get_execution(self._client.database, found)))
 
     def status(self, exec_id: ExecutionId) -> str:
         return reading.get_status(self._client.database, exec_id)
@@ -38,11 +39,21 @@ class Executions:
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
         since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
-    ) -> builtins.list[Execution]:  # fmt: skip
-        """Newest first, without checkpoints; `where` compares inputs and logged metadata as text."""
+        page: int | None = None, size: int = 20,
+    ) -> builtins.list[BoundExecution]:  # fmt: skip
+        """Newest first, without checkpoints; `where` compares inputs and logged metadata as text.
+
+        Args:
+            page, size: the first page is 1; instead of `limit`.
+
+        Raises:
+            KitaruUsageError: a page or a size below 1.
+        """
         from kitaru_registry.deployments.refs import parse_version
 
-        return reading.list_executions(
+        if page is not None and (page < 1 or size < 1):
+            raise KitaruUsageError(f"page {page} of {size} is none", hint="pages are counted from 1, of 1 or more")
+        found = reading.list_executions(
             self._client.database,
             project=self._client.project,
             flow=flow,
@@ -50,8 +61,22 @@ class Executions:
             version=None if version is None else parse_version(version),
             since=since,
             where=where,
-            limit=limit,
+            limit=limit if page is None else size,
+            offset=0 if page is None else (page - 1) * size,
         )
+        return [bind(self._client, execution) for execution in found]
+
+    def latest(self, *, flow: str | None = None, status: str | None = None) -> BoundExecution:
+        """The newest of a flow, or of all, in that status.
+
+        Raises:
+            KitaruNotFoundError: there is none.
+        """
+        found = self.list(flow=flow, status=status, limit=1)
+        if not found:
+            said = " ".join(filter(None, (status, "execution", f"of {flow}" if flow else None)))
+            raise KitaruNotFoundError(f"there is no {said}", hint="kitaru executions list")
+        return self.get(found[0].exec_id)
 
     def logs(self, exec_id: str) -> str:
         """What a deployed execution printed, all attempts in order; a source execution prints to its own terminal."""
@@ -129,7 +154,7 @@ class Executions:
         client.runner.set_going(found.exec_id, with_edits=with_edits)
         return FlowHandle(client, found.exec_id, found.flow)
 
-    def cancel(self, exec_id: str, *, reason: str | None = None) -> Execution:
+    def cancel(self, exec_id: str, *, reason: str | None = None) -> BoundExecution:
         """End an execution: a waiting or pending one at once, a running one as soon as its process has heard.
 
         Raises:
