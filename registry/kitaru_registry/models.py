@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NewType
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hex digits."""
@@ -84,6 +84,12 @@ class FlowOptions(Record):
     """Seconds from its start to its end."""
     env: tuple[str, ...] = ()
     """Names of environment variables that a child of this flow may see. Never their values."""
+
+    @model_serializer(mode="wrap")
+    def without_what_is_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a new option changes no digest of a flow that does not use it."""
+        dumped: dict[str, Any] = serialize(self)
+        return {name: value for name, value in dumped.items() if value is not None}
 
 
 class SnapshotFacts(Record):
