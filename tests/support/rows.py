@@ -26,5 +26,7 @@ def row(*names: str) -> Callable[[Test], Test]:
 
 def rows_of_page() -> list[str]:
     """The first cell of each row of the page's tables, without its backquotes."""
-    cells = [line.split(" | ")[0].removeprefix("| ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    cells = [
+        line.split(" | ")[0].removeprefix("| ") for line in PAGE.read_text().splitlines() if line.startswith("| `")
+    ]
     return [re.sub(r"^`(.*)`$", r"\1", cell.strip()) for cell in cells]
