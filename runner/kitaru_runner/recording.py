@@ -21,11 +21,15 @@ class RegistryJournal:
     `stays` says whether the process stays when it parks.
     """
 
-    def __init__(self, database: Database, writer: JournalWriter, row: int, attempt: int, *, stays: bool) -> None:
+    def __init__(
+        self, database: Database, writer: JournalWriter, row: int, attempt: int, *, stays: bool,
+        lease_seconds: int = queue.LEASE_SECONDS,
+    ) -> None:  # fmt: skip
         self._database = database
         self._writer = writer
         self._values = ValueStore(database.home.values)
         self._stays = stays
+        self._lease_seconds = lease_seconds
         self.row = row
         self.attempt = attempt
         self.listener: Answers | None = None
@@ -132,7 +136,7 @@ class RegistryJournal:
         with self._lock:
             changed, self._in_flight_changed = self._in_flight_changed, False
             running = list(self._in_flight.values()) if changed else None
-        return queue.beat(self._database, self.row, self.attempt, running)
+        return queue.beat(self._database, self.row, self.attempt, running, lease_seconds=self._lease_seconds)
 
     def running_keys(self) -> list[str]:
         with self._lock:

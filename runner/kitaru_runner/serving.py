@@ -55,6 +55,7 @@ class Place:
     database: Database
     writer: JournalWriter
     store: OciLayout
+    lease_seconds: int = queue.LEASE_SECONDS
 
 
 class Serving:
@@ -64,7 +65,9 @@ class Serving:
         self._place = place
         self._claim = claim
         self._lock = lock
-        self._journal = RegistryJournal(place.database, place.writer, claim.row, claim.attempt, stays=False)
+        self._journal = RegistryJournal(
+            place.database, place.writer, claim.row, claim.attempt, stays=False, lease_seconds=place.lease_seconds
+        )
         self._journal.listener = self
         self._folder = place.home.execution(claim.exec_id)
         self._child: subprocess.Popen[bytes] | None = None

@@ -36,9 +36,10 @@ class Runner:
     def __init__(self, home: Home, database: Database, config: RunnerConfig, *, version: str, local: bool) -> None:
         self.home = home
         self.config = config
-        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout))
+        lease = config.lease_seconds
+        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout), lease_seconds=lease)
         self.presence = Presence(os.getpid(), now_us(), version, local)
-        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname())
+        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), lease)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._stopping = False
 
@@ -165,9 +166,12 @@ def main() -> None:
     parser.add_argument("--local", action="store_true", help="be the home's one local runner")
     parser.add_argument("--max-executions", type=int, default=defaults.max_executions)
     parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
+    parser.add_argument("--lease-seconds", type=int, default=defaults.lease_seconds)
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
     given = parser.parse_args()
-    config = RunnerConfig(max_executions=given.max_executions, idle_seconds=given.idle_seconds)
+    config = RunnerConfig(
+        max_executions=given.max_executions, idle_seconds=given.idle_seconds, lease_seconds=given.lease_seconds
+    )
     try:
         run_runner(default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous)
     except KitaruError as error:

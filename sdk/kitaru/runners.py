@@ -112,6 +112,7 @@ class Runners:
         return [
             f"--max-executions={config.runner.max_executions}",
             f"--idle-seconds={config.runner.idle_seconds}",
+            f"--lease-seconds={config.runner.lease_seconds}",
             f"--synchronous={config.journal.synchronous}",
         ]
 

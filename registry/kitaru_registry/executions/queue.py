@@ -52,6 +52,7 @@ class Owner:
     name: str
     pid: int
     host: str
+    lease_seconds: int = LEASE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 fruitless_attempts=fruitless,
                 attempt_start_seq=recorded,
                 started_us=row.started_us or now_us(),
-                lease_until_us=lease_end(),
+                lease_until_us=lease_end(owner.lease_seconds),
                 owner=owner.name,
                 owner_pid=owner.pid,
                 owner_host=owner.host,
@@ -211,9 +212,12 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
     )
 
 
-def beat(database: Database, row: int, attempt: int, in_flight: Sequence[Mapping[str, Any]] | None) -> Beat:
+def beat(
+    database: Database, row: int, attempt: int, in_flight: Sequence[Mapping[str, Any]] | None, *,
+    lease_seconds: int = LEASE_SECONDS,
+) -> Beat:  # fmt: skip
     """Renew the lease, and note what runs (None: as before)."""
-    values: dict[str, Any] = {"lease_until_us": lease_end()}
+    values: dict[str, Any] = {"lease_until_us": lease_end(lease_seconds)}
     if in_flight is not None:
         values["in_flight"] = list(in_flight) or None
     with database.write() as connection:
@@ -397,8 +401,8 @@ def owned_update(row: int, attempt: int, status: str) -> Any:
     )
 
 
-def lease_end() -> int:
-    return now_us() + LEASE_SECONDS * 1_000_000
+def lease_end(lease_seconds: int = LEASE_SECONDS) -> int:
+    return now_us() + lease_seconds * 1_000_000
 
 
 def pause_after(fruitless: int) -> float:
