@@ -18,7 +18,7 @@ from types import FrameType
 
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database import Database, now_us, open_database
-from kitaru_registry.errors import KitaruError
+from kitaru_registry.errors import KitaruBackendError, KitaruError
 from kitaru_registry.executions import queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, prepare
@@ -42,6 +42,7 @@ class Runner:
         self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), lease)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._stopping = False
+        self._told = ""
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Stop after the present turn: children are ended, and their executions can be claimed at once."""
@@ -96,7 +97,11 @@ class Runner:
         lock = FileLock.acquire(execution_lock(self.home, seen.exec_id))
         if lock is None:
             return False
-        claim = queue.claim(self._place.database, seen, self._owner)
+        try:
+            claim = queue.claim(self._place.database, seen, self._owner)
+        except KitaruBackendError as error:
+            self._tell(error)
+            claim = None
         if claim is None:
             lock.release()
             return False
@@ -107,6 +112,12 @@ class Runner:
         self._serving[claim.exec_id] = (serving, thread)
         thread.start()
         return True
+
+    def _tell(self, error: KitaruError) -> None:
+        """In the runner's log, once: a disk that is full now may have space in a moment, and this runner goes on."""
+        if error.message != self._told:
+            print(f"kitaru: {error.message}", file=sys.stderr, flush=True)
+        self._told = error.message
 
     def _nothing_due(self) -> bool:
         return queue.next_due_us(self._place.database) is None

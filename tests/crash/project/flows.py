@@ -157,3 +157,21 @@ def gated(before: str = "checkpoint") -> str:
     elif before == "wait":
         wait(name="approve", schema=bool)
     return "open"
+
+
+@checkpoint
+def hoard(number: int, size: int) -> str:
+    with trying(f"hoard-{number}"):
+        return str(number).ljust(size, "x")
+
+
+@flow
+def hoarding(steps: int, size: int) -> int:
+    """Fills the disk, and would rather not hear of it."""
+    for number in range(steps):
+        try:
+            hoard(number, size)
+        except Exception as error:
+            tell("heard", type(error).__name__)
+        tell("got", f"hoard-{number}")
+    return steps
