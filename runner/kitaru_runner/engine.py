@@ -15,7 +15,13 @@ from hashlib import blake2b
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruContextError, KitaruDivergenceError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import (
+    KitaruBackendError,
+    KitaruContextError,
+    KitaruDivergenceError,
+    KitaruFencedError,
+    KitaruStateError,
+)
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
@@ -120,6 +126,11 @@ class Engine:
     def is_halted(self) -> bool:
         return self._halted is not None
 
+    @property
+    def could_not_write(self) -> KitaruBackendError | None:
+        """Why nothing can be recorded any more."""
+        return self._halted if isinstance(self._halted, KitaruBackendError) else None
+
     def halt(self, error: BaseException) -> None:
         """Let every later call, and everyone who stands at a wait, raise this."""
         self._halted = error
@@ -131,7 +142,7 @@ class Engine:
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
-        last: int = self.guard(lambda: self.journal.record(entries))
+        last: int = self.write(lambda: self.journal.record(entries))
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
@@ -144,6 +155,14 @@ class Engine:
             self._halted = error
             raise
 
+    def write(self, write: Callable[[], Any]) -> Any:
+        """What is to be durable, or the attempt ends: user code that swallowed the error would go on unrecorded."""
+        try:
+            return self.guard(write)
+        except KitaruBackendError as error:
+            self.halt(error)
+            raise
+
     def park(self) -> None:
         self.guard(self.journal.park)
 
@@ -151,7 +170,7 @@ class Engine:
         """End the execution; whether it begins anew."""
         if self._halted is not None:
             return False
-        return bool(self.guard(lambda: self.journal.finish(Outcome(value, error))))
+        return bool(self.write(lambda: self.journal.finish(Outcome(value, error))))
 
     # Checkpoints
 
@@ -419,7 +438,7 @@ class Engine:
             exec_id = str(self.outcome(entry))
             self.guard(lambda: self.journal.attend(exec_id))
             return exec_id
-        made: tuple[str, int] = self.guard(lambda: self.journal.child(request(call)))
+        made: tuple[str, int] = self.write(lambda: self.journal.child(request(call)))
         self._turnstile.pass_through(made[1], made[1])
         return made[0]
 

@@ -53,12 +53,13 @@ class RegistryJournal:
 
     def __init__(
         self, database: Database, writer: JournalWriter, claim: queue.Claim, *, stays: bool, code: str = "",
-        children: Children | None = None,
+        children: Children | None = None, lease_seconds: int = queue.LEASE_SECONDS,
     ) -> None:  # fmt: skip
         self._database = database
         self._writer = writer
         self._values = ValueStore(database.home.values)
         self._stays = stays
+        self._lease_seconds = lease_seconds
         self._claim = claim
         self._code = code
         self._children = children
@@ -216,7 +217,7 @@ class RegistryJournal:
         with self._lock:
             changed, self._in_flight_changed = self._in_flight_changed, False
             running = list(self._in_flight.values()) if changed else None
-        return queue.beat(self._database, self.row, self.attempt, running)
+        return queue.beat(self._database, self.row, self.attempt, running, lease_seconds=self._lease_seconds)
 
     def running_keys(self) -> list[str]:
         with self._lock:

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ from kitaru_runner.recording import RegistryJournal
 
 ENTRIES_IN_A_FRAME = 500
 KILL_SECONDS = 5.0
+WRITES = ("wait", "park", "finish")
+"""Frames that change the record, `record` aside."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Place:
     database: Database
     writer: JournalWriter
     store: OciLayout
+    lease_seconds: int = queue.LEASE_SECONDS
 
 
 class Serving:
@@ -78,7 +81,13 @@ class Serving:
     def _journal_of(self, code: str) -> RegistryJournal:
         place = self._place
         journal = RegistryJournal(
-            place.database, place.writer, self._claim, stays=False, code=code, children=Children(place.database)
+            place.database,
+            place.writer,
+            self._claim,
+            stays=False,
+            code=code,
+            children=Children(place.database),
+            lease_seconds=place.lease_seconds,
         )
         journal.listener = self
         return journal
@@ -94,8 +103,9 @@ class Serving:
         except KitaruFencedError:
             pass
         except KitaruError as error:
-            self._log(f"kitaru: {error.message}")
             self._cannot_run(error)
+        except OSError as error:
+            self._cannot_run(KitaruBackendError(f"{self._folder} cannot be used: {error.strerror or error}"))
         finally:
             self._end_child()
             self._lock.release()
@@ -193,6 +203,8 @@ class Serving:
         entries = [entry for _, own in asked for entry in own]
         try:
             seq = self._journal.record(entries) - len(entries) if entries else 0
+        except KitaruBackendError as error:
+            return self._cannot_write(error)
         except KitaruError as error:
             return all(self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked)
         for id_, own in asked:
@@ -205,8 +217,15 @@ class Serving:
         try:
             reply, content = self._answer(header, payload)
         except KitaruError as error:
+            if header["t"] in WRITES and isinstance(error, KitaruBackendError):
+                return self._cannot_write(error)
             reply, content = refusal(error), b""
         return self._send({**reply, "id": header["id"]}, content)
+
+    def _cannot_write(self, error: KitaruBackendError) -> bool:
+        """End the attempt; user code, which might swallow the error and go on unrecorded, hears nothing of it."""
+        self.end(error.message)
+        return False
 
     def _welcome(self, entrypoint: str) -> None:
         opening = self._journal.open(entrypoint=entrypoint)
@@ -298,7 +317,10 @@ class Serving:
         """Renew the lease; end the child where it was fenced out or is to be cancelled."""
         if self._finished or self._journal.parked:
             return
-        beat = self._journal.beat()
+        try:
+            beat = self._journal.beat()
+        except KitaruBackendError:
+            return  # the disk may be better in a second; until then nobody else can claim it either
         if beat.cancel_requested:
             self.end("cancelled")
         elif beat.is_late:
@@ -339,23 +361,30 @@ class Serving:
 
     def _settle(self, reason: str, *, counts: bool = True) -> None:
         stopped = self._ended_by_us is not None
-        ending.end_attempt(
-            self._place.database, self._claim.row, self._claim.attempt, reason=reason,
-            running=self._journal.running_keys(), counts=counts and not stopped,
-        )  # fmt: skip
+        try:
+            ending.end_attempt(
+                self._place.database, self._claim.row, self._claim.attempt, reason=reason,
+                running=self._journal.running_keys(), counts=counts and not stopped,
+            )  # fmt: skip
+        except KitaruBackendError as error:
+            # It stays `running` with nobody who holds its lock: whoever claims it next settles this.
+            self._log(f"kitaru: {error.message}")
 
     def _cannot_run(self, error: KitaruError) -> None:
         """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
+        self._log(f"kitaru: {error.message}")
         if self._claim.has_journal:
             self._settle(error.message, counts=False)
             return
         described = {"type": type(error).__name__, "message": error.message, "origin": "backend"}
-        self._journal.finish(Outcome(None, described))
+        with suppress(KitaruBackendError, KitaruFencedError):  # it is claimed again, or nobody's any more
+            self._journal.finish(Outcome(None, described))
 
     def _log(self, line: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "log").open("a") as log:
-            log.write(f"{line}\n")
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "log").open("a") as log:
+                log.write(f"{line}\n")
 
 
 def refusal(error: KitaruError) -> Header:

@@ -17,7 +17,7 @@ from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.clock import clock, now_us
-from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruStateError
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ids import new_execution_id
@@ -207,15 +207,27 @@ class LocalRun:
                 pass
         except ExecutionCancelled:
             ending.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
-        except KitaruFencedError:
+        except (KitaruFencedError, KitaruBackendError):
             pass
         finally:
+            self._settle_unwritten()
             self._ended.set()
             self._wake.set()
             clock.listeners.remove(self._wake.set)
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)
+
+    def _settle_unwritten(self) -> None:
+        """After a write that failed: the attempt has ended, and the execution says why and how to go on."""
+        error = self._engine.could_not_write
+        if error is None:
+            return
+        try:
+            self.leave(error.message)
+        except KitaruBackendError:
+            # It stays `running` with nobody who holds its lock, and is seen to be so.
+            print(f"kitaru: {error.message}", file=sys.stderr)
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
@@ -232,15 +244,18 @@ class LocalRun:
             self._wake.clear()
             if self._ended.is_set():
                 return
-            waits.fire_due(self._client.database)
-            ending.end_late(self._client.database)
-            self._journal.poll_answers()
-            if self._journal.parked:
-                if self._gone():
-                    return
-            elif time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + BEAT_SECONDS
-                self._beat()
+            try:
+                waits.fire_due(self._client.database)
+                ending.end_late(self._client.database)
+                self._journal.poll_answers()
+                if self._journal.parked:
+                    if self._gone():
+                        return
+                elif time.monotonic() >= beat_at:
+                    beat_at = time.monotonic() + BEAT_SECONDS
+                    self._beat()
+            except KitaruBackendError:
+                continue  # the disk may have room in a moment
 
     def _pause_seconds(self) -> float:
         """Until the next answer may have come, or the next time is there."""
