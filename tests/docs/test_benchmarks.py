@@ -78,7 +78,9 @@ def test_without_postgres_its_rows_say_how_to_get_it(module: Callable[[str], Mod
 
 
 def test_a_reason_names_no_address_and_no_folder(module: Callable[[str], ModuleType]) -> None:
-    told = module("environments").reason("Resolving\nerror: GET https://index.example/simple/dbos in /home/me/.cache\n")
+    told = module("environments").reason(
+        "Resolving\nerror: GET https://index.example/simple/dbos in /home/me/.cache\n\nhint: retry\n"
+    )
 
     assert told == "error: GET (address) in (path)"
 

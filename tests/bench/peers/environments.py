@@ -64,7 +64,7 @@ def outside() -> dict[str, str]:
 
 
 def reason(stderr: str) -> str:
-    """The last line of it, fit for a page: no addresses, no folders of this machine."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    """The last line of it that is no hint, fit for a page: no addresses, no folders of this machine."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("hint:")]
     told = re.sub(r"\w+://\S+", "(address)", lines[-1] if lines else "")
     return re.sub(r"(?<![\w.])/[\w./-]+", "(path)", told).replace("|", "/")[:200]
