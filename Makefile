@@ -15,7 +15,7 @@ CLEAN := env -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_E
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
-.PHONY: help demo test lint format bench soak lock clean tools soak-tools FORCE
+.PHONY: help demo test lint format bench bench-peers soak lock clean tools soak-tools FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test    lint, types, layers, and every test on the built wheel"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
+	@echo "make bench-peers  the same work by DBOS, LangGraph and Absurd, from the package index: their part of that page"
 	@echo "make soak    crash and property tests over and over, with new examples, and power cuts (TURNS=10)"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
@@ -47,6 +48,10 @@ format: .venv-test/tools
 # BENCH=--long: up to 100,000 checkpoints and executions
 bench: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/python tests/bench/run.py $(BENCH)
+
+# PEERS=absurd: that one alone, printed, and nothing written. Without PostgreSQL, its rows say how to get it.
+bench-peers: .venv-test/kitaru
+	@$(CLEAN) $(TEST)/python tests/bench/peers/compare.py $(PEERS)
 
 # SOAK_SEED, the turn, chooses when the power is cut: SOAK_SEED=7 KITARU_SOAK=1 pytest tests/soak repeats turn 7.
 soak: tools soak-tools .venv-test/kitaru
