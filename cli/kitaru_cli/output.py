@@ -52,7 +52,8 @@ def nothing() -> Sequence[Part]:
 class Answer:
     """What a command found or did, for both kinds of readers."""
 
-    body: Json
+    body: Json | None
+    """None where everything was printed while it came."""
     text: Callable[[], Sequence[Part]]
     """For stdout."""
     notes: Callable[[], Sequence[Part]] = nothing
@@ -80,6 +81,11 @@ def items(
     return Answer({"items": [as_json(record) for record in records], "count": len(records)}, text, notes, exit_code)
 
 
+def streamed(exit_code: int) -> Answer:
+    """Nothing more to say: the command printed what came while it came."""
+    return Answer(None, nothing, exit_code=exit_code)
+
+
 def as_json(record: Recorded | Json) -> object:
     if isinstance(record, Mapping):
         return record
@@ -89,7 +95,8 @@ def as_json(record: Recorded | Json) -> object:
 
 def print_answer(command: str, answer: Answer, output: Format) -> None:
     if output is Format.json:
-        print_json({"command": command, **answer.body}, sys.stdout)
+        if answer.body is not None:
+            print_json({"command": command, **answer.body}, sys.stdout)
         return
     show(answer.text())
     sys.stdout.flush()

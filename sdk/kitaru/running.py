@@ -20,9 +20,10 @@ from kitaru_registry.executions import queue
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.body import ExecutionCancelled, run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.loader import find_flow, load_module, name_main_module, split_target
@@ -154,6 +155,7 @@ def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> F
     with _lock:
         runs[exec_id] = run
     end_on_ctrl_c()
+    logs.begin(log_file(client.home, exec_id), exec_id, claim.attempt)
     run.thread = threading.Thread(target=run.execute, args=(flow.function, inputs), name=f"kitaru-{flow.name}")
     run.thread.start()
     threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
@@ -197,6 +199,7 @@ class LocalRun:
             pass
         finally:
             self._ended.set()
+            logs.end(self._exec_id)
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)

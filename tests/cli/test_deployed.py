@@ -97,7 +97,9 @@ def test_a_deployed_flow_is_invoked_answered_and_ends(place: Place) -> None:
 
     done = place.settled(waiting["exec_id"], status="completed")
     assert (done["status"], done["result"]) == ("completed", "About agents")
-    assert "drafting agents" in place("executions", "logs", waiting["exec_id"]).item["logs"]
+    (printed, resumed) = place("executions", "logs", waiting["exec_id"]).items
+    assert (printed["message"], printed["checkpoint"], printed["stream"]) == ("drafting agents", "draft", "stdout")
+    assert (resumed["message"], resumed["source"], resumed["attempt"]) == ("attempt 2 begins", "runner", 2)
 
 
 def test_a_deploy_tells_scripts_what_it_made(place: Place) -> None:
