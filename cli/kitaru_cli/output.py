@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TextIO
 
 from kitaru_cli.tables import Part, show
 
@@ -160,6 +160,12 @@ def progress_for(output: Format) -> Iterator[Progress]:
         progress.clear()
 
 
+def line_by_line(descriptor: int) -> TextIO:
+    """A text stream on a descriptor that stays open when the stream goes."""
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors
+    return open(descriptor, "w", buffering=1, encoding=encoding, errors=errors, closefd=False)
+
+
 @contextmanager
 def stdout_kept_for_json(output: Format) -> Iterator[None]:
     """While it lasts, what a flow in this process prints goes to stderr, if stdout is to be JSON alone."""
@@ -170,9 +176,10 @@ def stdout_kept_for_json(output: Format) -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        # Both: what Python prints, and what its subprocesses do.
-        with redirect_stdout(sys.stderr):
+        # Both: what Python prints, and what its subprocesses do. A stream of its own: a log tells it from stderr.
+        with redirect_stdout(line_by_line(2)):
             yield
+            sys.stdout.flush()
     finally:
         os.dup2(kept, 1)
         os.close(kept)

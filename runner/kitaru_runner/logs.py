@@ -297,9 +297,10 @@ def line_here() -> object:
     """Whose half of a line this is: the thread's, or the asyncio task's that it executes."""
     thread = get_ident()
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    running_loop = getattr(asyncio, "_get_running_loop", None)  # not there while another thread imports it
+    if asyncio is None or running_loop is None:
         return thread
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     task = None if loop is None else asyncio.current_task(loop)
     return thread if task is None else (thread, id(task))
 

@@ -32,6 +32,12 @@ BEGIN = b"\x1e"
 
 RUNNER = "runner"
 
+TYPES = {"at": int, "attempt": int, "line": int} | dict.fromkeys(
+    ("source", "checkpoint", "stream", "level", "logger", "file", "message"), str
+)
+LAST_US = 1 << 53
+"""In the year 2255. A flow can write what looks like a record; it cannot make its log unreadable."""
+
 
 def log_file(home: Home, exec_id: str) -> Path:
     """Where its log is, once something was written to it."""
@@ -49,12 +55,16 @@ def members(**fields: str | int | None) -> str:
 
 
 def unpack(line: bytes) -> dict[str, Any] | None:
-    """The members of a record, without its first byte; None where the bytes are none."""
+    """The members of a record, without its first byte; None where the bytes are none of ours."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("message"), str) else None
+    if not isinstance(record, dict) or "message" not in record:
+        return None
+    if any(not isinstance(record[name], kind) for name, kind in TYPES.items() if name in record):
+        return None
+    return record if 0 <= record.get("at", 0) < LAST_US else None
 
 
 def append(path: Path, records: str) -> None:
@@ -63,7 +73,6 @@ def append(path: Path, records: str) -> None:
     One that cannot be written (a full disk) costs the line, never the execution.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = open_to_append(path)
     except OSError:
         return
@@ -76,6 +85,7 @@ def append(path: Path, records: str) -> None:
 
 
 def open_to_append(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 

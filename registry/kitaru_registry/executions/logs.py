@@ -6,6 +6,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,11 +48,15 @@ class LogFilter:
             raise KitaruUsageError(f"attempt {self.attempt} is none", hint="attempts are numbered from 1")
 
     def fits(self, line: Line) -> bool:
-        if self.source is not None and line.fields.get("source", FLOW) != SOURCES[self.source]:
+        if self.source is not None and source_of(line) != SOURCES[self.source]:
             return False
         if self.attempt is not None and line.attempt != self.attempt:
             return False
         return self.checkpoint is None or within(line.fields.get("checkpoint"), self.checkpoint)
+
+
+def source_of(line: Line) -> str:
+    return RUNNER if line.fields.get("source") == RUNNER else FLOW
 
 
 def within(key: str | None, wanted: str) -> bool:
@@ -79,7 +84,7 @@ def read_log(
     fitting = (line for line in lines_from(path, offset or 0, all_of_it=True) if wanted.fits(line))
     if offset is None:
         return [as_entry(line) for line in deque(fitting, maxlen=limit)]
-    return [as_entry(line) for line, _ in zip(fitting, iter(range(limit)) if limit else iter(int, 1), strict=False)]
+    return [as_entry(line) for line in islice(fitting, limit)]
 
 
 def lines_from(path: Path, offset: int, *, all_of_it: bool) -> Iterator[Line]:
@@ -134,15 +139,17 @@ def attempt_at(file: io.BufferedReader, offset: int) -> int:
 
     Leaves the file at the offset.
     """
-    begin = max(0, offset - LOOK_BACK_BYTES)
-    file.seek(begin)
-    before = file.read(offset - begin)
-    file.seek(offset)
-    for record in reversed(before.split(BEGIN)[1:]):
-        fields = unpack(record.partition(b"\n")[0])
-        if fields is not None:
-            return int(fields.get("attempt", 1))
-    return 1
+    size = LOOK_BACK_BYTES
+    while True:
+        begin = max(0, offset - size)
+        file.seek(begin)
+        records = file.read(offset - begin).split(BEGIN)[1:]
+        said = (unpack(record.partition(b"\n")[0]) for record in reversed(records))
+        attempt = next((fields["attempt"] for fields in said if fields and "attempt" in fields), None)
+        if attempt is not None or begin == 0:
+            file.seek(offset)
+            return attempt or 1
+        size *= 8
 
 
 def as_entry(line: Line) -> LogEntry:
@@ -152,7 +159,7 @@ def as_entry(line: Line) -> LogEntry:
         message=fields["message"],
         level=fields.get("level"),
         timestamp=as_datetime(fields.get("at")),
-        source=fields.get("source", FLOW),
+        source=source_of(line),
         attempt=line.attempt,
         checkpoint=key,
         checkpoint_name=None if key is None else name_of(key),
