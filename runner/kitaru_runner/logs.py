@@ -212,7 +212,7 @@ class Tap:
 _taps: list[Tap] = []
 _logs: dict[str, ExecutionLog] = {}
 _own: ExecutionLog | None = None
-"""In the process of a deployed flow: whatever it prints belongs to its execution, in threads without a branch too."""
+"""In a process of the execution's own: whatever it prints belongs to its execution, in threads without a branch too."""
 
 _stacked = False
 """Whether more streams than two were tapped, of which one may stand before another, as `redirect_stdout` puts them."""
@@ -233,7 +233,10 @@ def begin(path: Path, exec_id: str, attempt: int) -> None:
 
 
 def begin_own(attempt: int) -> None:
-    """Write records from now on to descriptor 1, which is the log of the only execution of this process."""
+    """Write records from now on to descriptor 1, which is the log of the only execution of this process.
+
+    What `begin` adds for that execution goes there too, and is not passed on to what is the same file.
+    """
     global _own
     with _lock:
         # A copy: a flow that points its descriptors elsewhere takes what is written to them, not its own log.
@@ -246,7 +249,7 @@ def end(exec_id: str) -> None:
     end_lines(exec_id)
     with _lock:
         _logs.pop(exec_id, None)
-        if not _logs:
+        if not _logs and _own is None:
             untap_streams()
 
 
