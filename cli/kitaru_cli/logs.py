@@ -15,8 +15,8 @@ import typer
 
 from kitaru_cli.commands import ExecutionArgument, Output, open_client
 from kitaru_cli.execution_text import exit_code, outcome_notes, wait_parts
-from kitaru_cli.output import Answer, Format, as_json, items, painted, streamed
-from kitaru_cli.tables import Part, dim, show
+from kitaru_cli.output import Answer, Format, as_json, items, nothing, painted, streamed
+from kitaru_cli.tables import dim, show
 from kitaru_cli.words import short_id, visible
 
 if TYPE_CHECKING:
@@ -68,7 +68,13 @@ def logs(
         raise KitaruUsageError("--grouped needs the whole log, and --follow does not wait for it", hint="use one")
     if not follow:
         found = client.executions.logs(execution, **wanted, limit=limit, offset=offset)
-        return items(found, lambda: print_lines(logs_text(found, grouped=grouped, verbose=verbose)))
+        if output is Format.json:
+            return items(found, nothing)
+        with quiet_when_unread():
+            for line in logs_text(found, grouped=grouped, verbose=verbose):
+                print(line)
+            sys.stdout.flush()
+        return streamed(0)
     follower = Follower(client, client.executions.get(execution).exec_id, output, verbose)
     with quiet_when_unread():
         return follower.run(wanted, limit=limit, offset=offset, interval=interval)
@@ -139,15 +145,6 @@ class Follower:
 
     def _event(self, event: str, item: object) -> None:
         print(json.dumps({"command": COMMAND, "event": event, "item": item}), flush=True)
-
-
-def print_lines(lines: Iterator[str]) -> Sequence[Part]:
-    """Print as they come: a log may be longer than what one would hold twice."""
-    with quiet_when_unread():
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-    return ()
 
 
 def logs_text(entries: Sequence[LogEntry], *, grouped: bool, verbose: int) -> Iterator[str]:

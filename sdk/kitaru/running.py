@@ -250,6 +250,7 @@ def leave_all(reason: str) -> list[ExecutionId]:
         left = dict(runs)
     for run in left.values():
         run.leave(reason)
+    logs.end_lines()
     return list(left)
 
 

@@ -130,6 +130,14 @@ class TestFilters:
         assert messages(path, limit=2, offset=0) == everything[:2]
         assert messages(path, limit=99) == everything
 
+    def test_the_last_lines_of_a_long_log_are_found_wherever_they_lie(self, path: Path) -> None:
+        write(path, "".join(record(f"{number}" * 50) for number in range(3_000)))
+        assert path.stat().st_size > 2 * LOOK_BACK_BYTES
+
+        assert messages(path, limit=1) == ["2999" * 50]
+        assert len(messages(path, limit=3_005)) == 3_005
+        assert messages(path, limit=2, wanted=LogFilter(checkpoint="draft")) == ["draft#2", "map[0]/draft"]
+
     @pytest.mark.parametrize("wrong", [{"source": "steps"}, {"attempt": 0}])
     def test_a_filter_that_fits_nothing_is_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(KitaruUsageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SOURCES = {FLOW: FLOW, RUNNER: RUNNER, "step": FLOW}
 """What may be asked for; `step` is the word of others for what the flow itself printed."""
 
 LOOK_BACK_BYTES = 1 << 16
+LIKELY_LINE_BYTES = 256
 
 
 class Line(NamedTuple):
@@ -81,10 +83,33 @@ def read_log(
     wanted = wanted or LogFilter()
     if limit is not None and limit < 1:
         raise KitaruUsageError(f"a limit of {limit} shows nothing", hint="a limit of 1 or more")
+    if offset is None and limit is not None:
+        return [as_entry(line) for line in last_lines(path, wanted, limit)]
     fitting = (line for line in lines_from(path, offset or 0, all_of_it=True) if wanted.fits(line))
-    if offset is None:
-        return [as_entry(line) for line in deque(fitting, maxlen=limit)]
     return [as_entry(line) for line in islice(fitting, limit)]
+
+
+def last_lines(path: Path, wanted: LogFilter, limit: int) -> deque[Line]:
+    """Read as far back as it takes: most logs are asked for their end, and some are long."""
+    size = max(LOOK_BACK_BYTES, limit * LIKELY_LINE_BYTES)
+    while True:
+        begin = line_near(path, size)
+        fitting = (line for line in lines_from(path, begin, all_of_it=True) if wanted.fits(line))
+        found = deque(fitting, maxlen=limit)
+        if len(found) == limit or begin == 0:
+            return found
+        size *= 8
+
+
+def line_near(path: Path, size: int) -> int:
+    """Where the first line begins that lies within so many bytes of the end; 0 where there is none."""
+    try:
+        with path.open("rb") as file:
+            begin = max(0, file.seek(0, os.SEEK_END) - size)
+            file.seek(begin)
+            return begin + len(file.readline()) if begin else 0
+    except FileNotFoundError:
+        return 0
 
 
 def lines_from(path: Path, offset: int, *, all_of_it: bool) -> Iterator[Line]:
