@@ -152,7 +152,8 @@ class Tap:
                 ended = "".join([*line.parts, ended])
             # The newline of a line that was written when it became too long.
             if ended or line is None or not line.was_cut:
-                self._append(log, branch, ended) if "\n" not in ended else self._append_all(log, branch, ended)
+                append = self._append_all if "\n" in ended else self._append
+                append(log, branch, ended)
             line = None
         if text:
             self._open[key] = self._longer(line or OpenLine(log, branch), text)

@@ -140,9 +140,9 @@ def test_following_what_has_ended_shows_all_and_how_it_ended(fail: bool, code: i
         (["--checkpoint", "darft"], 3, "KitaruNotFoundError"),
     ],
 )
-def test_what_cannot_be_shown_is_one_clear_error(
-    options: list[str], code: int, kind: str, written: str, kitaru: Kitaru
-) -> None:
+def test_what_cannot_be_shown_is_one_clear_error(options: list[str], code: int, kind: str, kitaru: Kitaru) -> None:
+    written = kitaru("run", "flows.py:write", "-o", "json").item["exec_id"]
+
     refused = kitaru("executions", "logs", written, *options, "-o", "json")
 
     assert (refused.code, refused.error["type"]) == (code, kind)
