@@ -8,6 +8,7 @@ import typer
 
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, Reason, command, group, open_client
 from kitaru_cli.execution_text import execution_text, executions_text
+from kitaru_cli.logs import logs
 from kitaru_cli.output import Answer, Format, item, items
 from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner
 from kitaru_cli.words import now, short_id
@@ -26,7 +27,14 @@ def add_to(app: typer.Typer) -> None:
         ],
     )(list_executions)
     command(executions, "executions.get", examples=["kitaru executions get 3f2a91c4"])(get)
-    command(executions, "executions.logs", examples=["kitaru executions logs 3f2a91c4"])(logs)
+    command(
+        executions,
+        "executions.logs",
+        examples=[
+            "kitaru executions logs 3f2a91c4 --follow",
+            "kitaru executions logs 3f2a91c4 --checkpoint draft -v",
+        ],
+    )(logs)
     command(
         executions,
         "executions.input",
@@ -71,14 +79,6 @@ def get(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
     """Show one execution: its inputs, checkpoints, waits, result or error."""
     found = open_client().executions.get(execution)
     return item(found, lambda: execution_text(found))
-
-
-def logs(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
-    """Print what an execution wrote to stdout and stderr."""
-    client = open_client()
-    found = client.executions.get(execution)
-    written = client.executions.logs(found.exec_id)
-    return item({"exec_id": found.exec_id, "logs": written}, lambda: [written.rstrip("\n")] if written else [])
 
 
 def give_input(

@@ -304,6 +304,31 @@ class Execution(Record):
     source: Source | None = None
 
 
+class LogEntry(Record):
+    """A line that an execution printed, or a remark of the runner's on it."""
+
+    message: str
+    """As it was printed, without the newline. One that came through `logging` may have several lines."""
+    level: str | None = None
+    """`INFO`, `ERROR`, ...; None for what was merely printed."""
+    timestamp: datetime | None = None
+    """None for what a subprocess wrote; so is everything below but `source`, `attempt` and `offset`."""
+    source: str
+    """`flow` or `runner`"""
+    attempt: int
+    checkpoint: str | None = None
+    """Its key; None in the flow's body."""
+    checkpoint_name: str | None = None
+    stream: str | None = None
+    """`stdout` or `stderr`"""
+    logger: str | None = None
+    module: str | None = None
+    filename: str | None = None
+    lineno: int | None = None
+    offset: int
+    """In bytes: where reading goes on behind this line."""
+
+
 class RunnerState(Record):
     running: bool
     local: bool = True

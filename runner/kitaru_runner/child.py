@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import describe_failure
@@ -203,6 +203,7 @@ def as_error(header: Mapping[str, Any]) -> KitaruError:
 
 def leave(code: int) -> NoReturn:
     """End this process at once: to user code that is a crash, which it must survive anyhow."""
+    logs.end_lines()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -228,6 +229,7 @@ def main() -> None:
     os.set_inheritable(descriptor, False)
     journal = SocketJournal(socket.socket(fileno=descriptor))
     opening, welcome = journal.open()
+    logs.begin_own(opening.attempt)
     engine = Engine(journal, opening, fenced=lambda: leave(EXIT_FENCED))
     journal.listener = engine.parking
     threading.Thread(target=journal.listen, name="kitaru-journal", daemon=True).start()

@@ -22,6 +22,7 @@ from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
 from kitaru_registry.executions import ending, queue
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.log_lines import log_file, open_to_append, remark
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
@@ -123,7 +124,9 @@ class Serving:
         if self._finished or self._journal.parked:
             self._clean(config)
             return
-        self._settle(self._ended_by_us or how_it_ended(code, self._journal.running_keys()))
+        reason = self._ended_by_us or how_it_ended(code, self._journal.running_keys())
+        self._log(reason, level="INFO" if self._ended_by_us else "ERROR")
+        self._settle(reason)
 
     def _environment(self, config: SnapshotConfig, stack: ExitStack) -> tuple[Path, int]:
         environment = ensure_environment(
@@ -149,7 +152,9 @@ class Serving:
 
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
         ours, theirs = socket.socketpair()
-        log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._claim.attempt > 1:
+            self._log(f"attempt {self._claim.attempt} begins")
+        log = open_to_append(log_file(self._place.home, self.exec_id))
         passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
         try:
             self._child = subprocess.Popen(
@@ -368,11 +373,11 @@ class Serving:
             )  # fmt: skip
         except KitaruBackendError as error:
             # It stays `running` with nobody who holds its lock: whoever claims it next settles this.
-            self._log(f"kitaru: {error.message}")
+            self._log(error.message, level="ERROR")
 
     def _cannot_run(self, error: KitaruError) -> None:
         """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
-        self._log(f"kitaru: {error.message}")
+        self._log(error.message, level="ERROR")
         if self._claim.has_journal:
             self._settle(error.message, counts=False)
             return
@@ -380,11 +385,9 @@ class Serving:
         with suppress(KitaruBackendError, KitaruFencedError):  # it is claimed again, or nobody's any more
             self._journal.finish(Outcome(None, described))
 
-    def _log(self, line: str) -> None:
+    def _log(self, line: str, *, level: str = "INFO") -> None:
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / "log").open("a") as log:
-                log.write(f"{line}\n")
+            remark(log_file(self._place.home, self.exec_id), line, attempt=self._claim.attempt, level=level)
 
 
 def refusal(error: KitaruError) -> Header:

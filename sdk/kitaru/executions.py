@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kitaru.bound import BoundExecution, bind
+from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, queue, reading, waits
-from kitaru_registry.models import Execution, ExecutionId, Wait
+from kitaru_registry.executions.log_lines import log_file
+from kitaru_registry.executions.logs import LogFilter, read_log, within
+from kitaru_registry.models import Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
+
+SHOWN_KEYS = 10
 
 
 class Executions:
@@ -78,11 +83,46 @@ class Executions:
             raise KitaruNotFoundError(f"there is no {said}", hint="kitaru executions list")
         return self.get(found[0].exec_id)
 
-    def logs(self, exec_id: str) -> str:
-        """What a deployed execution printed, all attempts in order; a source execution prints to its own terminal."""
+    def logs(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        limit: int | None = None, offset: int | None = None,
+    ) -> builtins.list[LogEntry]:  # fmt: skip
+        """What the execution printed, and what its runner remarked, all attempts in the order of writing.
+
+        Args:
+            checkpoint: a checkpoint's key, or a name for all of its calls; with those that it called.
+            source: `flow` (or `step`) or `runner`.
+            limit: at most so many entries: the last ones, or with an offset the first ones from there.
+            offset: in bytes; `.offset` of an entry is where reading goes on behind it.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution, or it has no such checkpoint.
+            KitaruUsageError: no such source, a limit or attempt below 1, a negative offset.
+        """
         found = reading.find_id(self._client.database, exec_id)
-        path = self._client.home.execution(found) / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        entries = read_log(log_file(self._client.home, found), wanted=wanted, offset=offset, limit=limit)
+        if checkpoint is not None and not entries:
+            self._require_checkpoint(found, checkpoint)
+        return entries
+
+    def follow(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        offset: int = 0, interval: float = LONGEST_PAUSE_SECONDS,
+    ) -> Iterator[LogEntry | Execution]:  # fmt: skip
+        """Its log from an offset on, live, until it has ended; see `logs`.
+
+        Between two entries comes the execution itself: each time that it has come to a wait, and, as the last, when it
+        has ended. The process that executes it may be any of this home.
+
+        Args:
+            interval: seconds between two looks while nothing is printed, at most.
+        """
+        found = reading.find_id(self._client.database, exec_id)
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        if offset < 0 or interval <= 0:
+            raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
+        return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""
@@ -178,6 +218,15 @@ class Executions:
         """A handle on an execution that was started elsewhere."""
         found = self.get(exec_id)
         return FlowHandle(self._client, found.exec_id, found.flow)
+
+    def _require_checkpoint(self, exec_id: ExecutionId, wanted: str) -> None:
+        keys = [call.key for call in reading.get_execution(self._client.database, exec_id).checkpoints]
+        if not any(within(key, wanted) for key in keys):
+            known = ", ".join(keys[:SHOWN_KEYS]) + (" ..." if len(keys) > SHOWN_KEYS else "")
+            raise KitaruNotFoundError(
+                f"execution {exec_id} has no checkpoint {wanted}; it has: {known or 'none'}",
+                hint=f"kitaru executions get {exec_id}",
+            )
 
     def _with_reason(self, execution: Execution) -> Execution:
         """Say so where an execution is open and nobody works on it."""

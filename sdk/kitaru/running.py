@@ -22,9 +22,10 @@ from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled
@@ -192,7 +193,8 @@ class LocalRun:
         self._begin(claim)
 
     def _begin(self, claim: queue.Claim) -> None:
-        """An attempt: its journal, and an engine over it."""
+        """An attempt: its journal, an engine over it, and what it prints."""
+        logs.begin(log_file(self._client.home, claim.exec_id), claim.exec_id, claim.attempt)
         source = claim_source(self._client, claim)
         self._journal = RegistryJournal(
             self._client.database, writer_of(self._client), claim, stays=True, code=source.digest if source else ""
@@ -212,6 +214,7 @@ class LocalRun:
         finally:
             self._settle_unwritten()
             self._ended.set()
+            logs.end(self._exec_id)
             self._wake.set()
             clock.listeners.remove(self._wake.set)
             self._lock.release()
@@ -322,6 +325,7 @@ def leave_all(reason: str) -> list[ExecutionId]:
         left = dict(runs)
     for run in left.values():
         run.leave(reason)
+    logs.end_lines()
     return list(left)
 
 
