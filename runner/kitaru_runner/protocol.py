@@ -54,6 +54,9 @@ MAX_HEADER_BYTES = 64 << 20
 
 Header = dict[str, Any]
 
+# json.dumps with options makes an encoder each time.
+COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -234,7 +237,7 @@ class Journal(Protocol):
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
     # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = COMPACT(header).encode()
     frame = FRAME.pack(len(text), len(payload)) + text
     # One system call for the common small frame; no copy of a large payload.
     if len(payload) < INLINE_BYTES:

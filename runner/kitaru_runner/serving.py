@@ -30,6 +30,7 @@ from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.children import Children
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
+from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
 from kitaru_runner.protocol import (
     SERVED_PROTOCOLS,
@@ -75,6 +76,8 @@ class Serving:
         self._folder = place.home.execution(claim.exec_id)
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        self._pushes: socket.socket | None = None
+        self._page: InFlightPage | None = None
         self._send_lock = threading.Lock()
         self._finished = False
         self._ended_by_us: str | None = None
@@ -151,30 +154,39 @@ class Serving:
         take_code_away(fetch_code(self._place.store, config), self._folder / "work")
 
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
-        ours, theirs = socket.socketpair()
         if self._claim.attempt > 1:
             self._log(f"attempt {self._claim.attempt} begins")
         log = open_to_append(log_file(self._place.home, self.exec_id))
         passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
+        ours, theirs = self._channels(config.protocol)
+        command = [str(python), "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
         try:
             self._child = subprocess.Popen(
-                [
-                    str(python), "-s", "-P", "-m", "kitaru_runner.child",
-                    str(theirs.fileno()), str(os.getpid()),
-                ],
+                [*command, *map(str, theirs[1:])],
                 env=clean_environment(passed), cwd=self._folder / "work",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(theirs.fileno(), self._lock.descriptor, used), start_new_session=True,
+                pass_fds=(*theirs, self._lock.descriptor, used), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            ours.close()
+            for connection in ours:
+                connection.close()
             raise KitaruBackendError(f"the child could not be started: {error}") from error
         finally:
-            theirs.close()
-            os.close(log)
-        self._connection = ours
+            for descriptor in (*theirs, log):
+                os.close(descriptor)
+        self._connection, self._pushes = ours[0], ours[-1]
         self._lock.write(f"{self._child.pid} (runner {os.getpid()})")
         return self._child
+
+    def _channels(self, protocol: int) -> tuple[list[socket.socket], list[int]]:
+        """Our ends, and the descriptors of the child's: requests, and since protocol 2 pushes and what is in flight."""
+        pairs = [socket.socketpair() for _ in range(1 if protocol == 1 else 2)]
+        theirs = [pair[1].detach() for pair in pairs]
+        if protocol > 1:
+            theirs.append(open_page())
+            self._page = InFlightPage(theirs[-1])
+            self._journal.watch(self._page.read)
+        return [pair[0] for pair in pairs], theirs
 
     # The journal protocol
 
@@ -300,13 +312,14 @@ class Serving:
 
     def answered(self, key: str, answer: Answer) -> None:
         """Pass an answer on (protocol.Answers)."""
-        self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data)
+        self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data, on=self._pushes)
 
-    def _send(self, header: Mapping[str, Any], payload: bytes) -> bool:
+    def _send(self, header: Mapping[str, Any], payload: bytes, *, on: socket.socket | None = None) -> bool:
+        connection = on or self._connection
+        assert connection is not None
         try:
             with self._send_lock:
-                assert self._connection is not None
-                send(self._connection, header, payload)
+                send(connection, header, payload)
         except OSError:
             return False
         return True
@@ -361,8 +374,9 @@ class Serving:
             except (ProcessLookupError, PermissionError):
                 pass
             child.wait()
-        if self._connection is not None:
-            self._connection.close()
+        for channel in (self._connection, self._pushes, self._page):
+            if channel is not None:
+                channel.close()
 
     def _settle(self, reason: str, *, counts: bool = True) -> None:
         stopped = self._ended_by_us is not None
