@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.errors import (
@@ -60,6 +61,12 @@ class FlowHandle:
         if self._until(ENDED, timeout) not in ENDED:
             raise self._unfinished(f"after {timeout} s")
         return self.get()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """`wait()` on an event loop, which goes on meanwhile."""
+        import asyncio
+
+        return asyncio.to_thread(self.wait).__await__()
 
     def get(self) -> Any:
         """The result of an execution that has ended.
