@@ -143,14 +143,15 @@ class Executions:
         client = self._client
         if execution.status != "waiting" or execution.pending_waits:
             return False
-        if execution.kind == "source":
-            root = families.root_of(client.database, execution.exec_id)
-            idle = [] if is_held(execution_lock(client.home, root)) else [root]
-        else:
-            below = families.open_descendants(client.database, execution.exec_id)
-            idle = [child for child in below if not is_held(execution_lock(client.home, child))]
-        for exec_id in idle:
-            client.runner.set_going(exec_id, with_edits=with_edits)
+        below = families.open_descendants(client.database, execution.exec_id)
+        idle = [
+            child
+            for child, status in below.items()
+            if status in ("pending", "running") and not is_held(execution_lock(client.home, child))
+        ]
+        # Those that run from source go on together, in one process.
+        for child in idle[:1] if execution.kind == "source" else idle:
+            client.runner.set_going(child, with_edits=with_edits)
         return bool(idle)
 
     def cancel(self, exec_id: str, *, reason: str | None = None) -> Execution:
@@ -162,7 +163,7 @@ class Executions:
         """
         client = self._client
         found = reading.find_id(client.database, exec_id)
-        family = [found, *families.open_descendants(client.database, found)]
+        family = {found, *families.open_descendants(client.database, found)}
         actor = f"{client.actor}: {reason}" if reason else client.actor
         status = ending.request_cancel(client.database, found, actor=actor)
         self._tell_to_end(family)
@@ -175,9 +176,9 @@ class Executions:
                 )
         return self.get(found)
 
-    def _tell_to_end(self, wanted: builtins.list[ExecutionId]) -> None:
+    def _tell_to_end(self, wanted: set[ExecutionId]) -> None:
         """Let the processes of these look for a request to cancel; those that have lost theirs end here."""
-        for exec_id in set(ending.cancel_requests(self._client.database)).intersection(wanted):
+        for exec_id in wanted.intersection(ending.cancel_requests(self._client.database)):
             lock = FileLock.acquire(execution_lock(self._client.home, exec_id))
             if lock is not None:
                 seen = queue.candidate(self._client.database, exec_id)

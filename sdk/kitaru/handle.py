@@ -83,7 +83,10 @@ class FlowHandle:
         raise failure_of(execution) from self._cause()
 
     def until_settled(self, timeout: float | None = None) -> Execution:
-        """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is."""
+        """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is.
+
+        One that waits for children which go on is not settled.
+        """
         self._until(SETTLED, timeout)
         return self._client.executions.get(self.exec_id)
 
@@ -113,7 +116,7 @@ class FlowHandle:
     def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
         deadline = None if timeout is None else time.monotonic() + timeout
         began = looked_at = time.monotonic()
-        while (status := self.status) not in wanted:
+        while not self._is_in(wanted, status := self.status):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 return status
@@ -123,6 +126,13 @@ class FlowHandle:
             pause = min(max(SHORTEST_POLL_SECONDS, (now - began) * POLL_SHARE), LONGEST_POLL_SECONDS)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
         return status
+
+    def _is_in(self, wanted: frozenset[str], status: str) -> bool:
+        if status != "waiting" or status not in wanted:
+            return status in wanted
+        from kitaru_registry.executions import families
+
+        return families.stands_still(self._client.database, self.exec_id)
 
 
 def failure_of(execution: Execution) -> KitaruExecutionError:

@@ -104,9 +104,10 @@ class Runners:
                     self._start_source(reading.get_execution(database, root), with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
-        """See to it that an open, deployed execution has a runner."""
+        """See to it that an open, deployed execution has a runner, or the children that it waits for."""
         execution = reading.get_execution(self._client.database, exec_id)
-        if execution.kind == "deployed" and execution.status in ("pending", "running"):
+        working = {execution.status, *(child.status for child in execution.children)}
+        if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
             self.ensure()
 
     def why_pending(self, execution: Execution) -> str | None:

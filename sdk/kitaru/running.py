@@ -199,6 +199,8 @@ class LocalRun:
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
         self.parent: ExecutionId | None = None
+        self.again = False
+        """Its parent, which was retried, wants it to go on; it may be about to end."""
         self._cut_at: float | None = None
         self._begin(claim)
 
@@ -228,6 +230,9 @@ class LocalRun:
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)
+                again = self.again
+            if again and reading.get_status(self.client.database, self._exec_id) == "pending":
+                start(self.client, self._flow, self._exec_id, parent=self.parent)
             if self.parent is not None:
                 poke(self.parent)
 
@@ -320,6 +325,15 @@ def poke(exec_id: ExecutionId) -> None:
         run = runs.get(exec_id)
     if run is not None:
         run.poke()
+
+
+def is_here(exec_id: ExecutionId) -> bool:
+    """Whether this process executes it, and goes on with it if it was retried meanwhile."""
+    with _lock:
+        run = runs.get(exec_id)
+        if run is not None:
+            run.again = True
+        return run is not None
 
 
 def poke_all() -> None:

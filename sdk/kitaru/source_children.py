@@ -47,11 +47,11 @@ class SourceChildren:
 
     def begin(self, exec_id: ExecutionId) -> None:
         """Start it in a thread of this process, unless it has ended or is being executed."""
-        from kitaru.running import runs, start
+        from kitaru.running import is_here, start
 
         client, flow = self._client, called.get()
         found = reading.get_execution(client.database, exec_id)
-        if found.status in ENDED or exec_id in runs:
+        if found.status in ENDED or is_here(exec_id):
             return
         if found.kind == "deployed":
             client.runner.ensure()

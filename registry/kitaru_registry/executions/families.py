@@ -128,21 +128,36 @@ def root_of(database: Database, exec_id: str) -> ExecutionId:
         return ExecutionId(row.exec_id)
 
 
-def open_descendants(database: Database, exec_id: str) -> list[ExecutionId]:
-    """The open executions that this one started, and those that they started, parents first."""
+def open_descendants(database: Database, exec_id: str) -> dict[ExecutionId, str]:
+    """Id to status of the open executions that this one started, and of those that they started, parents first."""
     with database.read() as connection:
         row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
-        return list(descend(connection, row))
+        return descend(connection, row)
 
 
-def descend(connection: Connection, row: int) -> list[ExecutionId]:
-    wanted = select(executions.c.id, executions.c.exec_id).where(
-        executions.c.parent == row, executions.c.status.in_(OPEN)
-    )
-    found = []
+def descend(connection: Connection, row: int) -> dict[ExecutionId, str]:
+    found: dict[ExecutionId, str] = {}
+    wanted = select(executions).where(executions.c.parent == row, executions.c.status.in_(OPEN))
     for child in connection.execute(wanted.order_by(executions.c.id)).all():
-        found += [ExecutionId(child.exec_id), *descend(connection, child.id)]
+        found |= {ExecutionId(child.exec_id): child.status, **descend(connection, child.id)}
     return found
+
+
+def stands_still(database: Database, exec_id: str) -> bool:
+    """Whether a waiting execution waits for somebody, or for a time: not for children that go on."""
+    with database.read() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        return rests(connection, row)
+
+
+def rests(connection: Connection, row: Any) -> bool:
+    if row.status != "waiting":
+        return False
+    of_children = select(waits.c.child).where(
+        waits.c.execution == row.id, waits.c.kind == "child", waits.c.status == "pending"
+    )
+    children = connection.execute(select(executions).where(executions.c.id.in_(of_children))).all()
+    return all(rests(connection, child) for child in children)
 
 
 def waits_for_child(database: Database, exec_id: str) -> bool:
