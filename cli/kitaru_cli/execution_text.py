@@ -10,7 +10,7 @@ from kitaru_cli.versions import type_name
 from kitaru_cli.words import NO_TIME, ago, moment, now, short_id, took, value_line, value_text, version_of
 
 if TYPE_CHECKING:
-    from kitaru_registry.models import CheckpointCall, ErrorDetail, Execution, Wait
+    from kitaru_registry.models import CheckpointCall, ChildExecution, ErrorDetail, Execution, Wait
 
 COMPLETED, FAILED, NOT_FINISHED = 0, 1, 6
 
@@ -51,6 +51,8 @@ def execution_text(execution: Execution) -> Sequence[Part]:
     parts: list[Part] = [record(execution)]
     if execution.checkpoints:
         parts += ["", checkpoints_table(execution.checkpoints)]
+    if execution.children:
+        parts += ["", children_table(execution.children)]
     for wait in execution.pending_waits:
         parts += ["", *wait_parts(wait, execution.exec_id)]
     if execution.error:
@@ -77,6 +79,8 @@ def record(execution: Execution) -> Facts:
         rows.append(("digest", dim(execution.digest)))
     if execution.source:
         rows.append(("source", f"{execution.source.folder} {execution.source.entrypoint}"))
+    if execution.parent:
+        rows.append(("parent", execution.parent))
     if execution.metadata:
         rows.append(("logged", value_line(execution.metadata)))
     return Facts(rows)
@@ -95,6 +99,11 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
     ]
     columns = ("checkpoint", "status", "tries", "took", "")
     return Table(columns, rows, wraps=frozenset({"checkpoint", ""}), right=frozenset({"tries", "took"}))
+
+
+def children_table(children: Sequence[ChildExecution]) -> Table:
+    rows = [(child.key, status(child.status), bold(short_id(child.exec_id))) for child in children]
+    return Table(("child", "status", "execution"), rows, wraps=frozenset({"child"}))
 
 
 def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:
@@ -128,7 +137,12 @@ def outcome_parts(execution: Execution) -> Sequence[Part]:
     """What `run` and `invoke` print to stdout: the result, or what it waits for."""
     if execution.status == "completed":
         return [value_text(execution.result)]
-    return [part for wait in execution.pending_waits for part in wait_parts(wait, execution.exec_id)]
+    below: list[Part] = [
+        f"waits for its child {child.flow}: kitaru executions get {short_id(child.exec_id)}"
+        for child in execution.children
+        if child.status == "waiting" and not execution.pending_waits
+    ]
+    return below + [part for wait in execution.pending_waits for part in wait_parts(wait, execution.exec_id)]
 
 
 def outcome_notes(execution: Execution) -> Sequence[Part]:

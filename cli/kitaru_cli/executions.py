@@ -58,6 +58,9 @@ def list_executions(
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="With this input, or this logged value.")
     ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="EXECUTION", help="Only the child executions of this one.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
     output: Output = Format.text,
 ) -> Answer:
@@ -70,6 +73,7 @@ def list_executions(
         version=version,
         since=since_moment(since, now()),
         where=filters(where),
+        parent=parent,
         limit=limit,
     )
     return items(found, lambda: executions_text(found))

@@ -265,6 +265,16 @@ class Wait(Record):
         return self.entered_at
 
 
+class ChildExecution(Record):
+    """One that an execution started, as its parent's record shows it."""
+
+    exec_id: ExecutionId
+    flow: str
+    key: str
+    """Of the call that started it."""
+    status: str
+
+
 class Source(Record):
     """What a source execution ran on."""
 
@@ -302,6 +312,10 @@ class Execution(Record):
     """In recorded order; empty in lists."""
     pending_waits: tuple[Wait, ...] = ()
     source: Source | None = None
+    parent: ExecutionId | None = None
+    """The execution that started this one."""
+    children: tuple[ChildExecution, ...] = ()
+    """Those that this one started, oldest first; empty in lists."""
 
 
 class LogEntry(Record):

@@ -16,6 +16,8 @@ from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorde
 def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
     """Run the body, and record its result or its failure as the execution's end. True: it is to begin anew.
 
+    Of one that is halted (Engine.halt) nothing is recorded, whatever the body makes of that.
+
     Raises:
         KitaruFencedError: another attempt owns the execution by now; nothing was recorded.
         KeyboardInterrupt: the process is to end; nothing was recorded, and the execution can be resumed.
@@ -34,7 +36,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
         raise
     except KitaruDivergenceError as error:
         return not engine.is_halted and engine.finish(None, describe(error))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and asyncio's CancelledError too
         return engine.finish(None, describe(error))
     else:
         return engine.finish(encoded, None)
@@ -75,6 +77,9 @@ def failed_checkpoints(error: BaseException, seen: set[int]) -> Iterator[str]:
     recorded = recorded_failure(error)
     if recorded is not None and "checkpoint" in recorded:
         yield recorded["checkpoint"]
+    if recorded is not None and "cause" in recorded:
+        # Of a child execution: its checkpoints are not this one's.
+        return
     group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     context = None if error.__suppress_context__ else error.__context__
     for inner in (*group, error.__cause__, context):

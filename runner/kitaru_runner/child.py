@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFenced
 from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import describe_failure
+from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.protocol import (
@@ -90,6 +90,8 @@ class SocketJournal:
         self._replies: dict[int, Reply] = {}
         self._last_id = 0
         self.listener: Answers | None = None
+        self.on_cancel: Callable[[], None] = lambda: leave(EXIT_DONE)
+        """What to do when the execution is to be cancelled; runs in the thread that listens."""
 
     def open(self) -> tuple[Opening, Header]:
         """Say hello; what the runner knows of the execution."""
@@ -137,6 +139,9 @@ class SocketJournal:
         if header["t"] == "answer":
             if self.listener is not None:
                 self.listener.answered(header["key"], Answer(payload, header.get("outcome", "answered")))
+            return
+        if header["t"] == "cancel":
+            self.on_cancel()
             return
         reply = self._replies.pop(header["id"])
         reply.header, reply.payload, reply.came = header, payload, True
@@ -203,7 +208,7 @@ class SocketJournal:
         described = {
             "key": request.key, "place": request.place, "flow": request.flow, "codec": request.inputs.codec,
             "entrypoint": request.entrypoint, "tag": request.tag, "version": request.version,
-            "options": request.options,
+            "options": request.options, "digest": request.digest.hex() if request.digest else None,
         }  # fmt: skip
         header, _ = self._ask({"t": "child", "child": described}, request.inputs.data)
         return str(header["exec_id"]), int(header["seq"])
@@ -293,14 +298,17 @@ def main() -> None:
     logs.begin_own(opening.attempt)
     engine = Engine(journal, opening, fenced=lambda: leave(EXIT_FENCED))
     journal.listener = engine.parking
+    journal.on_cancel = lambda: engine.cancel() if engine.can_be_asked_to_end else leave(EXIT_DONE)
     threading.Thread(target=journal.listen, name="kitaru-journal", daemon=True).start()
     root = Path(welcome["folder"])
+    engine.root = str(root)
     file, name = split_target(opening.entrypoint)
     sys.argv[:] = [str(root / file)]
     sys.dont_write_bytecode = True
     try:
         flow = find_flow(load_module(root, root / file), name, file=file)
-        inputs = convert_inputs(flow.function, codec.decode(opening.inputs))
+        given = codec.decode(opening.inputs)
+        inputs = given if welcome.get("typed") else convert_inputs(flow.function, given)
     except BaseException as error:  # sys.exit() at import too: the execution has failed, and says so
         engine.finish(None, describe_failure(error))
         leave(EXIT_DONE)
@@ -308,6 +316,8 @@ def main() -> None:
         run_body(engine, flow.function, inputs)
     except KitaruFencedError:
         leave(EXIT_FENCED)
+    except ExecutionCancelled:
+        pass  # its runner records that
     leave(EXIT_DONE)
 
 

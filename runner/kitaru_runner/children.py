@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruContextError
+from kitaru_registry.deployments.refs import parse_ref
+from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.executions import families
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.models import ExecutionId
@@ -19,8 +23,37 @@ class Children:
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
         """See recording.Children."""
-        raise KitaruContextError(f"child flow {request.flow} cannot be started by {parent.exec_id}")
+        if request.entrypoint is None:
+            return invoked(self._database, parent, request)
+        return families.of_same_snapshot(
+            self._database,
+            families.Parent(parent.row, request.key),
+            flow=request.flow,
+            entrypoint=request.entrypoint,
+            codec=request.inputs.codec,
+            data=request.inputs.data,
+            options=request.options or {},
+        )
 
     def begin(self, exec_id: ExecutionId) -> None:
         """A runner of this home claims it."""
         wake(self._database.home)
+
+
+def invoked(database: Database, parent: Claim, request: ChildRequest) -> NewExecution:
+    """A child of a deployed version, in the parent's project unless it names another.
+
+    Raises:
+        KitaruNotFoundError, KitaruUsageError: no such version, or the inputs do not fit.
+    """
+    inputs = json.loads(request.inputs.data) if request.inputs.codec == "json" else None
+    if not isinstance(inputs, dict):
+        raise KitaruUsageError(f"the inputs of {request.flow} are no JSON object", hint="pass plain data by name")
+    return families.invocation(
+        database,
+        parse_ref(request.flow, tag=request.tag, version=request.version),
+        inputs,
+        project=parent.project,
+        actor=families.actor_of(database, parent.row),
+        parent=families.Parent(parent.row, request.key),
+    )

@@ -29,6 +29,9 @@ IMPORT_SECONDS = 300
 class FlowDescription:
     flow: str
     retries: int
+    cache: bool | None
+    finish_timeout: float | None
+    """Seconds."""
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None
     protocol: int
@@ -128,7 +131,9 @@ def import_flow(code: Path, entrypoint: str) -> FlowDescription:
     flow = find_flow(load_module(code, code / file), name, file=file)
     return FlowDescription(
         flow=flow.name,
-        retries=0,
+        retries=flow.options.retries,
+        cache=flow.options.cache,
+        finish_timeout=flow.options.finish_timeout,
         input_schema=input_schema(flow.function),
         output_schema=output_schema(flow.function),
         protocol=PROTOCOL,

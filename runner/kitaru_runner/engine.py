@@ -11,19 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import (
     KitaruBackendError,
-    KitaruContextError,
     KitaruDivergenceError,
     KitaruFencedError,
     KitaruStateError,
 )
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
+from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
 from kitaru_runner.futures import (
     CheckpointFuture,
@@ -37,7 +38,7 @@ from kitaru_runner.futures import (
 )
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.parking import Parking
-from kitaru_runner.protocol import DIGEST_ONLY, Answer, ChildRequest, Encoded, Entry, Journal, Opening, Outcome, Saved
+from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.trying import Executed, Try, call_in_time, digest_of
@@ -69,6 +70,10 @@ class Engine:
         self._turnstile = Turnstile(last_seq(opening.entries))
         self._pool = Pool(POOL_THREADS)
         self._halted: BaseException | None = None
+        self.executing = Executing()
+        self._end_main: Callable[[], object] | None = None
+        self.root: str | None = None
+        """Folder of the deployed code that runs; None in an execution that runs from source."""
         self._tasks: set[Any] = set()
         # Made at need by engine_async: importing asyncio costs more than all of this.
         self.loop_side: Any = None
@@ -138,6 +143,27 @@ class Engine:
         if self.loop_side is not None:
             self.loop_side.halted(error)
 
+    @property
+    def is_cancelled(self) -> bool:
+        return isinstance(self._halted, ExecutionCancelled)
+
+    def has_loop(self, end_main: Callable[[], object]) -> None:
+        """The flow's body is asynchronous: `end_main` cancels its main task, from any thread."""
+        self._end_main = end_main
+        self.check_halted()
+
+    @property
+    def can_be_asked_to_end(self) -> bool:
+        """Whether the flow's body is asynchronous, so that a cancellation lets it clean up."""
+        return self._end_main is not None
+
+    def cancel(self) -> None:
+        """Let the flow end as soon as it can; nothing is recorded any more."""
+        self.halt(ExecutionCancelled())
+        if self._end_main is not None:
+            self._end_main()
+        self.executing.strike()
+
     # Writing
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
@@ -146,9 +172,13 @@ class Engine:
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
+    def was_committed(self, seq: int) -> None:
+        """An entry that the journal has made by itself: whatever is later may pass."""
+        self._turnstile.pass_through(seq, seq)
+
     def guard(self, write: Callable[[], Any]) -> Any:
         try:
-            return write()
+            return self.executing.aside(write)
         except KitaruFencedError as error:
             if self._fenced is not None:
                 self._fenced()
@@ -248,7 +278,7 @@ class Engine:
             attempt = self.begin_try(call, work, branch, inputs)
             token = current.set(attempt.branch)
             try:
-                value = run_work(work) if work.spec.timeout_seconds is None else call_in_time(work, call)
+                value = self._run(work, call)
             except Exception as error:
                 ended = attempt.failed(error)
             else:
@@ -260,6 +290,17 @@ class Engine:
                 return self._end(ended, future)
             self.commit([ended.entry])
             self.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
+
+    def _run(self, work: Work, call: Call) -> Any:
+        if work.spec.timeout_seconds is None:
+            with self.executing:
+                return run_work(work)
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            with self.executing:
+                return work.function(*args, **kwargs)
+
+        return call_in_time(replace(work, function=function), call)
 
     def _end(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         """Record an outcome, and let its future resolve when its turn comes."""
@@ -424,23 +465,6 @@ class Engine:
         call = self.place(branch, "log")
         if self.recorded.find(call) is None:
             self.commit([Entry("l", call.key, now_us(), place=call.place, metadata=dict(metadata))])
-
-    def child(self, branch: Branch, request: Callable[[Call], ChildRequest], *, flow: str) -> str:
-        """The id of a child execution: the one that is recorded, or a new one."""
-        if branch.call is not None:
-            raise KitaruContextError(
-                f"flow {flow} was started inside checkpoint {branch.call.key}",
-                hint="start it in the flow's body: a checkpoint executes again when it is cut short",
-            )
-        call = self.place(branch, flow)
-        entry = self.recorded.find(call)
-        if entry is not None:
-            exec_id = str(self.outcome(entry))
-            self.guard(lambda: self.journal.attend(exec_id))
-            return exec_id
-        made: tuple[str, int] = self.write(lambda: self.journal.child(request(call)))
-        self._turnstile.pass_through(made[1], made[1])
-        return made[0]
 
     def load(self, exec_id: str, name: str, index: int | None = None) -> Any:
         value = self.guard(lambda: self.journal.load(exec_id, name, index))

@@ -400,6 +400,9 @@ async def run_on_loop(
     branch: Branch, body: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """A flow's asynchronous body, on a loop whose tasks have scopes."""
-    asyncio.get_running_loop().set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
-    branch.task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
+    branch.task = main = asyncio.current_task()
+    assert main is not None
+    branch.engine.has_loop(lambda: loop.is_closed() or loop.call_soon_threadsafe(main.cancel))
     return await body(*args, **kwargs)

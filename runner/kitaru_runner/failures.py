@@ -117,6 +117,8 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
             error = None
         if isinstance(error, BaseException):
             error.__dict__[REBUILT_FROM] = described
+            if "cause" in described:
+                error.__cause__ = rebuild(described["cause"])
             return error
     replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
     replaced.__dict__[REBUILT_FROM] = described

@@ -32,6 +32,15 @@ class Parking:
             if self._standing and not self._in_flight:
                 self._condition.notify_all()
 
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass, in flight; less where the engine is halted."""
+        self.begin()
+        try:
+            with self._condition:
+                self._condition.wait_for(lambda: self._engine.is_halted, seconds)
+        finally:
+            self.end()
+
     @property
     def idle(self) -> bool:
         return self._in_flight == 0

@@ -24,10 +24,11 @@ header that describes several gives each one's `size`, in order.
     stop {id, key}                 -> ok {id}               end here: the next call is not recorded; the child ends now
     finish {id, ...} payload       -> ok {id}               the child ends now
                                       answer {key, outcome?} payload   at any time
+                                      cancel {}               at any time: the child ends, in a second at the latest
                                       error {id, type, message, hint}  instead of ok; `fenced` ends the child
 
-Protocol 2 added `cached`, `child`, `attend`, `outcome`, `stop`, fields, and the `outcome` of an answer (`answered`,
-`expired`, `aborted`): a child that speaks 1 never sees them.
+Protocol 2 added `cached`, `child`, `attend`, `outcome`, `stop`, `cancel`, fields, and the `outcome` of an answer
+(`answered`, `expired`, `aborted`): a child that speaks 1 never sees them. To cancel, such a one is killed.
 
 Standard library only: every child imports this. A number that was released is served for ever.
 """
@@ -158,6 +159,8 @@ class ChildRequest:
     version: str | None = None
     options: Mapping[str, Any] | None = None
     """What `@flow(...)` and `.run(...)` say: retries, cache, finish_timeout."""
+    digest: bytes | None = None
+    """Of the inputs, to notice other ones on a replay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,9 @@ class RegistryJournal:
         children = self._may_have_children()
         new = children.prepare(self._claim, request)
         entry = Entry(
-            "x", request.key, now_us(), place=request.place, value=Encoded("json", compact(new.exec_id).encode())
-        )
+            "x", request.key, now_us(), place=request.place, inputs=request.digest,
+            value=Encoded("json", compact(new.exec_id).encode()),
+        )  # fmt: skip
         seq = self._writer.append(self.row, self.attempt, [replace(self._as_row(entry), child=new)])
         children.begin(new.exec_id)
         return new.exec_id, seq

@@ -32,6 +32,7 @@ from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
+from kitaru_runner.presence import wake
 from kitaru_runner.protocol import (
     SERVED_PROTOCOLS,
     Answer,
@@ -52,6 +53,9 @@ ENTRIES_IN_A_FRAME = 500
 KILL_SECONDS = 5.0
 WRITES = ("wait", "park", "finish")
 """Frames that change the record, `record` aside."""
+
+CANCEL_SECONDS = 1.0
+"""What an asynchronous flow has to clean up when it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Serving:
         self._send_lock = threading.Lock()
         self._finished = False
         self._ended_by_us: str | None = None
+        self._protocol = 0
+        self._kill_at: float | None = None
 
     def _journal_of(self, code: str) -> RegistryJournal:
         place = self._place
@@ -113,6 +119,9 @@ class Serving:
         finally:
             self._end_child()
             self._lock.release()
+            if self._claim.is_child:
+                # Its parent may go on now.
+                wake(self._place.home)
 
     def _serve(self) -> None:
         config = read_config(self._place.store, Digest(self._claim.digest or ""))
@@ -120,10 +129,12 @@ class Serving:
         with ExitStack() as stack:
             python, used = self._environment(config, stack)
             self._unpack(config)
-            child = self._spawn(python, used, config)
-            assert self._connection is not None
-            self.exchange(self._connection, entrypoint=config.entrypoint)
-            code = child.wait()
+            code = 0
+            if self._ended_by_us is None:
+                child = self._spawn(python, used, config)
+                assert self._connection is not None
+                self.exchange(self._connection, entrypoint=config.entrypoint)
+                code = child.wait()
         if self._finished or self._journal.parked:
             self._clean(config)
             return
@@ -199,6 +210,7 @@ class Serving:
             return
         if hello[0].get("protocol") not in SERVED_PROTOCOLS:
             raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
+        self._protocol = int(hello[0]["protocol"])
         self._welcome(entrypoint)
         records: list[tuple[int, list[Entry]]] = []
         while (frame := reader.read()) is not None:
@@ -259,6 +271,8 @@ class Serving:
             "code": opening.code,
             "replay": opening.replay,
             "accepted": opening.accepted,
+            # A parent has given these as they are to be; what was invoked comes as JSON.
+            "typed": self._claim.entrypoint is not None,
         }
         self._send(header, opening.inputs.data)
         for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):
@@ -327,7 +341,9 @@ class Serving:
     # From the runner's main thread
 
     def tick(self) -> None:
-        """Hear of answers that came."""
+        """Hear of answers that came; kill a child that was asked to end, and did not."""
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill()
         if self._connection is not None:
             self._journal.poll_answers()
 
@@ -340,7 +356,7 @@ class Serving:
         except KitaruBackendError:
             return  # the disk may be better in a second; until then nobody else can claim it either
         if beat.cancel_requested:
-            self.end("cancelled")
+            self.cancel()
         elif beat.is_late:
             self.end("finish_timeout")
         elif not beat.owned and not self._finished and not self._journal.parked:
@@ -349,6 +365,15 @@ class Serving:
     @property
     def next_deadline_us(self) -> int | None:
         return self._journal.next_deadline_us
+
+    def cancel(self) -> None:
+        """Let an asynchronous flow clean up for a moment, and kill any other; `run` then settles the execution."""
+        if self._ended_by_us is not None:
+            return
+        self._ended_by_us = "cancelled"
+        self._kill_at = time.monotonic() + CANCEL_SECONDS
+        if self._protocol < 2 or not self._send({"t": "cancel"}, b"", on=self._pushes):
+            self._kill()
 
     def end(self, reason: str) -> None:
         """Kill the child and what it started; `run` then settles the execution."""
@@ -433,6 +458,7 @@ def as_child(described: Mapping[str, Any], inputs: bytes) -> ChildRequest:
         tag=described["tag"],
         version=described["version"],
         options=described["options"],
+        digest=bytes.fromhex(described["digest"]) if described.get("digest") else None,
     )
 
 

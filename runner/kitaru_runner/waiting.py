@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,11 +102,7 @@ def pause_request(call: Call, left_us: int) -> WaitRequest:
 def pause_before_try(engine: Engine, call: Call, left_us: int) -> None:
     """Let a pause pass: in place if it is short, else as a durable timer, which holds no process."""
     if left_us <= HELD_PAUSE_SECONDS * 1_000_000:
-        engine.parking.begin()
-        try:
-            threading.Event().wait(left_us / 1_000_000)
-        finally:
-            engine.parking.end()
+        engine.parking.pause(left_us / 1_000_000)
         engine.check_halted()
         return
     request = pause_request(call, left_us)

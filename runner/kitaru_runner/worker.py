@@ -75,6 +75,7 @@ class Runner:
                 beat_at = now
                 for serving, _ in list(self._serving.values()):
                     serving.beat()
+            self._cancel_requested()
             for serving, _ in list(self._serving.values()):
                 serving.tick()
             try:
@@ -90,6 +91,14 @@ class Runner:
             ending.end_late(self._place.database)
         except KitaruBackendError:
             pass  # a full disk may have room at the next turn
+
+    def _cancel_requested(self) -> None:
+        """Not by heartbeat: whoever cancels has woken this runner, and a flow may cost money for as long as it runs."""
+        if not self._serving:
+            return
+        for exec_id in ending.cancel_requests(self._place.database):
+            if exec_id in self._serving:
+                self._serving[exec_id][0].cancel()
 
     def _pause_seconds(self) -> float:
         """How long nothing can be due that nobody wakes this runner for."""

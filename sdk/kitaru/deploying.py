@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitaru.changes import changes
+from kitaru.flow_options import FlowOptions as CallOptions
 from kitaru.targets import Target, find_target, parse_source
 from kitaru_registry.canonical import hex_of, sha256_of
 from kitaru_registry.database import Database, open_database
@@ -44,6 +45,7 @@ class Order:
     adopt: bool
     allow: Sequence[str]
     actor: str
+    options: CallOptions | None
     progress: Callable[[str], None]
 
 
@@ -66,6 +68,7 @@ def deploy(
     adopt: bool = False,
     allow: Sequence[str] = (),
     actor: str,
+    options: CallOptions | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Deployed:
     """The version that the target's code and dependencies are now: a new one, or the one with these same bytes.
@@ -78,6 +81,7 @@ def deploy(
         upgrade: resolve the dependencies afresh.
         adopt: take over a flow name that another origin holds.
         allow: what to let pass of that which `collect` refuses.
+        options: of the flow, instead of those that `@flow` says.
 
     Raises:
         KitaruError: of many kinds; no version was registered then, and no tag moved.
@@ -85,7 +89,7 @@ def deploy(
     found = find_target(target, cwd=cwd)
     parse_source(found.path, found.file)
     name = check_name("project", project or found.project.project)
-    order = Order(found, home, name, tag, upgrade, adopt, allow, actor, progress)
+    order = Order(found, home, name, tag, upgrade, adopt, allow, actor, options, progress)
     with opened(home, database) as registry:
         return carry_out(order, registry)
 
@@ -145,7 +149,7 @@ def build(order: Order, collection: Collection, store: OciLayout, *, previous: b
     described = import_code(order, collection, lock, store, interpreter)
     packed = pack(
         store,
-        facts=facts_of(target, described, interpreter, runtime),
+        facts=facts_of(order, described, interpreter, runtime),
         collection=collection,
         lock=lock.text,
         wheels=lock.digests,
@@ -181,11 +185,17 @@ def import_code(
     return described
 
 
-def facts_of(target: Target, described: FlowDescription, interpreter: Interpreter, runtime: Wheel) -> SnapshotFacts:
+def facts_of(order: Order, described: FlowDescription, interpreter: Interpreter, runtime: Wheel) -> SnapshotFacts:
+    options = order.options or described
     return SnapshotFacts(
         flow=check_name("flow", described.flow),
-        entrypoint=target.entrypoint,
-        options=FlowOptions(retries=described.retries, env=tuple(sorted(set(target.config.env)))),
+        entrypoint=order.target.entrypoint,
+        options=FlowOptions(
+            retries=options.retries,
+            cache=options.cache,
+            finish_timeout=options.finish_timeout,
+            env=tuple(sorted(set(order.target.config.env))),
+        ),
         input_schema=described.input_schema,
         output_schema=described.output_schema,
         python=interpreter.minor,

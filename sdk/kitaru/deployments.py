@@ -16,6 +16,7 @@ from kitaru_registry.stores.layout import ref_name
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
+    from kitaru.flow_options import FlowOptions
     from kitaru.handle import FlowHandle
 
 
@@ -32,9 +33,14 @@ class Deployments:
         adopt: bool = False,
         allow: Sequence[str] = (),
         project: str | None = None,
+        options: FlowOptions | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> Deployed:
-        """What `kitaru deploy TARGET` does: `path.py:flow`, or a flow of kitaru.toml."""
+        """What `kitaru deploy TARGET` does: `path.py:flow`, or a flow of kitaru.toml.
+
+        Args:
+            options: instead of those that `@flow` says.
+        """
         from kitaru.deploying import deploy
 
         return deploy(
@@ -49,6 +55,7 @@ class Deployments:
             adopt=adopt,
             allow=allow,
             actor=self._client.actor,
+            options=options,
             progress=progress,
         )
 

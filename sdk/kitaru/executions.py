@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
-from kitaru_registry.executions import ending, queue, reading, waits
+from kitaru_registry.executions import ending, families, queue, reading, waits
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import LogFilter, read_log, within
 from kitaru_registry.models import Execution, ExecutionId, LogEntry, Wait
@@ -43,12 +44,13 @@ class Executions:
 
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
-        since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
-        page: int | None = None, size: int = 20,
+        since: datetime | None = None, where: Mapping[str, str] | None = None, parent: str | None = None,
+        limit: int = 50, page: int | None = None, size: int = 20,
     ) -> builtins.list[BoundExecution]:  # fmt: skip
         """Newest first, without checkpoints; `where` compares inputs and logged metadata as text.
 
         Args:
+            parent: only what this execution has started.
             page, size: the first page is 1; instead of `limit`.
 
         Raises:
@@ -66,6 +68,7 @@ class Executions:
             version=None if version is None else parse_version(version),
             since=since,
             where=where,
+            parent=reading.find_id(self._client.database, parent) if parent else None,
             limit=limit if page is None else size,
             offset=0 if page is None else (page - 1) * size,
         )
@@ -183,7 +186,9 @@ class Executions:
         """
         client = self._client
         found = self.get(exec_id)
-        if found.status == "waiting" or found.status not in ("pending", "running"):
+        if self._set_family_going(found, with_edits=with_edits):
+            return FlowHandle(client, found.exec_id, found.flow)
+        if found.status not in ("pending", "running"):
             raise not_resumable(found)
         if found.status == "running" and is_held(execution_lock(client.home, found.exec_id)):
             process = execution_lock(client.home, found.exec_id).read_text()
@@ -194,25 +199,56 @@ class Executions:
         client.runner.set_going(found.exec_id, with_edits=with_edits)
         return FlowHandle(client, found.exec_id, found.flow)
 
+    def _set_family_going(self, execution: Execution, *, with_edits: bool) -> bool:
+        """Let what a waiting execution waits for go on, where that is its children; whether there was any to set."""
+        client = self._client
+        if execution.status != "waiting" or execution.pending_waits:
+            return False
+        below = families.open_descendants(client.database, execution.exec_id)
+        idle = [
+            child
+            for child, status in below.items()
+            if status in ("pending", "running") and not is_held(execution_lock(client.home, child))
+        ]
+        # Those that run from source go on together, in one process.
+        for child in idle[:1] if execution.kind == "source" else idle:
+            client.runner.set_going(child, with_edits=with_edits)
+        return bool(idle)
+
     def cancel(self, exec_id: str, *, reason: str | None = None) -> BoundExecution:
-        """End an execution: a waiting or pending one at once, a running one as soon as its process has heard.
+        """End an execution and the open ones that it started: waiting and pending ones at once, running ones within a
+        second, however long their checkpoints take. What is recorded stays.
 
         Raises:
             KitaruConflictError: it has completed or failed.
         """
         client = self._client
         found = reading.find_id(client.database, exec_id)
+        family = {found, *families.open_descendants(client.database, found)}
         actor = f"{client.actor}: {reason}" if reason else client.actor
-        if ending.request_cancel(client.database, found, actor=actor) == "running":
-            lock = FileLock.acquire(execution_lock(client.home, found))
-            if lock is not None:
-                seen = queue.candidate(client.database, found)
-                ending.cancel_owned(client.database, seen.row, seen.attempt)
-                lock.release()
-            else:
-                client.runner.wake()
-                FlowHandle(client, found, "").until_settled(10.0)
+        status = ending.request_cancel(client.database, found, actor=actor)
+        self._tell_to_end(family)
+        if status == "running":
+            settled = FlowHandle(client, found, "").until_settled(10.0)
+            if settled.status in ("completed", "failed"):
+                raise KitaruConflictError(
+                    f"execution {found} {settled.status} before it could be cancelled",
+                    hint=f"kitaru executions get {found}",
+                )
         return self.get(found)
+
+    def _tell_to_end(self, wanted: set[ExecutionId]) -> None:
+        """Let the processes of these look for a request to cancel; those that have lost theirs end here."""
+        for exec_id in wanted.intersection(ending.cancel_requests(self._client.database)):
+            lock = FileLock.acquire(execution_lock(self._client.home, exec_id))
+            if lock is not None:
+                seen = queue.candidate(self._client.database, exec_id)
+                ending.cancel_owned(self._client.database, seen.row, seen.attempt)
+                lock.release()
+        self._client.runner.wake()
+        here = sys.modules.get("kitaru.running")
+        if here is not None:
+            here.poke_all()
 
     def handle(self, exec_id: str) -> FlowHandle:
         """A handle on an execution that was started elsewhere."""
@@ -268,6 +304,12 @@ class Waits:
 
 
 def not_resumable(execution: Execution) -> KitaruStateError:
+    if execution.status == "waiting" and not execution.pending_waits:
+        below = [child for child in execution.children if child.status not in ("completed", "failed", "cancelled")]
+        what = ", ".join(f"{child.exec_id} of {child.flow}" for child in below) or "a time that has not come"
+        return KitaruStateError(
+            f"execution {execution.exec_id} waits for {what}", hint=f"kitaru executions get {execution.exec_id}"
+        )
     if execution.status == "waiting":
         return KitaruStateError(
             f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
+from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
 from kitaru_runner.loader import InertHandle, is_loading
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from kitaru.handle import FlowHandle
     from kitaru_registry.models import Deployed, VersionDetail
 
@@ -26,8 +29,9 @@ class Flow(Generic[P, R]):
     `.run(...)` executes it in this process; `.deploy()` and `.invoke(...)` make and use versions.
     """
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], options: FlowOptions = FlowOptions()) -> None:  # noqa: B008  # frozen
         functools.update_wrapper(self, function)
+        self.options = options
         self.function = function
         self.name: str = getattr(function, "__name__", "flow")
         self.signature = inspect.signature(function)
@@ -38,39 +42,84 @@ class Flow(Generic[P, R]):
             hint=f"write {self.name}.run(...), or .run(...).wait() for its result",
         )
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> FlowHandle:
+    @overload
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> FlowHandle: ...
+    @overload
+    def run(
+        self, *args: Any, retries: int | None, cache: bool | None = ..., stack: str | None = ..., **kwargs: Any
+    ) -> FlowHandle: ...
+    @overload
+    def run(self, *args: Any, cache: bool | None, stack: str | None = ..., **kwargs: Any) -> FlowHandle: ...
+    @overload
+    def run(self, *args: Any, stack: str | None, **kwargs: Any) -> FlowHandle: ...
+    def run(self, *args: Any, **kwargs: Any) -> FlowHandle:
         """Start an execution in this process, and return at once.
+
+        In the body of a flow it starts a child execution, which is journalled: a replay finds it again. There the
+        handle's `wait()` lets the parent stand still as at a `wait(...)`.
+
+        Keywords `retries`, `cache`, `stack` and `image` are those of `@flow`, for this execution; a parameter of the
+        flow that has such a name is given by position.
 
         Raises:
             KitaruUsageError: arguments that do not fit the signature; nothing was started.
-            KitaruContextError: inside a flow; child flows are not in this release.
+            KitaruContextError: inside a checkpoint.
         """
         if is_loading():
             return cast("FlowHandle", InertHandle())
-        if current.get() is not None:
-            raise KitaruContextError(
-                f"flow {self.name} was started inside a flow, and a replay would start it again",
-                hint="call the functions that it is made of; child flows are not in this release",
-            )
+        options = take_options(self.options, kwargs)
+        inputs = self.bind(*args, **kwargs)
+        branch = current.get()
+        if branch is not None:
+            from kitaru.children import run_child
+
+            return run_child(branch, self, inputs, options)
         from kitaru.running import run_here
 
-        return run_here(self, self.bind(*args, **kwargs))
+        return run_here(self, inputs, options=options)
 
-    def deploy(self, *, tag: str | None = None, adopt: bool = False) -> Deployed:
-        """Deploy this flow's file, as `kitaru deploy` does."""
+    def deploy(
+        self, *, tag: str | None = None, adopt: bool = False, stack: str | None = None, image: None = None,
+        cache: bool | None = None, retries: int | None = None, tags: Mapping[str, bool] | None = None,
+        publish_default_on_first_deploy: bool = True,
+    ) -> Deployed:  # fmt: skip
+        """Deploy this flow's file, as `kitaru deploy` does.
+
+        Args:
+            tag: move it to the version too.
+            adopt: take over a flow name that another origin holds.
+            cache, retries: instead of what `@flow` says; part of the version's identity.
+            stack: None or `local`.
+            tags: another way to write `tag`: `{"stable": True}`.
+
+        Raises:
+            KitaruUsageError: an option that means nothing here; nothing was deployed.
+        """
         if is_loading():
             return cast("Deployed", InertHandle())
+        options = take_options(self.options, {"stack": stack, "image": image, "cache": cache, "retries": retries})
+        named = one_tag(tag, tags, publish_default=publish_default_on_first_deploy)
         from kitaru.client import KitaruClient
 
         file = self.file
         if file is None:
             raise KitaruUsageError(f"flow {self.name} has no file to deploy", hint="write it in a file of its own")
-        return KitaruClient(cwd=file.parent).deployments.create(f"{file}:{self.name}", tag=tag, adopt=adopt)
+        client = KitaruClient(cwd=file.parent)
+        changed = None if options == self.options else options
+        return client.deployments.create(f"{file}:{self.name}", tag=named, adopt=adopt, options=changed)
 
     def invoke(self, *, version: int | str | None = None, tag: str | None = None, **inputs: Any) -> FlowHandle:
-        """Start a deployed version, by default what the tag `default` points at."""
+        """Start a deployed version, by default what the tag `default` points at.
+
+        In the body of a flow it starts a child execution, as `run` does.
+        """
         if is_loading():
             return cast("FlowHandle", InertHandle())
+        branch = current.get()
+        if branch is not None:
+            from kitaru.children import invoke_child
+
+            return invoke_child(branch, self.name, inputs, version=version, tag=tag)
         from kitaru.client import KitaruClient
 
         client = KitaruClient(cwd=self.file.parent if self.file else None)
@@ -125,18 +174,32 @@ def spread_before_varargs(signature: inspect.Signature, inputs: dict[str, Any]) 
 @overload
 def flow(function: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(**options: object) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(
-    function: Callable[P, R] | None = None, /, **options: object
+    *, stack: str | None = None, image: None = None, cache: bool | None = None, retries: int | None = None,
+    finish_timeout: float | timedelta | None = None,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
+def flow(
+    function: Callable[P, R] | None = None, /, **options: Any
 ) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
     """Make a function, plain or `async def`, a flow. Its name is the function's.
 
+    Args:
+        retries: how often an execution begins anew after its own code has failed. What is recorded is kept, but for
+            the failures that reached the top. A cancellation, a divergence and crashes use up none.
+        cache: for all checkpoints, instead of what each says.
+        finish_timeout: seconds, or a timedelta, from an execution's first start to its end, waits and retries
+            included; then it fails with KitaruTimeoutError.
+        stack: where it executes: None or `local`, which are the same.
+        image: has no meaning, and is refused.
+
     Raises:
-        KitaruUsageError: an option that this release does not have.
+        KitaruUsageError: an option that there is not, or a value that it cannot have.
     """
-    if options:
-        raise KitaruUsageError(
-            f"@flow({', '.join(f'{name}=' for name in sorted(options))}) has no meaning in this release",
-            hint="write @flow alone; docs/concepts.md lists what there is",
-        )
-    return Flow(function) if function is not None else Flow
+    said = flow_options(options)
+    if function is not None:
+        return Flow(function, said)
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        return Flow(function, said)
+
+    return decorate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.errors import (
@@ -62,6 +62,12 @@ class FlowHandle:
             raise self._unfinished(f"after {timeout} s")
         return self.get()
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        """`wait()` on an event loop, which goes on meanwhile."""
+        import asyncio
+
+        return asyncio.to_thread(self.wait).__await__()
+
     def get(self) -> Any:
         """The result of an execution that has ended.
 
@@ -77,7 +83,10 @@ class FlowHandle:
         raise failure_of(execution) from self._cause()
 
     def until_settled(self, timeout: float | None = None) -> Execution:
-        """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is."""
+        """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is.
+
+        One that waits for children which go on is not settled.
+        """
         self._until(SETTLED, timeout)
         return self._client.executions.get(self.exec_id)
 
@@ -119,7 +128,7 @@ class FlowHandle:
     def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
         deadline = None if timeout is None else time.monotonic() + timeout
         began = looked_at = time.monotonic()
-        while (status := self.status) not in wanted:
+        while not self._is_in(wanted, status := self.status):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 return status
@@ -129,6 +138,13 @@ class FlowHandle:
             pause = min(max(SHORTEST_POLL_SECONDS, (now - began) * POLL_SHARE), LONGEST_POLL_SECONDS)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
         return status
+
+    def _is_in(self, wanted: frozenset[str], status: str) -> bool:
+        if status != "waiting" or status not in wanted:
+            return status in wanted
+        from kitaru_registry.executions import families
+
+        return families.stands_still(self._client.database, self.exec_id)
 
 
 def failure_of(execution: Execution) -> KitaruExecutionError:

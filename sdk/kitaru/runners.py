@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import queue, reading
+from kitaru_registry.executions import families, queue, reading
+from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
 from kitaru_runner import presence
 from kitaru_runner.locks import execution_lock, is_held
@@ -87,24 +88,31 @@ class Runners:
             presence.wake(self._client.home)
 
     def set_going(self, exec_id: ExecutionId, *, with_edits: bool = False) -> None:
-        """Let an open execution go on now, whatever its kind."""
-        execution = reading.get_execution(self._client.database, exec_id)
-        if execution.status not in ("pending", "running"):
+        """Let an open execution go on now, whatever its kind. A child in its parent's process goes on with that."""
+        database = self._client.database
+        execution = reading.get_execution(database, exec_id)
+        if execution.status not in OPEN:
             self.wake()
         elif execution.kind == "deployed":
-            queue.make_due(self._client.database, exec_id)
+            queue.make_due(database, exec_id)
             self.ensure()
-        elif not is_held(execution_lock(self._client.home, exec_id)):
-            self._start_source(execution, with_edits=with_edits)
+        else:
+            root = families.root_of(database, exec_id)
+            if not is_held(execution_lock(self._client.home, root)):
+                if families.waits_for_child(database, root):
+                    families.stop_waiting(database, root)
+                if reading.get_status(database, root) in ("pending", "running"):
+                    self._start_source(reading.get_execution(database, root), with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
-        """See to it that an open, deployed execution has a runner.
+        """See to it that an open, deployed execution has a runner, or the children that it waits for.
 
         Raises:
             KitaruStateError: it is a source execution whose attempt has ended, and which nobody goes on with.
         """
         execution = reading.get_execution(self._client.database, exec_id)
-        if execution.kind == "deployed" and execution.status in ("pending", "running"):
+        working = {execution.status, *(child.status for child in execution.children)}
+        if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
             self.ensure()
         elif execution.status == "pending" and execution.status_reason is not None and not self._is_executed(exec_id):
             raise KitaruStateError(

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
-from kitaru_registry.canonical import sha256_of
+from kitaru.source_children import SourceChildren, source_execution
 from kitaru_registry.clock import clock, now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruStateError
 from kitaru_registry.executions import creating, ending, queue, reading, waits
-from kitaru_registry.executions.display import as_json
-from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
@@ -35,9 +33,13 @@ from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
 if TYPE_CHECKING:
+    from kitaru.flow_options import FlowOptions
     from kitaru.flows import Flow
 
 BEAT_SECONDS = 1.0
+CANCEL_SECONDS = 1.0
+"""What a cancelled flow has to end: then its execution has, whatever its thread does."""
+
 ANSWER_POLL_SECONDS = 0.1
 CTRL_C = "stopped by Ctrl-C"
 
@@ -46,28 +48,29 @@ _sources: dict[tuple[Path, str], Source] = {}
 _lock = threading.Lock()
 
 
-def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruClient | None = None) -> FlowHandle:
+def run_here(
+    flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruClient | None = None,
+    options: FlowOptions | None = None,
+) -> FlowHandle:  # fmt: skip
     """Start an execution of the flow in a thread of this process."""
     file = flow.file
     client = client or KitaruClient(cwd=file.parent if file else None)
-    source = source_of(client, file, flow.name) if file is not None else None
-    if file is not None:
-        name_main_module(client.config.root, file)
-    encoded = codec.encode(dict(inputs))
-    new = creating.NewExecution(
-        exec_id=new_execution_id(),
-        project=client.project,
-        flow=flow.name,
-        kind="source",
-        inputs=shown(encoded.codec, encoded.data),
-        inputs_codec=encoded.codec,
-        inputs_data=encoded.data,
-        input_digest=sha256_of(encoded.data),
-        actor=client.actor,
-        source=source.model_dump(mode="json") if source else None,
-    )
+    new = source_execution(
+        client, flow=flow.name, inputs=codec.encode(dict(inputs)), source=source_for(client, flow),
+        options=(options or flow.options).said,
+    )  # fmt: skip
     creating.create(client.database, new)
     return start(client, flow, new.exec_id)
+
+
+def source_for(client: KitaruClient, flow: Flow[..., Any]) -> Source | None:
+    """What an execution of the flow runs on; None where it has no file."""
+    file = flow.file
+    if file is None:
+        return None
+    own = client if file.is_relative_to(client.config.root) else KitaruClient(client.home, cwd=file.parent)
+    name_main_module(own.config.root, file)
+    return source_of(own, file, flow.name)
 
 
 def run_target(
@@ -132,8 +135,13 @@ def collect_source(client: KitaruClient, file: Path, name: str) -> Source:
     )
 
 
-def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> FlowHandle:
+def start(
+    client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId, *, parent: ExecutionId | None = None
+) -> FlowHandle:
     """Claim the execution for this process, and run it in a thread.
+
+    Args:
+        parent: the execution of this process that started it.
 
     Raises:
         KitaruConflictError: another process executes it.
@@ -150,6 +158,7 @@ def start(client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId) -> F
             f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}"
         )
     run = LocalRun(client, flow, claim, owner, lock)
+    run.parent = parent
     with _lock:
         runs[exec_id] = run
     end_on_ctrl_c()
@@ -181,7 +190,7 @@ class LocalRun:
     def __init__(
         self, client: KitaruClient, flow: Flow[..., Any], claim: queue.Claim, owner: queue.Owner, lock: FileLock
     ) -> None:
-        self._client = client
+        self.client = client
         self._flow = flow
         self._owner = owner
         self._lock = lock
@@ -190,28 +199,42 @@ class LocalRun:
         self._ended = threading.Event()
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self.parent: ExecutionId | None = None
+        self.again = False
+        """Its parent, which was retried, wants it to go on; it may be about to end."""
+        self._cut_at: float | None = None
         self._begin(claim)
 
     def _begin(self, claim: queue.Claim) -> None:
         """An attempt: its journal, an engine over it, and what it prints."""
-        logs.begin(log_file(self._client.home, claim.exec_id), claim.exec_id, claim.attempt)
-        source = claim_source(self._client, claim)
-        self._journal = RegistryJournal(
-            self._client.database, writer_of(self._client), claim, stays=True, code=source.digest if source else ""
-        )
-        self._engine = Engine(self._journal, self._journal.open(entrypoint=""))
-        self._journal.listener = self._engine.parking
+        logs.begin(log_file(self.client.home, claim.exec_id), claim.exec_id, claim.attempt)
+        source = claim_source(self.client, claim)
+        journal = RegistryJournal(
+            self.client.database, writer_of(self.client), claim, stays=True, code=source.digest if source else "",
+            children=SourceChildren(self.client, self._exec_id),
+        )  # fmt: skip
+        engine = Engine(journal, journal.open(entrypoint=""))
+        journal.listener = engine.parking
+        self._attempt = journal, engine
+
+    @property
+    def _journal(self) -> RegistryJournal:
+        return self._attempt[0]
+
+    @property
+    def _engine(self) -> Engine:
+        return self._attempt[1]
 
     def execute(self) -> None:
         clock.listeners.append(self._wake.set)
         try:
             while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
                 pass
-        except ExecutionCancelled:
-            ending.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
-        except (KitaruFencedError, KitaruBackendError):
+        except (ExecutionCancelled, KitaruFencedError, KitaruBackendError):
             pass
         finally:
+            if self._engine.is_cancelled:
+                self._end_cancelled()
             self._settle_unwritten()
             self._ended.set()
             logs.end(self._exec_id)
@@ -220,6 +243,14 @@ class LocalRun:
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)
+                again = self.again
+            if again and reading.get_status(self.client.database, self._exec_id) == "pending":
+                start(self.client, self._flow, self._exec_id, parent=self.parent)
+            if self.parent is not None:
+                poke(self.parent)
+
+    def _end_cancelled(self) -> None:
+        ending.cancel_owned(self.client.database, self._journal.row, self._journal.attempt)
 
     def _settle_unwritten(self) -> None:
         """After a write that failed: the attempt has ended, and the execution says why and how to go on."""
@@ -234,7 +265,7 @@ class LocalRun:
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
-        claim = queue.claim(self._client.database, queue.candidate(self._client.database, self._exec_id), self._owner)
+        claim = queue.claim(self.client.database, queue.candidate(self.client.database, self._exec_id), self._owner)
         if claim is not None:
             self._begin(claim)
         return claim is not None
@@ -248,17 +279,30 @@ class LocalRun:
             if self._ended.is_set():
                 return
             try:
-                waits.fire_due(self._client.database)
-                ending.end_late(self._client.database)
+                waits.fire_due(self.client.database)
+                ending.end_late(self.client.database)
                 self._journal.poll_answers()
-                if self._journal.parked:
-                    if self._gone():
-                        return
-                elif time.monotonic() >= beat_at:
+                if self._cut_at is not None:
+                    self._cut_short()
+                elif queue.is_to_end(self.client.database, self._journal.row):
+                    self._cancel()
+                elif not self._journal.parked and time.monotonic() >= beat_at:
                     beat_at = time.monotonic() + BEAT_SECONDS
                     self._beat()
             except KitaruBackendError:
                 continue  # the disk may have room in a moment
+
+    def _cancel(self) -> None:
+        """Let the flow end; what it executes may clean up for a moment."""
+        if not self._ended.is_set():
+            self._cut_at = time.monotonic() + CANCEL_SECONDS
+            self._engine.cancel()
+
+    def _cut_short(self) -> None:
+        """Its time to clean up is over: it has ended for everybody else, and can record nothing any more."""
+        if self._cut_at is not None and time.monotonic() >= self._cut_at:
+            self._cut_at = float("inf")
+            self._end_cancelled()
 
     def _pause_seconds(self) -> float:
         """Until the next answer may have come, or the next time is there."""
@@ -268,27 +312,20 @@ class LocalRun:
         return min(ANSWER_POLL_SECONDS, max(0.0, (due_us - now_us()) / 1_000_000))
 
     def _beat(self) -> None:
-        beat = self._journal.beat()
-        if beat.cancel_requested:
-            self._engine.halt(ExecutionCancelled())
-        elif beat.is_late:
+        # Both of one attempt: the flow's thread may begin the next meanwhile.
+        journal, engine = self._attempt
+        beat = journal.beat()
+        if beat.is_late:
             ending.end_attempt(
-                self._client.database, self._journal.row, self._journal.attempt, reason="finish_timeout", counts=False
+                self.client.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
             )
-            self._engine.halt(ExecutionCancelled())
-        elif not beat.owned and not self._journal.parked and not self._ended.is_set():
-            self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+            self._cancel()
+        elif not beat.owned and not journal.parked and not self._ended.is_set():
+            engine.halt(KitaruFencedError("another process owns this execution by now"))
 
     def poke(self) -> None:
         """Something has come for this execution: look now."""
         self._wake.set()
-
-    def _gone(self) -> bool:
-        """A waiting execution was cancelled by somebody: let the flow's thread end."""
-        if self._client.executions.status(self._exec_id) not in ("cancelled", "failed"):
-            return False
-        self._engine.halt(ExecutionCancelled())
-        return True
 
     @property
     def is_parked(self) -> bool:
@@ -298,7 +335,7 @@ class LocalRun:
         """This process is about to end: let the execution be resumed at once."""
         if not self._journal.parked:
             ending.end_attempt(
-                self._client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
+                self.client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
             )
 
 
@@ -317,6 +354,21 @@ def poke(exec_id: ExecutionId) -> None:
         run = runs.get(exec_id)
     if run is not None:
         run.poke()
+
+
+def is_here(exec_id: ExecutionId) -> bool:
+    """Whether this process executes it, and goes on with it if it was retried meanwhile."""
+    with _lock:
+        run = runs.get(exec_id)
+        if run is not None:
+            run.again = True
+        return run is not None
+
+
+def poke_all() -> None:
+    """Let every execution of this process look for what has come."""
+    for exec_id in list(runs):
+        poke(exec_id)
 
 
 def leave_all(reason: str) -> list[ExecutionId]:
@@ -348,18 +400,16 @@ def end_on_ctrl_c() -> None:
             return
         leave_all(CTRL_C)
         for exec_id, run in left.items():
-            go_on = f"executions input {exec_id} --value ..." if run.is_parked else f"executions resume {exec_id}"
+            if run.parent in left:
+                continue  # goes on with its parent
+            waits_for_us = run.is_parked and bool(reading.get_execution(run.client.database, exec_id).pending_waits)
+            go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
             print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(128 + signal.SIGINT)
 
     sys.excepthook = hook
-
-
-def shown(codec_name: str, data: bytes) -> dict[str, Any]:
-    value = as_json(codec_name, data)
-    return value if isinstance(value, dict) else {"inputs": value}
 
 
 def require_resumable(client: KitaruClient, execution: Execution, *, with_edits: bool) -> Source:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kitaru import KitaruContextError, KitaruExecutionError, KitaruUsageError, KitaruUserCodeError, flow, load
+from kitaru import KitaruContextError, KitaruExecutionError, KitaruUsageError, KitaruUserCodeError, load
 from kitaru_registry.errors import (
     KitaruConflictError,
     KitaruNotFinishedError,
@@ -124,11 +124,6 @@ def test_arguments_that_do_not_fit_start_nothing(flows: Any, project: Project, a
     assert project.client.executions.list() == []
 
 
-def test_an_option_of_another_release_is_refused() -> None:
-    with pytest.raises(KitaruUsageError, match=r"@flow\(cache=, stack=\) has no meaning in this release"):
-        flow(stack="prod", cache=True)
-
-
 def test_a_flow_s_failure_is_raised_with_the_user_s_exception_as_its_cause(flows: Any) -> None:
     handle = flows.failing.run()
 
@@ -186,19 +181,6 @@ def test_a_waiting_run_is_cancelled_at_once(flows: Any) -> None:
         handle.wait(30)
 
 
-def test_a_running_one_is_cancelled_at_its_next_call(flows: Any, project: Project) -> None:
-    import threading
-
-    handle = flows.slow.run("gate")
-    cancelling = threading.Thread(target=handle.cancel)
-    cancelling.start()
-    project.until_status(handle.exec_id, "running")
-    threading.Timer(1.5, project.open_gate, ["gate"]).start()
-    cancelling.join(30)
-
-    assert project.until_status(handle.exec_id, "cancelled").checkpoints[-1].key == "at_gate"
-
-
 # The client
 
 
@@ -232,17 +214,3 @@ def test_what_only_a_flow_can_do_says_so(flows: Any) -> None:
     with pytest.raises(KitaruContextError, match=r"wait\(\) was called outside of a flow"):
         wait(schema=bool)
     assert flows.draft("agents") == "About agents"
-
-
-@pytest.mark.usefixtures("cold_home")
-def test_a_flow_inside_a_flow_is_refused() -> None:
-    @flow
-    def child() -> int:
-        return 1
-
-    @flow
-    def parent() -> int:
-        return int(child.run().wait())
-
-    with pytest.raises(KitaruUserCodeError, match="inside a flow"):
-        parent.run().wait()

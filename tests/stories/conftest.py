@@ -25,6 +25,7 @@ TARGETS = (
     "flows/letter.py:letter",
     "flows/orders.py:purchase",
     "flows/orders.py:purchase_async",
+    "flows/family.py:family",
 )
 REVIEW = TARGETS[0]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import as_datetime, executions, flows, tags, versions
@@ -122,13 +122,13 @@ def tags_by_version(connection: Connection, flow: FlowRow) -> dict[int, tuple[st
 
 
 def count_open(connection: Connection, flow: FlowRow, numbers: Collection[int]) -> int:
-    """How many executions of these versions have not ended."""
+    """How many executions of these versions have not ended; child flows that run on their snapshots included."""
+    digests = select(versions.c.digest).where(versions.c.flow_id == flow.id, versions.c.number.in_(numbers))
+    own = and_(executions.c.flow == flow.flow, executions.c.version.in_(numbers))
+    children = and_(executions.c.version.is_(None), executions.c.digest.in_(digests))
     return connection.execute(
         select(func.count()).where(
-            executions.c.project == flow.project,
-            executions.c.flow == flow.flow,
-            executions.c.version.in_(numbers),
-            executions.c.status.in_(OPEN),
+            executions.c.project == flow.project, executions.c.status.in_(OPEN), or_(own, children)
         )
     ).scalar_one()
 

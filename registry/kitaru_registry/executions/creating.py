@@ -48,7 +48,8 @@ class NewExecution:
     def columns(self) -> dict[str, Any]:
         """The row of a pending execution."""
         values = {name: value for name, value in vars(self).items() if name != "version_row"}
-        return {**values, "status": "pending", "created_us": now_us()}
+        counts = dict.fromkeys(("attempt", "fruitless_attempts", "attempt_start_seq", "not_before_us"), 0)
+        return {**values, **counts, "status": "pending", "created_us": now_us()}
 
 
 def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:

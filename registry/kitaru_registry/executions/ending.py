@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -52,7 +52,12 @@ def may_retry(row: Any) -> bool:
 
 
 def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, actor: str) -> None:
-    """Let a failed execution begin anew: the failures that reached the top are superseded, all else is kept."""
+    """Let a failed execution begin anew: the failures that reached the top are superseded, all else is kept.
+
+    So do the children whose failures they were.
+    """
+    failed = list(error.get("failed", []))
+    superseded = failed + begin_children_anew(connection, row.id, failed, actor=actor)
     connection.execute(
         journal.insert().values(
             execution=row.id,
@@ -60,7 +65,7 @@ def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, ac
             kind="r",
             key="retry",
             attempt=row.attempt,
-            metadata=json.dumps({"superseded": error.get("failed", []), "actor": actor, "error": shortened(error)}),
+            metadata=json.dumps({"superseded": superseded, "actor": actor, "error": shortened(error)}),
             ended_us=now_us(),
         )
     )
@@ -70,9 +75,33 @@ def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, ac
         .values(
             status="pending", retries_used=executions.c.retries_used + 1, fruitless_attempts=0, not_before_us=0,
             lease_until_us=None, in_flight=None, status_reason=None, error=None, ended_us=None,
-            cancel_requested_us=None, finish_by_us=None,
+            cancel_requested_us=None,
         )
     )  # fmt: skip
+
+
+def begin_children_anew(connection: Connection, row: int, keys: Sequence[str], *, actor: str) -> list[str]:
+    """Let the failed children that were waited for under these keys begin anew, and the waits be opened again.
+
+    Returns:
+        The calls that started children which were cancelled: they are to start others.
+    """
+    cancelled = []
+    standing = and_(waits.c.execution == row, waits.c.key.in_(keys), waits.c.kind == "child")
+    for stood in connection.execute(select(waits).where(standing)).all():
+        child = connection.execute(select(executions).where(executions.c.id == stood.child)).one()
+        if child.status == "failed" and child.deleted_us is None:
+            begin_anew(connection, child, child.error, actor=f"{actor}, with its parent")
+            forget_deadline(connection, child.id)
+        elif child.status == "cancelled" and child.parent == row:
+            cancelled.append(child.parent_key)
+    connection.execute(delete(waits).where(standing))
+    return cancelled
+
+
+def forget_deadline(connection: Connection, row: int) -> None:
+    """Its `finish_timeout` begins anew, too."""
+    connection.execute(update(executions).where(executions.c.id == row).values(finish_by_us=None))
 
 
 def shortened(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +122,7 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
                 hint=f"kitaru executions get {exec_id}",
             )
         begin_anew(connection, row, row.error, actor=actor)
+        forget_deadline(connection, row.id)
 
 
 def end(
@@ -166,12 +196,9 @@ def end_attempt(
         ).one_or_none()
         if found is None:
             return None
-        if found.cancel_requested_us is not None:
-            end_cancelled(connection, row, found.cancel_actor)
-            return "cancelled"
-        if is_late(found):
-            fail_late(connection, found)
-            return "failed"
+        ended = end_overdue(connection, found)
+        if ended is not None:
+            return ended
         fruitless = fruitless_after(connection, found) if counts else found.fruitless_attempts
         if fruitless >= FRUITLESS_LIMIT:
             fail_crashed(connection, found, fruitless, reason, keys_in_flight(found) if running is None else running)
@@ -263,6 +290,17 @@ def stop(database: Database, row: int, attempt: int, *, key: str) -> None:
         end(connection, found, status="cancelled", reason=f"stopped before {key}, which is not recorded")
 
 
+def end_overdue(connection: Connection, row: Any) -> str | None:
+    """End an execution without a process that was to be cancelled, or is too late; its status then."""
+    if row.cancel_requested_us is not None:
+        end_cancelled(connection, row.id, row.cancel_actor)
+        return "cancelled"
+    if is_late(row):
+        fail_late(connection, row)
+        return "failed"
+    return None
+
+
 def is_late(row: Any) -> bool:
     return row.finish_by_us is not None and row.finish_by_us <= now_us()
 
@@ -286,12 +324,15 @@ def end_late(database: Database) -> int:
 
 
 def fail_late(connection: Connection, row: Any) -> None:
-    seconds = row.finish_seconds or 0.0
+    message = f"the execution took longer than its finish_timeout of {row.finish_seconds or 0.0:g} s"
+    hint = "give it longer: @flow(finish_timeout=...)"
     error = {
         "type": "KitaruTimeoutError",
         "class": "kitaru_registry.errors:KitaruTimeoutError",
-        "message": f"the execution took longer than its finish_timeout of {seconds:g} s",
+        "message": message,
         "origin": "runtime",
+        "hint": hint,
+        "state": {"message": message, "hint": hint},
     }
     end(connection, row, status="failed", error=error, reason="finish_timeout")
     cancel_all_children(connection, row)

@@ -228,7 +228,13 @@ def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
 
 
 def insert_execution(connection: sqlite3.Connection, new: NewExecution) -> None:
-    """A pending execution, in the transaction that is open."""
+    """A pending execution, in the transaction that is open. It takes the place of what its parent had started in the
+    same call, which a retry has superseded."""
+    if new.parent is not None:
+        connection.execute(
+            "UPDATE executions SET parent_key = parent_key || '!' || id WHERE parent = ? AND parent_key = ?",
+            (new.parent, new.parent_key),
+        )
     values = {name: as_sql(value) for name, value in new.columns().items()}
     names = ", ".join(values)
     connection.execute(

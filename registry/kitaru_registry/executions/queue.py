@@ -7,6 +7,7 @@ An attempt that crashes is followed by the next; five in a row that recorded not
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from kitaru_registry.database import Database, executions, waits
 from kitaru_registry.executions.ending import (
     FRUITLESS_LIMIT,
     end_cancelled,
+    end_overdue,
     fail_crashed,
     fruitless_after,
     keys_in_flight,
@@ -25,7 +27,7 @@ from kitaru_registry.executions.ending import (
     owned_update,
 )
 from kitaru_registry.executions.journal import fenced
-from kitaru_registry.executions.states import sources_of
+from kitaru_registry.executions.states import ENDED, sources_of
 from kitaru_registry.executions.waits import answers, next_deadline_us
 from kitaru_registry.models import ExecutionId
 
@@ -72,6 +74,7 @@ class Claim:
     """A flow of the snapshot that is not its own."""
     cache: bool | None = None
     replay: Mapping[str, Any] | None = None
+    is_child: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         row = connection.execute(select(executions).where(executions.c.id == seen.row)).one()
         if (row.status, row.attempt) != (seen.status, seen.attempt) or row.status not in sources_of("running"):
             return None
+        if end_overdue(connection, row):
+            return None
         fruitless = row.fruitless_attempts
         if row.status == "running":
             fruitless = fruitless_after(connection, row)
@@ -173,6 +178,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         entrypoint=row.entrypoint,
         cache=row.cache,
         replay=row.replay,
+        is_child=row.parent is not None,
     )
 
 
@@ -236,12 +242,23 @@ def unpark(database: Database, row: int, attempt: int) -> bool:
         return woken.rowcount == 1
 
 
+def is_to_end(database: Database, row: int) -> bool:
+    """Whether somebody has ended the execution, or asked for that; at a tenth of the price of a compiled statement."""
+    with closing(database.engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT status, cancel_requested_us FROM executions WHERE id = ?", (row,))
+        status, requested_us = cursor.fetchall()[0]
+        return status in ENDED or requested_us is not None
+
+
 def is_due_soon(connection: Connection, row: int, open_keys: Collection[str]) -> bool:
     """Whether a time is so near that ending the process and starting another would take as long."""
     due = select(waits.c.key).where(
         waits.c.execution == row,
         waits.c.key.in_(open_keys),
         waits.c.status == "pending",
+        # A child may need the very slot that its parent holds.
+        waits.c.kind != "child",
         waits.c.deadline_us <= now_us() + HELD_SECONDS * 1_000_000,
     )
     return connection.execute(due.limit(1)).one_or_none() is not None

@@ -18,7 +18,7 @@ from kitaru_registry.executions.journal import merge_metadata
 from kitaru_registry.executions.states import STATUSES
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
-from kitaru_registry.models import CheckpointCall, Digest, ErrorDetail, Execution, ExecutionId, Source
+from kitaru_registry.models import CheckpointCall, ChildExecution, Digest, ErrorDetail, Execution, ExecutionId, Source
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -69,6 +69,7 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
         calls, logged = read_calls(connection, row)
+        parents, children = parents_of(connection, [row]), read_children(connection, row.id)
     pending = tuple(reversed(list_waits(database, exec_id=exec_id))) if row.status not in ("cancelled",) else ()
     return as_execution(
         row,
@@ -76,7 +77,29 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
         metadata=logged,
         checkpoints=tuple(calls),
         pending_waits=pending,
+        parent=parents.get(row.parent),
+        children=children,
     )
+
+
+def parents_of(connection: Connection, rows: Sequence[Any]) -> dict[int, ExecutionId]:
+    """Row to id, of the executions that started these."""
+    wanted = {row.parent for row in rows if row.parent is not None}
+    if not wanted:
+        return {}
+    found = select(executions.c.id, executions.c.exec_id).where(executions.c.id.in_(wanted))
+    return {row.id: ExecutionId(row.exec_id) for row in connection.execute(found)}
+
+
+def read_children(connection: Connection, row: int) -> tuple[ChildExecution, ...]:
+    wanted = select(executions).where(executions.c.parent == row).order_by(executions.c.id)
+    return tuple(
+        ChildExecution(
+            exec_id=ExecutionId(child.exec_id), flow=child.flow, key=child.parent_key.partition("!")[0],
+            status=child.status,
+        )
+        for child in connection.execute(wanted)
+    )  # fmt: skip
 
 
 def get_source(database: Database, row: int) -> Source | None:
@@ -88,12 +111,14 @@ def get_source(database: Database, row: int) -> Source | None:
 
 def list_executions(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
-    since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50, offset: int = 0,
+    since: datetime | None = None, where: Mapping[str, str] | None = None, parent: ExecutionId | None = None,
+    limit: int = 50, offset: int = 0,
 ) -> list[Execution]:  # fmt: skip
     """Executions, newest first, without their checkpoints.
 
     Args:
         where: input or logged metadata names to values, compared as text; `a.b` reaches into a mapping.
+        parent: only what this execution started.
 
     Raises:
         KitaruUsageError: no such status.
@@ -106,12 +131,18 @@ def list_executions(
             wanted = wanted.where(column == value)
     if since is not None:
         wanted = wanted.where(executions.c.created_us >= int(since.timestamp() * 1_000_000))
+    if parent is not None:
+        started_by = executions.alias()
+        wanted = wanted.where(
+            executions.c.parent == select(started_by.c.id).where(started_by.c.exec_id == parent).scalar_subquery()
+        )
     for name, text in (where or {}).items():
         wanted = wanted.where(has_value(name, text))
     with database.read() as connection:
         rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit).offset(offset)).all()
+        parents = parents_of(connection, rows)
     values = ValueStore(database.home.values)
-    return [as_execution(row, result=shown_result(values, row)) for row in rows]
+    return [as_execution(row, result=shown_result(values, row), parent=parents.get(row.parent)) for row in rows]
 
 
 def has_value(name: str, text: str) -> Any:

@@ -11,6 +11,9 @@ from kitaru_registry.executions.journal import Row
 
 CANCELLED = "asyncio.exceptions:CancelledError"
 
+FAILING = "cwx"
+"""Kinds of rows that can hold a failure: a checkpoint's, a child execution's, and that none could be started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Current:
@@ -40,7 +43,7 @@ def current_rows(rows: Sequence[Row]) -> tuple[list[Current], tuple[tuple[str, i
 
 def without(rows: Sequence[Current], superseded: Collection[str]) -> list[Current]:
     """Without these failures, what belongs to them, and the cancellations that came of them."""
-    first = min((c.row.seq for c in rows if c.row.kind == "c" and c.row.key in superseded), default=None)
+    first = min((c.row.seq for c in rows if c.row.kind in FAILING and c.row.key in superseded), default=None)
     if first is None:
         return list(rows)
     return [

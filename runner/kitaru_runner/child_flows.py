@@ -1,0 +1,165 @@
+"""Child executions in their parent's journal: that they were started, and how they ended.
+
+A parent goes the same way in every replay, whatever became of its children since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.errors import (
+    KitaruContextError,
+    KitaruExecutionError,
+    KitaruNotFinishedError,
+    KitaruNotFoundError,
+    KitaruUsageError,
+    KitaruUserCodeError,
+)
+from kitaru_runner import codec
+from kitaru_runner.context import Branch, Call
+from kitaru_runner.failures import describe_failure
+from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
+from kitaru_runner.waiting import Stand, open_stand
+
+if TYPE_CHECKING:
+    from kitaru_runner.engine import Engine
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+def start(
+    branch: Branch, request: Callable[[Call, bytes], ChildRequest], *, flow: str, inputs: Mapping[str, Any]
+) -> str:
+    """The id of a child execution: the one that is recorded, or a new one.
+
+    Args:
+        request: makes it of its call and the digest of its inputs.
+
+    Raises:
+        KitaruContextError: inside a checkpoint.
+        KitaruError: there is no such flow, or the inputs do not fit; that is recorded too.
+    """
+    engine = branch.engine
+    if branch.call is not None:
+        raise KitaruContextError(
+            f"flow {flow} was started inside checkpoint {branch.call.key}",
+            hint="start it in the flow's body: a checkpoint executes again when it is cut short",
+        )
+    call = engine.place(branch, flow)
+    digest = codec.digest_inputs(inputs)
+    entry = engine.recorded.find(call, digest)
+    if entry is not None:
+        engine.warn_of_other_inputs(call, entry, digest)
+        exec_id = str(engine.outcome(entry))
+        engine.guard(lambda: engine.journal.attend(exec_id))
+        return exec_id
+    try:
+        made: tuple[str, int] = engine.write(lambda: engine.journal.child(request(call, digest)))
+    except (KitaruUsageError, KitaruNotFoundError) as error:
+        described = describe_failure(error, checkpoint=call.key)
+        refused = Entry("x", call.key, now_us(), place=call.place, inputs=digest, error=described)
+        engine.commit([refused])
+        return str(engine.outcome(refused))
+    engine.was_committed(made[1])
+    return made[0]
+
+
+def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
+    """The result of the child execution that `stand` names; the branch stands still until it has ended.
+
+    Raises:
+        KitaruUserCodeError: the child's own code raised; its exception is the cause.
+        KitaruExecutionError: it ended otherwise.
+        KitaruNotFinishedError: the deadline came first.
+    """
+    engine = branch.engine
+    call, entry, answer = open_stand(branch, stand)
+    if entry is not None:
+        if engine.loop_side is not None:
+            engine.loop_side.delivered(entry.seq)
+        return engine.outcome(entry)
+    if answer is None:
+        answer = engine.parking.stand_at(call.key)
+        engine.check_halted()
+    return record_end(engine, call, stand, answer, flow=flow)
+
+
+async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
+    """`wait_for`, in a task."""
+    from kitaru_runner.engine_async import branch_here, loop_side
+
+    branch = branch_here(stand.name)
+    engine = branch.engine
+    side = loop_side(engine, branch)
+    call, entry, answer = open_stand(branch, stand)
+    if entry is not None:
+        await side.turn(entry.seq)
+        return engine.outcome(entry)
+    if answer is None:
+        answer = await side.answer(call.key)
+    return record_end(engine, call, stand, answer, flow=flow)
+
+
+def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow: str) -> Any:
+    assert stand.child is not None
+    outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(engine, stand.child)
+    entry = entry_of("w", call, flow, stand.child, outcome)
+    engine.commit([entry])
+    return engine.outcome(entry)
+
+
+def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
+    """The result of a child execution that has ended; what this call found is noted.
+
+    Raises:
+        KitaruNotFinishedError: it has not.
+        KitaruContextError: inside a checkpoint.
+    """
+    engine = branch.engine
+    if branch.call is not None:
+        raise KitaruContextError(
+            f"a child flow's result was asked for inside checkpoint {branch.call.key}",
+            hint="take it in the flow's body, and pass it to the checkpoint",
+        )
+    call = engine.place(branch, name)
+    entry = engine.recorded.find(call)
+    if entry is None:
+        entry = entry_of("n", call, flow, exec_id, outcome_of(engine, exec_id))
+        engine.commit([entry])
+    return engine.outcome(entry)
+
+
+def outcome_of(engine: Engine, exec_id: str) -> Outcome:
+    found: Outcome = engine.guard(lambda: engine.journal.outcome(exec_id))
+    return found
+
+
+def entry_of(kind: str, call: Call, flow: str, exec_id: str, outcome: Outcome) -> Entry:
+    error = None if outcome.status == "completed" else failure(call, flow, exec_id, outcome)
+    return Entry(kind, call.key, now_us(), place=call.place, value=outcome.value, error=error)
+
+
+def failure(call: Call, flow: str, exec_id: str, outcome: Outcome) -> dict[str, Any]:
+    """What the parent sees instead of a result, described; the child's own failure is in it."""
+    inner = dict(outcome.error or {})
+    hint = f"kitaru executions get {exec_id}"
+    error: Exception
+    if outcome.status not in ENDED:
+        error = KitaruNotFinishedError(f"execution {exec_id} of {flow} had not ended", hint=hint)
+    elif outcome.status == "cancelled":
+        error = KitaruExecutionError(
+            f"execution {exec_id} of {flow} was cancelled", hint=hint, exec_id=exec_id, status="cancelled"
+        )
+    else:
+        kind = KitaruUserCodeError if inner.get("origin") == "user_code" else KitaruExecutionError
+        error = kind(
+            f"execution {exec_id} of {flow} failed: {inner.get('type')}: {inner.get('message')}", hint=hint,
+            exec_id=exec_id, status="failed", failure_origin=inner.get("origin"),
+        )  # fmt: skip
+    # What is not the child's own code's doing uses up no retry of its parent's.
+    is_users = outcome.status not in ENDED or inner.get("origin") == "user_code"
+    described = describe_failure(error, origin="user_code" if is_users else "runtime", checkpoint=call.key)
+    shown = {name: inner[name] for name in ("traceback", "file", "line") if inner.get(name) is not None}
+    return {**described, **shown, **({"cause": inner} if "class" in inner else {})}

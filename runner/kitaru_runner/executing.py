@@ -1,0 +1,88 @@
+"""What executes user code at this moment, and how a cancellation in this process ends it.
+
+A thread cannot be ended from outside, but an exception can be put into it, which Python code raises at its next
+instruction, and a call that blocks in C at its end. It must not strike where a thread writes to the journal: so it is
+given to threads that are in the user's code alone, and taken back from one that leaves that code before it came.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kitaru_runner.failures import ExecutionCancelled
+
+T = TypeVar("T")
+
+
+class Executing:
+    """The threads that are in the user's code. As a context: this thread is, for so long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: dict[int, int] = {}
+        self._struck: set[int] = set()
+        self._stops: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        with self._lock:
+            self._threads[me] = self._threads.get(me, 0) + 1
+
+    def __exit__(self, *raised: object) -> None:
+        me = threading.get_ident()
+        with self._lock:
+            depth = self._threads.pop(me, 1) - 1
+            if depth:
+                self._threads[me] = depth
+        self._take_back(me)
+
+    def aside(self, write: Callable[[], T]) -> T:
+        """Do something of Kitaru's own that user code has called, where nothing may strike."""
+        me = threading.get_ident()
+        if me not in self._threads:
+            return write()
+        with self._lock:
+            depth = self._threads.pop(me)
+        self._take_back(me)
+        try:
+            return write()
+        finally:
+            with self._lock:
+                self._threads[me] = depth
+
+    def on_strike(self, stop: Callable[[], None]) -> Callable[[], None]:
+        """Let `stop` be called too: for what executes in another process. What is returned ends that."""
+        with self._lock:
+            self._stops.append(stop)
+
+        def forget() -> None:
+            with self._lock:
+                if stop in self._stops:
+                    self._stops.remove(stop)
+
+        return forget
+
+    def strike(self) -> None:
+        """Raise ExecutionCancelled in every thread that is in the user's code."""
+        with self._lock:
+            for thread in self._threads:
+                self._struck.add(thread)
+                put(thread, ctypes.py_object(ExecutionCancelled))
+            stops = list(self._stops)
+        for stop in stops:
+            stop()
+
+    def _take_back(self, me: int) -> None:
+        with self._lock:
+            if me not in self._struck:
+                return
+            self._struck.discard(me)
+            put(me, None)
+        raise ExecutionCancelled
+
+
+def put(thread: int, error: Any) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)

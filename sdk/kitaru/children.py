@@ -1,0 +1,161 @@
+"""Flows that a flow starts: child executions, and the handle that their parent gets.
+
+What a parent learns of a child is in the parent's journal, so a replay of the parent goes the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kitaru.execution import loop_is_running
+from kitaru.flow_options import FlowOptions
+from kitaru.handle import FlowHandle
+from kitaru.invoking import as_json
+from kitaru.waiting import deadline_after
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_runner import codec
+from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
+from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.protocol import ChildRequest
+from kitaru_runner.waiting import Stand
+
+if TYPE_CHECKING:
+    from kitaru.flows import Flow
+    from kitaru_registry.models import ExecutionId
+
+HERE = ""
+"""The entrypoint of a flow that is executed in its parent's process."""
+
+called: ContextVar[Flow[..., Any] | None] = ContextVar("kitaru_called_flow", default=None)
+"""The flow whose `.run()` is under way in an execution from source; not every flow has a file to find it by."""
+
+
+def run_child(branch: Branch, flow: Flow[..., Any], inputs: Mapping[str, Any], options: FlowOptions) -> FlowHandle:
+    """`.run(...)` in a flow's body: an execution on the same code as its parent."""
+    entrypoint = HERE if branch.engine.root is None else entrypoint_of(flow, Path(branch.engine.root))
+
+    def request(call: Call, digest: bytes) -> ChildRequest:
+        encoded = codec.encode(dict(inputs))
+        return ChildRequest(call.key, call.place, flow.name, encoded, entrypoint=entrypoint, options=options.said,
+                            digest=digest)  # fmt: skip
+
+    token = called.set(flow)
+    try:
+        return ChildHandle(start(branch, request, flow=flow.name, inputs=inputs), flow.name)
+    finally:
+        called.reset(token)
+
+
+def invoke_child(
+    branch: Branch, flow: str, inputs: Mapping[str, Any], *, version: int | str | None, tag: str | None
+) -> FlowHandle:
+    """`.invoke(...)` in a flow's body: an execution of a deployed version."""
+    plain = as_json(inputs)
+
+    def request(call: Call, digest: bytes) -> ChildRequest:
+        return ChildRequest(call.key, call.place, flow, codec.encode(plain), tag=tag, digest=digest,
+                            version=None if version is None else str(version))  # fmt: skip
+
+    return ChildHandle(start(branch, request, flow=flow, inputs=plain), flow)
+
+
+def entrypoint_of(flow: Flow[..., Any], root: Path) -> str:
+    """Where a flow is in the deployed code.
+
+    Raises:
+        KitaruUsageError: it is not there, or no module has it by a name.
+    """
+    file = flow.file
+    if file is None or not file.is_relative_to(root.resolve()):
+        raise KitaruUsageError(
+            f"flow {flow.name} is not in the code that was deployed, so it cannot be started by .run() there",
+            hint=f"deploy it too, and start it by {flow.name}.invoke(...)",
+        )
+    names = vars(sys.modules[flow.function.__module__])
+    for name in (flow.name, *names):
+        if names.get(name) is flow:
+            return f"{file.relative_to(root.resolve()).as_posix()}:{name}"
+    raise KitaruUsageError(
+        f"flow {flow.name} is defined inside a function, and a process of its own cannot find it there",
+        hint="define it at the top of its module",
+    )
+
+
+class ChildHandle(FlowHandle):
+    """A child execution, as its parent's body has it. Everything that it tells is journalled with the parent."""
+
+    def __init__(self, exec_id: str, flow: str) -> None:
+        self.exec_id: ExecutionId = exec_id  # type: ignore[assignment]  # from a journal, which holds text
+        self.flow = flow
+        self.created = True
+
+    @property
+    def status(self) -> str:
+        branch = self._branch("status")
+        if branch.call is not None:
+            return str(branch.engine.journal.outcome(self.exec_id).status)
+        return str(
+            branch.engine.note(
+                branch, f"status:{self.flow}", lambda: branch.engine.journal.outcome(self.exec_id).status
+            )
+        )
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """The child's result, once it has ended. The parent stands still as at a `wait(...)`, and holds no process
+        while it has nothing else to do. In `async def`: `await handle.wait()`, or `await handle`.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            KitaruUserCodeError: the child raised; its exception is the cause.
+            KitaruExecutionError: it was cancelled, or ended otherwise without a result.
+            KitaruNotFinishedError: the time-out was over first; the child goes on.
+        """
+        branch = self._branch("wait()")
+        stand = Stand(
+            f"wait:{self.flow}", kind="child", child=self.exec_id, deadline_us=deadline_after(timeout, "timeout")
+        )
+        if loop_is_running():
+            return wait_on_loop(stand, flow=self.flow)
+        return wait_for(branch, stand, flow=self.flow)
+
+    def get(self) -> Any:
+        """The result of a child that has ended; else as `wait`, without waiting.
+
+        Raises:
+            KitaruNotFinishedError: it has not ended.
+        """
+        return peek(self._branch("get()"), f"get:{self.flow}", self.exec_id, flow=self.flow)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        awaited: Generator[Any, None, Any] = self.wait().__await__()
+        return awaited
+
+    def until_settled(self, timeout: float | None = None) -> NoReturn:
+        self._only_outside("until_settled()")
+
+    def cancel(self) -> NoReturn:
+        self._only_outside("cancel()")
+
+    def logs(self, *, checkpoint: str | None = None) -> NoReturn:
+        self._only_outside("logs()")
+
+    def _only_outside(self, what: str) -> NoReturn:
+        raise KitaruContextError(
+            f"{what} of a child execution cannot be asked for by its parent's flow",
+            hint=f"from outside: KitaruClient().executions.handle({self.exec_id!r}).{what}",
+        )
+
+    def _branch(self, what: str) -> Branch:
+        branch = current.get()
+        if branch is None:
+            raise KitaruContextError(
+                f"{what} of the child execution {self.exec_id} was called outside of its parent's flow",
+                hint=f"from outside: KitaruClient().executions.handle({self.exec_id!r})",
+            )
+        return branch

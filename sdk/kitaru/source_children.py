@@ -1,0 +1,93 @@
+"""Child executions of an execution that runs from source: in the same process, or deployed ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitaru.children import called
+from kitaru_registry.canonical import sha256_of
+from kitaru_registry.errors import KitaruConflictError, KitaruContextError
+from kitaru_registry.executions import families, reading
+from kitaru_registry.executions.creating import NewExecution
+from kitaru_registry.executions.ids import new_execution_id
+from kitaru_registry.executions.queue import Claim
+from kitaru_registry.executions.states import ENDED
+from kitaru_registry.models import ExecutionId, Source
+from kitaru_runner.children import invoked
+from kitaru_runner.protocol import ChildRequest, Encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from kitaru.client import KitaruClient
+
+
+class SourceChildren:
+    """Of one execution in this process (recording.Children)."""
+
+    def __init__(self, client: KitaruClient, parent: ExecutionId) -> None:
+        self._client = client
+        self._parent = parent
+
+    def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
+        """See recording.Children."""
+        from kitaru.running import source_for
+
+        client = self._client
+        if request.entrypoint is None:
+            return invoked(client.database, parent, request)
+        flow = called.get()
+        assert flow is not None
+        return source_execution(
+            client, flow=request.flow, inputs=request.inputs, source=source_for(client, flow),
+            options=request.options or {}, actor=families.actor_of(client.database, parent.row),
+            project=parent.project, parent=families.Parent(parent.row, request.key),
+        )  # fmt: skip
+
+    def begin(self, exec_id: ExecutionId) -> None:
+        """Start it in a thread of this process, unless it has ended or is being executed."""
+        from kitaru.running import is_here, start
+
+        client, flow = self._client, called.get()
+        found = reading.get_execution(client.database, exec_id)
+        if found.status in ENDED or is_here(exec_id):
+            return
+        if found.kind == "deployed":
+            client.runner.ensure()
+            return
+        if flow is None:
+            raise KitaruContextError(f"the child execution {exec_id} has no flow in this process")
+        families.stop_waiting(client.database, exec_id)
+        try:
+            start(client, flow, exec_id, parent=self._parent)
+        except KitaruConflictError:
+            pass  # another process executes it, or it has ended meanwhile
+
+
+def source_execution(
+    client: KitaruClient, *, flow: str, inputs: Encoded, source: Source | None, options: Mapping[str, Any],
+    actor: str | None = None, project: str | None = None, parent: families.Parent | None = None,
+) -> NewExecution:  # fmt: skip
+    """An execution of the working tree.
+
+    Args:
+        options: `retries`, `cache` and `finish_timeout`, where they are not the defaults.
+    """
+    return NewExecution(
+        exec_id=new_execution_id(),
+        project=project or client.project,
+        flow=flow,
+        kind="source",
+        inputs=families.shown_inputs(inputs.codec, inputs.data),
+        inputs_codec=inputs.codec,
+        inputs_data=inputs.data,
+        input_digest=sha256_of(inputs.data),
+        actor=actor or client.actor,
+        source=source.model_dump(mode="json") if source else None,
+        retries=options.get("retries", 0),
+        cache=options.get("cache"),
+        finish_seconds=options.get("finish_timeout"),
+        parent=parent.row if parent else None,
+        parent_key=parent.key if parent else None,
+    )
