@@ -61,6 +61,14 @@ class Home:
     def runner(self) -> Path:
         return self.root / "runner"
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this process's user owns it: what is pickled in it is then one's own."""
+        try:
+            return self.root.stat().st_uid == os.geteuid()
+        except OSError:
+            return False
+
     def execution(self, exec_id: str) -> Path:
         return self.root / "executions" / exec_id
 

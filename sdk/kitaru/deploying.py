@@ -185,7 +185,11 @@ def facts_of(target: Target, described: FlowDescription, interpreter: Interprete
     return SnapshotFacts(
         flow=check_name("flow", described.flow),
         entrypoint=target.entrypoint,
-        options=FlowOptions(retries=described.retries, env=tuple(sorted(set(target.config.env)))),
+        options=FlowOptions(
+            retries=described.retries,
+            env=tuple(sorted(set(target.config.env))),
+            pickle="forbid" if target.project.values.pickle == "forbid" else None,
+        ),
         input_schema=described.input_schema,
         output_schema=described.output_schema,
         python=interpreter.minor,

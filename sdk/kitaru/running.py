@@ -54,6 +54,8 @@ def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruC
     if file is not None:
         name_main_module(client.config.root, file)
     encoded = codec.encode(dict(inputs))
+    if client.config.values.pickle == "forbid":
+        codec.refuse_pickle(encoded, f"the inputs of {flow.name}")
     new = creating.NewExecution(
         exec_id=new_execution_id(),
         project=client.project,
@@ -199,6 +201,7 @@ class LocalRun:
         self._journal = RegistryJournal(
             self._client.database, writer_of(self._client), claim, stays=True, code=source.digest if source else ""
         )
+        self._journal.may_pickle = self._client.config.values.pickle != "forbid"
         self._engine = Engine(self._journal, self._journal.open(entrypoint=""))
         self._journal.listener = self._engine.parking
 

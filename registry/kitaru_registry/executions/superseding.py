@@ -40,7 +40,7 @@ def current_rows(rows: Sequence[Row]) -> tuple[list[Current], tuple[tuple[str, i
 
 def without(rows: Sequence[Current], superseded: Collection[str]) -> list[Current]:
     """Without these failures, what belongs to them, and the cancellations that came of them."""
-    first = min((c.row.seq for c in rows if c.row.kind == "c" and c.row.key in superseded), default=None)
+    first = min((c.row.seq for c in rows if c.row.kind in "cn" and c.row.key in superseded), default=None)
     if first is None:
         return list(rows)
     return [
