@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
 from kitaru_cli.versions import type_name
-from kitaru_cli.words import NO_TIME, ago, moment, now, short_id, took, value_line, value_text, version_of
+from kitaru_cli.words import NO_TIME, ago, moment, now, short_digest, short_id, took, value_line, value_text, version_of
 
 if TYPE_CHECKING:
     from kitaru_registry.models import CheckpointCall, ErrorDetail, Execution, Wait
@@ -89,12 +89,16 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
             status(call.status),
             str(call.attempts),
             took(call.started_at, call.ended_at),
-            f"{call.error.type}: {call.error.message}" if call.error else "",
+            f"{call.error.type}: {call.error.message}" if call.error else unkept(call),
         )
         for call in checkpoints
     ]
     columns = ("checkpoint", "status", "tries", "took", "")
     return Table(columns, rows, wraps=frozenset({"checkpoint", ""}), right=frozenset({"tries", "took"}))
+
+
+def unkept(call: CheckpointCall) -> str:
+    return f"{short_digest(call.output_digest)}, not kept" if call.output_digest else ""
 
 
 def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:

@@ -372,6 +372,8 @@ class Deleted(Record):
     """What a deletion took away; the executions' rows stay as tombstones."""
 
     exec_ids: tuple[ExecutionId, ...]
+    expired: int = 0
+    """Executions that the retention has deleted."""
     values: int = 0
     """Files in `values/` that nothing else named."""
     bytes: int = 0

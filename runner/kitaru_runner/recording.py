@@ -94,7 +94,8 @@ class RegistryJournal:
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
-        last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
+        with self._writer.naming():
+            last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
         with self._lock:
             for entry in entries:
                 if entry.kind in "ct":
@@ -215,8 +216,9 @@ class RegistryJournal:
         ending.stop(self._database, self.row, self.attempt, key=key)
 
     def finish(self, outcome: Outcome) -> bool:
-        result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
-        return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
+        with self._writer.naming():
+            result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
+            return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
 
     def beat(self) -> queue.Beat:
         """Renew the lease and show what runs."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kitaru.runners import Runners
     from kitaru_registry.config import ProjectConfig
     from kitaru_registry.database import Database
-    from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
+    from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
     from kitaru_registry.stores.layout import OciLayout
 
 CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
@@ -152,6 +152,15 @@ class KitaruClient:
     def look_after(self, exec_id: ExecutionId) -> None:
         """See to it that somebody works on an open, deployed execution."""
         self.runner.look_after(exec_id)
+
+    def gc(self) -> Deleted:
+        """Apply `[retention]` now, and delete files in `values/` that nothing has named for a day."""
+        from kitaru_registry.executions import retention
+        from kitaru_runner.retention import apply
+
+        self.runner.remember_retention()
+        count = apply(self.database)
+        return retention.collect(self.database).model_copy(update={"expired": count})
 
     def status(self) -> HomeStatus:
         """Flows, tags and versions of the project, and what is open."""

@@ -8,7 +8,7 @@ execution's own id.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -80,8 +80,12 @@ def in_order(database: Database, wanted: Wanted, *, limit: int | None = None) ->
     """Those of one execution, in recorded order."""
     with database.read() as connection:
         found = find(connection, ValueStore(database.home.values), wanted, limit=None)
-    recorded = sorted(found, key=lambda f: (f.artifact.kind == "result", f.artifact.created_at, f.is_saved, f.seq))
-    return [item.artifact for item in recorded][:limit]
+    return [item.artifact for item in recorded(found)][:limit]
+
+
+def recorded(found: Iterable[Found]) -> list[Found]:
+    """In recorded order: an outcome before what was saved on the way to it, the result last."""
+    return sorted(found, key=lambda f: (f.artifact.kind == "result", f.artifact.created_at, f.is_saved, f.seq))
 
 
 def find(connection: Connection, store: ValueStore, wanted: Wanted, *, limit: int | None = None) -> list[Found]:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import Database, executions, journal
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.executions.artifacts import Found, Wanted, bytes_of, find, get_found
+from kitaru_registry.executions.artifacts import Found, Wanted, bytes_of, find, get_found, recorded
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import Artifact, Lineage, LineageLink
 
@@ -122,8 +122,7 @@ class Graph:
         ).scalar_one_or_none()
         if row is None:
             return places
-        found = sorted(find(self._connection, self._store, Wanted(execution=row)), key=lambda f: f.seq)
-        for item in found:
+        for item in recorded(find(self._connection, self._store, Wanted(execution=row))):
             places.artifacts[item.artifact.artifact_id] = item.artifact
             places.by_key[item.key].append(item.artifact.artifact_id)
         for key, parents in self._parents(row):
