@@ -55,7 +55,7 @@ def execution_text(execution: Execution) -> Sequence[Part]:
         parts += ["", *wait_parts(wait, execution.exec_id)]
     if execution.error:
         parts += ["", *error_parts(execution.error)]
-    if execution.status == "completed":
+    if execution.status == "completed" and execution.deleted_at is None:
         parts += ["", bold("result"), value_text(execution.result)]
     return parts
 

@@ -71,7 +71,7 @@ class Artifacts:
         """Those of an execution, in recorded order.
 
         Args:
-            kind: `step_output`, `manual`, `answer`, `result`.
+            kind: `step_output`, `manual`, `answer`, `result`; or a type.
             producing_call: a checkpoint's key.
 
         Raises:
@@ -82,7 +82,7 @@ class Artifacts:
         with database.read() as connection:
             row = reading.require_values(connection, found)
         wanted = artifacts.Wanted(
-            execution=row, name=name, kind=kind, type=type, tag=tag, producing_call=producing_call
+            execution=row, name=name, **kind_or_type(kind, type), tag=tag, producing_call=producing_call
         )  # fmt: skip
         return [self._bound(artifact) for artifact in artifacts.in_order(database, wanted, limit=limit)]
 
@@ -92,7 +92,7 @@ class Artifacts:
     ) -> builtins.list[ArtifactRef]:  # fmt: skip
         """Those of all executions of the project, the newest first."""
         wanted = artifacts.Wanted(
-            project=self._client.project, flow=flow, name=name, kind=kind, type=type, tag=tag, since=since
+            project=self._client.project, flow=flow, name=name, **kind_or_type(kind, type), tag=tag, since=since
         )  # fmt: skip
         return [self._bound(artifact) for artifact in artifacts.search(self._client.database, wanted, limit=limit)]
 
@@ -113,6 +113,13 @@ class Artifacts:
         bound = ArtifactRef.model_construct(**fields)
         bound._client = self._client
         return bound
+
+
+def kind_or_type(kind: str | None, type: str | None) -> dict[str, str | None]:
+    """The original's users ask for a kind `prompt`, which is a type here."""
+    if kind is None or type is not None or kind in artifacts.KINDS.values():
+        return {"kind": kind, "type": type}
+    return {"kind": None, "type": kind}
 
 
 def decode(client: KitaruClient, encoded: Encoded, what: str, *, trust_pickle: bool = False) -> Any:
