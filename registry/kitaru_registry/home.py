@@ -2,7 +2,8 @@
 
     kitaru.db            versions, tags, executions, journals, waits (SQLite)
     layout/              snapshots, an OCI image layout
-    values/              values too large for a row, by sha256
+    values/              values too large for a row, by sha256; values.lock: who writes them
+    retention.json       how long each project keeps ended executions, in seconds
     environments/ code/  rebuilt from snapshots at need
     cache/ tools/        rebuilt from the network at need
     executions/ID/       lock and output of one execution

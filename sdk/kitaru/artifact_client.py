@@ -81,8 +81,9 @@ class Artifacts:
         found = reading.find_id(database, exec_id)
         with database.read() as connection:
             row = reading.require_values(connection, found)
+        kind, type = kind_and_type(kind, type)
         wanted = artifacts.Wanted(
-            execution=row, name=name, **kind_or_type(kind, type), tag=tag, producing_call=producing_call
+            execution=row, name=name, kind=kind, type=type, tag=tag, producing_call=producing_call
         )  # fmt: skip
         return [self._bound(artifact) for artifact in artifacts.in_order(database, wanted, limit=limit)]
 
@@ -91,8 +92,9 @@ class Artifacts:
         tag: str | None = None, since: datetime | None = None, limit: int = 50,
     ) -> builtins.list[ArtifactRef]:  # fmt: skip
         """Those of all executions of the project, the newest first."""
+        kind, type = kind_and_type(kind, type)
         wanted = artifacts.Wanted(
-            project=self._client.project, flow=flow, name=name, **kind_or_type(kind, type), tag=tag, since=since
+            project=self._client.project, flow=flow, name=name, kind=kind, type=type, tag=tag, since=since
         )  # fmt: skip
         return [self._bound(artifact) for artifact in artifacts.search(self._client.database, wanted, limit=limit)]
 
@@ -115,11 +117,11 @@ class Artifacts:
         return bound
 
 
-def kind_or_type(kind: str | None, type: str | None) -> dict[str, str | None]:
+def kind_and_type(kind: str | None, type: str | None) -> tuple[str | None, str | None]:
     """The original's users ask for a kind `prompt`, which is a type here."""
     if kind is None or type is not None or kind in artifacts.KINDS.values():
-        return {"kind": kind, "type": type}
-    return {"kind": None, "type": kind}
+        return kind, type
+    return None, kind
 
 
 def decode(client: KitaruClient, encoded: Encoded, what: str, *, trust_pickle: bool = False) -> Any:

@@ -1,7 +1,7 @@
 """Values too large for a row: files named by the sha256 of their bytes.
 
 A file is written, or touched, before the row that names it. Until that row is committed its writer holds a shared lock
-on the folder (`naming`); whoever deletes files holds it alone, so that none goes which a row is about to name.
+beside the folder (`naming`); whoever deletes files holds it alone, so that none goes which a row is about to name.
 """
 
 from __future__ import annotations
@@ -142,8 +142,10 @@ class ValueStore:
                 path.unlink(missing_ok=True)
 
     def _lock(self, how: int) -> int:
-        self._root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            self._root.with_name(f"{self._root.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(descriptor, how)
         except BaseException:
