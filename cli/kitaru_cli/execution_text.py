@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
 from kitaru_cli.versions import type_name
-from kitaru_cli.words import NO_TIME, ago, moment, now, short_id, took, value_line, value_text, version_of
+from kitaru_cli.words import NO_TIME, ago, moment, now, short_digest, short_id, took, value_line, value_text, version_of
 
 if TYPE_CHECKING:
     from kitaru_registry.models import CheckpointCall, ChildExecution, ErrorDetail, Execution, Wait
@@ -57,7 +57,7 @@ def execution_text(execution: Execution) -> Sequence[Part]:
         parts += ["", *wait_parts(wait, execution.exec_id)]
     if execution.error:
         parts += ["", *error_parts(execution.error)]
-    if execution.status == "completed":
+    if execution.status == "completed" and execution.deleted_at is None:
         parts += ["", bold("result"), value_text(execution.result)]
     return parts
 
@@ -93,7 +93,7 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
             status(call.status),
             str(call.attempts),
             took(call.started_at, call.ended_at),
-            f"{call.error.type}: {call.error.message}" if call.error else "",
+            f"{call.error.type}: {call.error.message}" if call.error else unkept(call),
         )
         for call in checkpoints
     ]
@@ -104,6 +104,10 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
 def children_table(children: Sequence[ChildExecution]) -> Table:
     rows = [(child.key, status(child.status), bold(short_id(child.exec_id))) for child in children]
     return Table(("child", "status", "execution"), rows, wraps=frozenset({"child"}))
+
+
+def unkept(call: CheckpointCall) -> str:
+    return f"{short_digest(call.output_digest)}, not kept" if call.output_digest else ""
 
 
 def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, Reason, command, group, open_client
+from kitaru_cli.deleting import delete
 from kitaru_cli.execution_text import execution_text, executions_text
 from kitaru_cli.logs import logs
 from kitaru_cli.output import Answer, Format, item, items
@@ -17,7 +18,7 @@ STATUSES = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
 
 def add_to(app: typer.Typer) -> None:
-    executions = group(app, "executions", "List, show, answer, resume and cancel executions.", section=LOOK)
+    executions = group(app, "executions", "List, show, answer, resume, cancel and delete executions.", section=LOOK)
     command(
         executions,
         "executions.list",
@@ -44,6 +45,14 @@ def add_to(app: typer.Typer) -> None:
     command(executions, "executions.cancel", examples=["kitaru executions cancel 3f2a91c4 --reason 'wrong topic'"])(
         cancel
     )
+    command(
+        executions,
+        "executions.delete",
+        examples=[
+            "kitaru executions delete 3f2a91c4",
+            "kitaru executions delete --flow review_flow --before 90d --dry-run",
+        ],
+    )(delete)
 
 
 def list_executions(

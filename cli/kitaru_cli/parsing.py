@@ -80,6 +80,11 @@ def kind_of(value: object) -> str:
 
 
 def since_moment(text: str | None, seen_from: datetime) -> datetime | None:
+    """What `--since` says; see `moment_of`."""
+    return moment_of(text, seen_from, option="--since")
+
+
+def moment_of(text: str | None, seen_from: datetime, *, option: str) -> datetime | None:
     """`30m`, `2h`, `7d` before now, or an ISO date or time; local where it names no offset."""
     if text is None:
         return None
@@ -90,7 +95,7 @@ def since_moment(text: str | None, seen_from: datetime) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise KitaruUsageError(
-            f"--since {text!r} is no time", hint="--since 2h, --since 7d, or --since 2026-01-31T12:00"
+            f"{option} {text!r} is no time", hint=f"{option} 2h, {option} 7d, or {option} 2026-01-31T12:00"
         ) from error
 
 

@@ -37,7 +37,21 @@ def _minor(text: str) -> str:
     return text
 
 
+def _span(text: str) -> str:
+    span_seconds(text)
+    return text
+
+
+def span_seconds(text: str) -> int:
+    """Seconds of `90d`, `12h`, `30m`, `2w`."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    if found is None:
+        raise ValueError(f'{text!r} is no span of time, such as "90d"')
+    return int(found[1]) * {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}[found[2]]
+
+
 Variable = Annotated[str, AfterValidator(_variable)]
+Span = Annotated[str, AfterValidator(_span)]
 
 
 class Section(BaseModel):
@@ -99,6 +113,26 @@ class JournalConfig(Section):
     )
 
 
+class ValuesConfig(Section):
+    """`[values]`"""
+
+    pickle: Literal["allow", "forbid"] = Field(
+        default="allow",
+        description="`forbid`: a value that no other codec carries is an error, where it is returned, saved or passed "
+        "in; it goes with the snapshots that are deployed. `KITARU_PICKLE` wins over it.",
+    )
+
+
+class RetentionConfig(Section):
+    """`[retention]`"""
+
+    executions: Span | None = Field(
+        default=None,
+        description="How long the values of an ended execution are kept, as a number and `d`, `h`, `m` or `w`: "
+        '`"90d"`. Then its record is deleted but for a tombstone. Default: for ever.',
+    )
+
+
 class KitaruToml(Section):
     """What `kitaru.toml` may say."""
 
@@ -109,6 +143,8 @@ class KitaruToml(Section):
     deploy: DeployConfig = Field(default=DeployConfig(), description="How code is imported at deploy.")
     runner: RunnerConfig = Field(default=RunnerConfig(), description="The local runner of a home.")
     journal: JournalConfig = Field(default=JournalConfig(), description="How durable a recorded checkpoint is.")
+    values: ValuesConfig = Field(default=ValuesConfig(), description="How values are stored.")
+    retention: RetentionConfig = Field(default=RetentionConfig(), description="What is deleted by itself, and when.")
 
 
 class ProjectConfig(KitaruToml):
@@ -135,7 +171,20 @@ def load_project(start: Path, *, environ: Mapping[str, str] = os.environ) -> Pro
     for flow in written.flows:
         check_name("flow", flow)
     values = {name: getattr(written, name) for name in KitaruToml.model_fields}
+    values["values"] = values_from(environ, written.values)
     return ProjectConfig(**(values | {"project": project}), root=root, file=file if file.is_file() else None)
+
+
+def values_from(environ: Mapping[str, str], written: ValuesConfig) -> ValuesConfig:
+    match environ.get("KITARU_PICKLE", ""):
+        case "":
+            return written
+        case "allow":
+            return ValuesConfig(pickle="allow")
+        case "forbid":
+            return ValuesConfig(pickle="forbid")
+        case other:
+            raise KitaruUsageError(f"KITARU_PICKLE is {other!r}", hint="set it to allow or forbid, or to nothing")
 
 
 def find_root(folder: Path) -> Path:
@@ -189,6 +238,8 @@ def _known_keys(section: tuple[int | str, ...]) -> list[str]:
         "deploy": DeployConfig,
         "runner": RunnerConfig,
         "journal": JournalConfig,
+        "values": ValuesConfig,
+        "retention": RetentionConfig,
     }
     model = sections[str(section[0])] if section else KitaruToml
     return list(model.model_fields)

@@ -175,6 +175,7 @@ executions = Table(
         unique=True, sqlite_where=text("idempotency_key IS NOT NULL"),
     ),
     Index("executions_children", "parent", "parent_key", unique=True, sqlite_where=text("parent IS NOT NULL")),
+    Index("executions_values", "result_digest", sqlite_where=text("result_digest IS NOT NULL")),
     Index("executions_finish_by", "finish_by_us", sqlite_where=text("finish_by_us IS NOT NULL")),
 )  # fmt: skip
 
@@ -209,6 +210,8 @@ journal = Table(
     # 1: never executed in a replay. 2: the value is its digest alone.
     Column("flags", Integer),
     Index("journal_cache", "cache_key", sqlite_where=text("cache_key IS NOT NULL")),
+    # Which files in values/ are named.
+    Index("journal_values", "value_digest", sqlite_where=text("value_digest IS NOT NULL")),
     # The rows of one execution lie together, in recorded order, with no second index to keep.
     sqlite_with_rowid=False,
 )
@@ -255,6 +258,7 @@ artifacts = Table(
     Column("value_digest", LargeBinary),
     Column("at_us", Integer, nullable=False),
     Index("artifacts_of", "execution", "name"),
+    Index("artifacts_values", "value_digest", sqlite_where=text("value_digest IS NOT NULL")),
 )
 
 

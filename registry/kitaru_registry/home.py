@@ -2,7 +2,8 @@
 
     kitaru.db            versions, tags, executions, journals, waits (SQLite)
     layout/              snapshots, an OCI image layout
-    values/              values too large for a row, by sha256
+    values/              values too large for a row, by sha256; values.lock: who writes them
+    retention.json       how long each project keeps ended executions, in seconds
     environments/ code/  rebuilt from snapshots at need
     cache/ tools/        rebuilt from the network at need
     executions/ID/       lock and output of one execution
@@ -60,6 +61,14 @@ class Home:
     @property
     def runner(self) -> Path:
         return self.root / "runner"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process's user owns it: what is pickled in it is then one's own."""
+        try:
+            return self.root.stat().st_uid == os.geteuid()
+        except OSError:
+            return False
 
     def execution(self, exec_id: str) -> Path:
         return self.root / "executions" / exec_id

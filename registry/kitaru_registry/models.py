@@ -7,7 +7,7 @@ Times are aware UTC datetimes. `model_dump(mode="json", by_alias=True)` of a rec
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -84,6 +84,8 @@ class FlowOptions(Record):
     """Seconds from its start to its end."""
     env: tuple[str, ...] = ()
     """Names of environment variables that a child of this flow may see. Never their values."""
+    pickle: Literal["forbid"] | None = None
+    """`forbid`: no value of it is pickled."""
 
     @model_serializer(mode="wrap")
     def without_what_is_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -222,6 +224,8 @@ class CheckpointCall(Record):
     type: str | None = None
     error: ErrorDetail | None = None
     metadata: dict[str, Any] = {}
+    output_digest: Digest | None = None
+    """sha256 of an output that was not kept (`record="digest"`)."""
 
     @property
     def call_id(self) -> str:
@@ -316,6 +320,79 @@ class Execution(Record):
     """The execution that started this one."""
     children: tuple[ChildExecution, ...] = ()
     """Those that this one started, oldest first; empty in lists."""
+    deleted_at: datetime | None = None
+    """When its values were deleted; `status_reason` says by whom."""
+
+
+class Artifact(Record):
+    """A value that an execution produced. What it was made from: `Lineage`."""
+
+    artifact_id: str
+    """To paste: `EXEC/KEY` of a checkpoint's output or a wait's answer, `EXEC/KEY:NAME` of what it saved, `EXEC` of a
+    flow's result."""
+    exec_id: ExecutionId
+    flow: str
+    version: int | None
+    """The deployed version that produced it; None: a source execution."""
+    name: str
+    kind: str
+    """`step_output`, `manual` (a `save`), `answer`, `result`"""
+    type: str
+    """Of a `save`, what it says; else `output`, and `input` for an answer."""
+    tags: tuple[str, ...] = ()
+    codec: str
+    digest: Digest
+    """sha256 of the encoded bytes; equal values of one codec have equal digests."""
+    size: int | None
+    """In bytes; None where the bytes are not there."""
+    is_kept: bool = True
+    """False under `@checkpoint(record="digest")`."""
+    producing_call: str | None
+    """Key of the checkpoint, or the wait; None where it is the flow's own."""
+    created_at: datetime
+    metadata: dict[str, Any] = {}
+    """What the checkpoint logged."""
+
+    @property
+    def save_type(self) -> str:
+        return "manual" if self.kind == "manual" else "step_output"
+
+
+class LineageLink(Record):
+    """One artifact beside another: what it was made from, or what was made from it."""
+
+    ref: str
+    """Its id, or what is known of one that is gone."""
+    artifact: Artifact | None
+    """None where its execution was deleted."""
+    relation: str = "passed"
+    """`passed` to the call; `same bytes`: a flow's result and the output that it is."""
+    links: tuple[LineageLink, ...] = ()
+    """Further in the same direction."""
+    is_repeated: bool = False
+    """It stands elsewhere in the tree, with its links."""
+
+
+class Lineage(Record):
+    artifact: Artifact
+    direction: str
+    """`up`: what it was made from. `down`: what was made from it."""
+    links: tuple[LineageLink, ...]
+    same_bytes: tuple[Artifact, ...] = ()
+    """Other artifacts of this very content, the newest first."""
+
+
+class Deleted(Record):
+    """What a deletion took away; the executions' rows stay as tombstones."""
+
+    exec_ids: tuple[ExecutionId, ...]
+    expired: int = 0
+    """Executions that the retention has deleted."""
+    values: int = 0
+    """Files in `values/` that nothing else named."""
+    bytes: int = 0
+    left: tuple[str, ...] = ()
+    """What could not be deleted now, and why."""
 
 
 class LogEntry(Record):

@@ -31,6 +31,7 @@ from kitaru_runner.protocol import (
     Entry,
     FrameReader,
     Header,
+    Loaded,
     Opening,
     Outcome,
     WaitRequest,
@@ -115,6 +116,7 @@ class SocketJournal:
             code=welcome.get("code", ""),
             replay=welcome.get("replay"),
             accepted=tuple((scope, place) for scope, place in welcome.get("accepted", ())),
+            may_pickle=welcome.get("may_pickle", True),
         )
         return opening, welcome
 
@@ -196,9 +198,9 @@ class SocketJournal:
         header, payload = self._ask({"t": "value", "seq": entry.seq})
         return Encoded(header["codec"], payload)
 
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Loaded:
         header, payload = self._ask({"t": "load", "exec_id": exec_id, "name": name, "index": index})
-        return Encoded(header["codec"], payload)
+        return Loaded(Encoded(header["codec"], payload), header["of"], header["ours"])
 
     def cached(self, key: bytes) -> tuple[Encoded, str] | None:
         header, payload = self._ask({"t": "cached", "key": key.hex()})

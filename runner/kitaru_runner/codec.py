@@ -7,6 +7,8 @@ A codec is chosen by the value's exact type, so that reading gives a value equal
     tagged     JSON that also carries tuple, set, frozenset, other dicts, bytes, datetime and its kin, Decimal, UUID,
                Path, complex, Enum, Flag, dataclass, pydantic model, non-finite float: {"$": tag, "v": ...}
     numpy      .npy, no object arrays
+    pandas     DataFrame, Series, Index of common types (frames.py)
+    NAME.NAME  what `kitaru.register_codec` was given (custom.py)
     pickle-3.N cloudpickle, last; read by the same Python minor alone
 
 `kitaru_registry.executions.display` shows these without running anybody's code.
@@ -31,6 +33,8 @@ from typing import Any
 from uuid import UUID
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner import custom
+from kitaru_runner.context import current
 from kitaru_runner.protocol import Encoded
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
@@ -63,8 +67,9 @@ def encode(value: object) -> Encoded:
             return Encoded("json", json.dumps(value).encode())
     if kind is bytes:
         return Encoded("bytes", value)  # type: ignore[arg-type]  # kind is bytes
-    if is_numpy(value):
-        return Encoded("numpy", numpy_bytes(value))
+    own = encode_own(value, kind)
+    if own is not None:
+        return own
     try:
         if is_json(value):
             return Encoded("json", COMPACT(value).encode())
@@ -90,6 +95,8 @@ def decode(encoded: Encoded) -> Any:
             return untag(json.loads(encoded.data))
         case "numpy":
             return importlib.import_module("numpy").load(io.BytesIO(encoded.data), allow_pickle=False)
+        case "pandas":
+            return frames().decode(encoded.data)
         case codec if codec == PICKLE:
             return importlib.import_module("cloudpickle").loads(encoded.data)
         case codec if codec.startswith("pickle-"):
@@ -98,8 +105,33 @@ def decode(encoded: Encoded) -> Any:
                 f"and this is {PICKLE.removeprefix('pickle-')}",
                 hint="read it with the Python that wrote it, or return a type with a codec: docs/concepts.md, values",
             )
+        case codec if "." in codec:
+            return custom.decode(codec, encoded.data)
         case codec:
             raise KitaruUsageError(f"unknown codec {codec}", hint="upgrade Kitaru: a newer one wrote the value")
+
+
+def encode_own(value: object, kind: type) -> Encoded | None:
+    """The bytes of a value whose type has a codec to itself: numpy, pandas, one that was registered."""
+    if kind in custom.by_type:
+        return custom.encode(value)
+    if is_numpy(value):
+        return Encoded("numpy", numpy_bytes(value))
+    if is_pandas(kind):
+        try:
+            return Encoded("pandas", frames().encode(value))
+        except NotTaggable:
+            return None
+    return None
+
+
+def is_pandas(kind: type) -> bool:
+    return "pandas" in sys.modules and kind.__module__.partition(".")[0] == "pandas"
+
+
+def frames() -> Any:
+    """Loaded at need: flows without pandas never see it."""
+    return importlib.import_module("kitaru_runner.frames")
 
 
 def is_json(value: object) -> bool:
@@ -127,6 +159,9 @@ def numpy_bytes(value: object) -> bytes:
 
 
 def pickled(value: object) -> Encoded:
+    branch = current.get()
+    if branch is not None and not branch.engine.opening.may_pickle:
+        raise pickles_forbidden(f"a value of type {type_name(type(value))}")
     try:
         return Encoded(PICKLE, importlib.import_module("cloudpickle").dumps(value))
     except Exception as error:
@@ -134,6 +169,38 @@ def pickled(value: object) -> Encoded:
             f"no codec carries a value of type {type_name(type(value))}: {error}",
             hint="return plain data, a dataclass or a pydantic model; open files and connections where they are used",
         ) from error
+
+
+def is_pickle(encoded: Encoded) -> bool:
+    return encoded.codec.startswith("pickle-")
+
+
+def refuse_pickle(encoded: Encoded, what: str) -> None:
+    """
+    Raises:
+        KitaruUsageError: it is pickled, and `[values] pickle = "forbid"`.
+    """
+    if is_pickle(encoded):
+        raise pickles_forbidden(what)
+
+
+def pickles_forbidden(what: str) -> KitaruUsageError:
+    return KitaruUsageError(
+        f'only pickle carries {what}, and [values] pickle = "forbid"',
+        hint="use plain data, a dataclass or a pydantic model, or register a codec: kitaru.register_codec(...)",
+    )
+
+
+def distrust_pickle(encoded: Encoded, what: str) -> None:
+    """
+    Raises:
+        KitaruUsageError: it is pickled: reading it runs code of whoever wrote it.
+    """
+    if is_pickle(encoded):
+        raise KitaruUsageError(
+            f"{what} is pickled, and another user's home holds it: reading it would run that user's code",
+            hint="if you trust whoever wrote it: trust_pickle=True",
+        )
 
 
 SIMPLE_TAGS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -192,6 +259,9 @@ def has_plain_zone(zone: tzinfo | None) -> bool:
 
 
 def tag_typed(value: Any, kind: type) -> Any:
+    own = encode_own(value, kind)
+    if own is not None:
+        return {"$": "encoded", "type": own.codec, "v": base64.b64encode(own.data).decode()}
     if find_type(type_name(kind)) is not kind:
         raise NotTaggable
     if isinstance(value, Flag):
@@ -252,6 +322,8 @@ def untag(tagged: Any) -> Any:
 
 
 def untag_typed(name: str, type_path: str, content: Any) -> Any:
+    if name == "encoded":
+        return decode(Encoded(type_path, base64.b64decode(content)))
     kind = find_type(type_path)
     if kind is None:
         raise KitaruUsageError(
@@ -304,12 +376,10 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
     digest, mark = blake2b(digest_size=16), b""
     for name, value in arguments.items():
         try:
-            form = canonical(tag(value))
+            own = encode_own(value, type(value))
+            form = canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
         except UNFIT:
-            if is_numpy(value):
-                form = "numpy:" + blake2b(numpy_bytes(value)).hexdigest()
-            else:
-                form, mark = f"opaque:{type(value)}", OPAQUE
+            form, mark = f"opaque:{type(value)}", OPAQUE
         digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
     return digest.digest() + mark
 

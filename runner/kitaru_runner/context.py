@@ -33,10 +33,22 @@ class Call:
     place: int
 
 
+class Left:
+    """What a try of a checkpoint leaves behind beside its value; in all of its tasks and threads."""
+
+    __slots__ = ("loaded", "metadata", "saved")
+
+    def __init__(self) -> None:
+        self.saved: list[Saved] = []
+        self.metadata: dict[str, Any] = {}
+        self.loaded: list[str] = []
+        """Ids of artifacts of other executions."""
+
+
 class Branch:
     """One line of execution, in which calls come one after another."""
 
-    __slots__ = ("_ordinals", "_places", "call", "engine", "metadata", "saved", "scope", "task")
+    __slots__ = ("_ordinals", "_places", "call", "engine", "left", "scope", "task")
 
     def __init__(self, engine: Engine, scope: str = "", *, call: Call | None = None) -> None:
         self.engine = engine
@@ -44,8 +56,7 @@ class Branch:
         self.call = call
         """The checkpoint that this branch executes; None in the flow's body."""
         self.task: asyncio.Task[Any] | None = None
-        self.saved: list[Saved] = []
-        self.metadata: dict[str, Any] = {}
+        self.left = Left()
         self._ordinals: dict[str, int] = {}
         self._places = 0
 
@@ -56,15 +67,25 @@ class Branch:
     def open(self, kind: str) -> Branch:
         """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`."""
         number = self._ordinals[f"[{kind}"] = self._ordinals.get(f"[{kind}", -1) + 1
-        return Branch(self.engine, f"{self.scope}{kind}[{number}]/", call=self.call)
+        return self._inner(f"{self.scope}{kind}[{number}]/")
 
     def open_map(self, count: int) -> list[Branch]:
         """A scope for each element: `map[0]/`, and `map#2[0]/` of a second map in the same scope."""
         name = self._numbered("map")
-        return [Branch(self.engine, f"{self.scope}{name}[{index}]/", call=self.call) for index in range(count)]
+        return [self._inner(f"{self.scope}{name}[{index}]/") for index in range(count)]
 
     def open_try(self, call: Call, number: int) -> Branch:
         return Branch(self.engine, f"{call.key}/try{number}/", call=call)
+
+    def call_without_place(self, name: str) -> Call:
+        """A call that may be made or not: the places of the others do not depend on it."""
+        return Call(self.scope + self._numbered(name), name, self.scope, -1)
+
+    def _inner(self, scope: str) -> Branch:
+        """A scope within this one: of the same checkpoint, if this is one's."""
+        inner = Branch(self.engine, scope, call=self.call)
+        inner.left = self.left
+        return inner
 
     def _numbered(self, name: str) -> str:
         ordinal = self._ordinals[name] = self._ordinals.get(name, 0) + 1

@@ -9,6 +9,7 @@ the `Journal` below it differs.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
@@ -25,7 +26,7 @@ from kitaru_registry.errors import (
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.executing import Executing
-from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
+from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, describe_unkept, rebuild
 from kitaru_runner.futures import (
     CheckpointFuture,
     Deliveries,
@@ -41,7 +42,7 @@ from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
-from kitaru_runner.trying import Executed, Try, call_in_time, digest_of
+from kitaru_runner.trying import Executed, Remade, Try, call_in_time, digest_of
 
 POOL_THREADS = 128
 
@@ -75,6 +76,7 @@ class Engine:
         self.root: str | None = None
         """Folder of the deployed code that runs; None in an execution that runs from source."""
         self._tasks: set[Any] = set()
+        self._remade = Remade()
         # Made at need by engine_async: importing asyncio costs more than all of this.
         self.loop_side: Any = None
 
@@ -212,7 +214,7 @@ class Engine:
         if entry is None:
             return self.executed(self._execute(call, work, branch, inputs))
         self.warn_of_other_inputs(call, entry, inputs)
-        return self.replayed(entry, lambda: work.function(*work.args, **work.kwargs))
+        return self.replayed(entry, lambda: self.again(entry, call, work, branch))
 
     def submit(
         self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lane: Lane | None = None,
@@ -233,7 +235,9 @@ class Engine:
             if not first:
                 self.warn_of_other_inputs(call, entry, inputs)
             self.deliveries.recorded(
-                future, entry.seq, lambda: self.replayed(entry, lambda: run_work(with_values(work, first)))
+                future,
+                entry.seq,
+                lambda: self.replayed(entry, lambda: self.again(entry, call, with_values(work, first), branch)),
             )
             return future
         context = copy_context()
@@ -263,7 +267,9 @@ class Engine:
         if entry is None:
             self._execute(call, work, branch, inputs, future)
             return
-        self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry, lambda: run_work(work)))
+        self.deliveries.recorded(
+            future, entry.seq, lambda: self.replayed(entry, lambda: self.again(entry, call, work, branch))
+        )
         self.deliveries.deliver(future)
 
     def _execute(
@@ -294,7 +300,7 @@ class Engine:
     def _run(self, work: Work, call: Call) -> Any:
         if work.spec.timeout_seconds is None:
             with self.executing:
-                return run_work(work)
+                return work.function(*work.args, **work.kwargs)
 
         def function(*args: Any, **kwargs: Any) -> Any:
             with self.executing:
@@ -392,7 +398,7 @@ class Engine:
             return self.outcome(ended.entry)
         return self._noted(codec.decode(ended.encoded), ended.entry.key, len(ended.encoded.data))
 
-    def replayed(self, entry: Entry, again: Callable[[], Any]) -> Any:
+    def replayed(self, entry: Entry, again: Callable[[], Encoded]) -> Any:
         """The outcome of an earlier attempt, given to synchronous code.
 
         Args:
@@ -417,12 +423,32 @@ class Engine:
         self.lineage.note(value, key, size)
         return value
 
-    def check_digest(self, entry: Entry, value: object) -> Any:
+    def again(self, entry: Entry, call: Call, work: Work, branch: Branch) -> Encoded:
+        """The value of a call under `record="digest"`, executed again, once in this attempt."""
+        return self._remade.value(call.key, lambda: self._remake(entry, call, work, branch))
+
+    def _remake(self, entry: Entry, call: Call, work: Work, branch: Branch) -> Encoded:
+        failed = 0
+        while True:
+            self.check_halted()
+            token = current.set(branch.open_try(call, entry.tries or 1))
+            self.parking.begin()
+            try:
+                return codec.encode(run_try(work, call))
+            except Exception as error:
+                failed += 1
+                if not work.spec.retries_after(error, failed):
+                    raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
+            finally:
+                self.parking.end()
+                current.reset(token)
+            time.sleep(pause_in_place(work.spec, failed, call))
+
+    def check_digest(self, entry: Entry, encoded: Encoded) -> Any:
         """The value of a call under `record="digest"`, executed again; a warning where it is another one now."""
-        encoded = codec.encode(value)
         if entry.value is not None and digest_of(encoded).data != entry.value.data:
             self.warn(f"{entry.key}!value", f"{entry.key} gave another value than the one whose digest is recorded")
-        return codec.decode(encoded)
+        return self._noted(codec.decode(encoded), entry.key, len(encoded.data))
 
     def warn_of_other_inputs(self, call: Call, entry: Entry, inputs: bytes) -> None:
         """Record, once, that a recorded call was made with other arguments."""
@@ -449,26 +475,23 @@ class Engine:
         self.commit([Entry("n", call.key, now_us(), place=call.place, value=encoded)])
         return codec.decode(encoded)
 
-    def save(self, branch: Branch, saved: Saved) -> None:
+    def save(self, branch: Branch, saved: Saved, *, parents: Sequence[str] = ()) -> None:
         """With the checkpoint's outcome; in the flow's body at once, and once."""
         if branch.call is not None:
-            branch.saved.append(saved)
+            branch.left.saved.append(saved)
+            branch.left.loaded.extend(parents)
             return
         call = self.place(branch, f"save:{saved.name}")
         if self.recorded.find(call) is None:
-            self.commit([Entry("s", call.key, now_us(), place=call.place, saved=(saved,))])
+            self.commit([Entry("s", call.key, now_us(), place=call.place, saved=(saved,), parents=tuple(parents))])
 
     def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
         if branch.call is not None:
-            branch.metadata.update(metadata)
+            branch.left.metadata.update(metadata)
             return
         call = self.place(branch, "log")
         if self.recorded.find(call) is None:
             self.commit([Entry("l", call.key, now_us(), place=call.place, metadata=dict(metadata))])
-
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Any:
-        value = self.guard(lambda: self.journal.load(exec_id, name, index))
-        return self._noted(codec.decode(value), f"{exec_id}:{name}", len(value.data))
 
     def record_answer(self, call: Call, answer: Answer) -> None:
         """A wait's outcome."""
@@ -477,8 +500,15 @@ class Engine:
         self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
-def run_work(work: Work) -> Any:
-    return work.function(*work.args, **work.kwargs)
+def run_try(work: Work, call: Call) -> Any:
+    if work.spec.timeout_seconds is None:
+        return work.function(*work.args, **work.kwargs)
+    return call_in_time(work, call)
+
+
+def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float:
+    """Seconds between tries of a value that is made again: nothing of them is recorded, so nothing can park."""
+    return min(spec.backoff.pause_us(failed_tries, salt=call.key) / 1_000_000, HELD_PAUSE_SECONDS)
 
 
 def answer_of(entry: Entry) -> Answer:

@@ -12,14 +12,17 @@ import contextvars
 import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError
+from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, current
-from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine
+from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, pause_in_place
+from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
-from kitaru_runner.protocol import DIGEST_ONLY, Answer, Entry
+from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, timed_out
 
@@ -257,14 +260,14 @@ async def run_checkpoint(
     inputs = engine.digest(work)
     entry = engine.recorded.find(call, inputs)
     if entry is not None:
-        return await replay(side, call, work, entry, inputs)
+        return await replay(side, branch, call, work, entry, inputs)
     if lane is None:
         return await execute(side, branch, call, work, inputs)
     async with side.lane(lane):
         return await execute(side, branch, call, work, inputs)
 
 
-async def replay(side: LoopSide, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
+async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
     """The outcome of an earlier attempt, in its turn."""
     engine = side.engine
     engine.warn_of_other_inputs(call, entry, inputs)
@@ -273,8 +276,27 @@ async def replay(side: LoopSide, call: Call, work: Work, entry: Entry, inputs: b
         # Its caller gave up waiting; it will again.
         await asyncio.get_running_loop().create_future()
     if entry.flags & DIGEST_ONLY and entry.error is None:
-        return engine.check_digest(entry, await work.function(*work.args, **work.kwargs))
+        return engine.check_digest(entry, await again(side, branch, call, work, entry))
     return engine.outcome(entry)
+
+
+async def again(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry) -> Encoded:
+    """The value of a call under `record="digest"`, executed again."""
+    engine, failed = side.engine, 0
+    while True:
+        engine.check_halted()
+        token = current.set(branch.open_try(call, entry.tries or 1))
+        engine.parking.begin()
+        try:
+            return codec.encode(await in_time(work, call))
+        except Exception as error:
+            failed += 1
+            if not work.spec.retries_after(error, failed):
+                raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
+        finally:
+            engine.parking.end()
+            current.reset(token)
+        await asyncio.sleep(pause_in_place(work.spec, failed, call))
 
 
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes) -> Any:
@@ -380,7 +402,7 @@ async def stand(stand: Stand) -> Answer:
     assert answer is not None
     if entry is None:
         engine.record_answer(call, answer)
-    return answer
+    return replace(answer, key=call.key)
 
 
 def branch_here(name: str) -> Branch:

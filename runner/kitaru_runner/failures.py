@@ -22,6 +22,7 @@ class ExecutionCancelled(BaseException):
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
+UNKEPT = 'not kept, because of record="digest"'
 # What an AttributeError was raised about may be anything, and as large.
 LEFT_OUT = frozenset({"__notes__", REBUILT_FROM, "obj"})
 
@@ -46,6 +47,20 @@ def describe_failure(
         described["hint"] = error.hint
     args = taggable({"args": list(error.args)})
     return {**described, **args, "state": taggable(dict(attributes(error)))}
+
+
+def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
+    """As `describe_failure`, without what a value may have got into: message, arguments, attributes, causes."""
+    described = describe_failure(error, checkpoint=checkpoint)
+    frames = "".join(traceback.format_tb(from_user_code(error)))
+    kept: dict[str, Any] = {
+        name: described[name] for name in ("type", "class", "origin", "checkpoint", "file", "line") if name in described
+    }
+    return {
+        **kept,
+        "message": UNKEPT,
+        "traceback": f"Traceback (most recent call last):\n{frames}{described['type']}: {UNKEPT}\n",
+    }
 
 
 def attributes(error: BaseException) -> Iterator[tuple[str, object]]:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 REMEMBERED_VALUES = 4096
 REMEMBERED_BYTES = 64 << 20
+REMEMBERED_MEMBERS = 32
+"""Of one outcome: the first so many of its items, values or fields."""
+
 SHORTEST_TEXT = 16
 """Shorter texts are interned, or equal by chance: they say nothing of where they came from."""
+
+SHARED = (type(None), bool, int, float, complex, Enum, type, FunctionType, BuiltinFunctionType, ModuleType)
+"""Of these there is one object for all who have an equal one."""
 
 
 class Lineage:
@@ -21,12 +30,13 @@ class Lineage:
         self._bytes = 0
 
     def note(self, value: object, key: str, size: int) -> None:
-        """The value, of `size` encoded bytes, is the outcome of `key`."""
+        """The value, of `size` encoded bytes, is the outcome of `key`; so are its members, one level down."""
         if not is_telling(value) or size > REMEMBERED_BYTES:
             return
-        before = self._known.pop(id(value), None)
-        self._bytes += size - (before[2] if before else 0)
-        self._known[id(value)] = (value, key, size)
+        self._keep(value, key, size)
+        for member in islice(members(value), REMEMBERED_MEMBERS):
+            if is_telling(member):
+                self._keep(member, key, 0)
         while len(self._known) > REMEMBERED_VALUES or self._bytes > REMEMBERED_BYTES:
             try:
                 _, (_, _, dropped) = self._known.popitem(last=False)
@@ -35,25 +45,39 @@ class Lineage:
             self._bytes -= dropped
 
     def parents(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-        """Keys of the outcomes among the arguments, and one level down in lists, tuples, sets and mappings."""
+        """Keys of the outcomes among the arguments, and one level down in lists, mappings, fields and the like."""
         if not self._known:
             return ()
         return tuple(dict.fromkeys(key for value in (*args, *kwargs.values()) for key in self._of(value)))
 
+    def _keep(self, value: object, key: str, size: int) -> None:
+        before = self._known.pop(id(value), None)
+        self._bytes += size - (before[2] if before else 0)
+        self._known[id(value)] = (value, key, size)
+
     def _of(self, value: Any) -> Iterable[str]:
         for item in (value, *members(value)):
-            known = self._known.get(id(item))
-            if known is not None and known[0] is item:
-                yield known[1]
+            key = self._key_of(item)
+            if key is not None:
+                yield key
+
+    def _key_of(self, value: object) -> str | None:
+        known = self._known.get(id(value))
+        return known[1] if known is not None and known[0] is value else None
 
 
 def is_telling(value: object) -> bool:
-    if value is None or isinstance(value, bool | int | float | complex):
+    if isinstance(value, SHARED):
         return False
-    return len(value) >= SHORTEST_TEXT if isinstance(value, str | bytes) else True
+    if isinstance(value, str | bytes):
+        return len(value) >= SHORTEST_TEXT
+    # There is one empty tuple, and one empty frozenset.
+    return bool(value) if isinstance(value, tuple | frozenset) else True
 
 
 def members(value: Any) -> Iterable[Any]:
     if isinstance(value, list | tuple | set | frozenset):
         return value
-    return value.values() if isinstance(value, dict) else ()
+    if isinstance(value, dict):
+        return value.values()
+    return getattr(value, "__dict__", {}).values()

@@ -16,7 +16,7 @@ header that describes several gives each one's `size`, in order.
     park {id}                      -> ok {id, parked}       parked: the child ends now; else an answer has come, or
                                                             is about to
     value {id, seq}                -> ok {id} payload       a recorded value too large to be sent with its entry
-    load {id, exec_id, name, index?} -> ok {id, codec} payload
+    load {id, exec_id, name, index?} -> ok {id, codec, of, ours} payload   an artifact, its id, and whose it is
     cached {id, key}               -> ok {id, codec?, of?} payload   an outcome under that cache key, in any execution
     child {id, child} payload      -> ok {id, exec_id, seq} a child execution exists, and is recorded
     attend {id, exec_id}           -> ok {id}               one that was made before is seen to
@@ -75,6 +75,16 @@ class Saved:
     type: str
     tags: tuple[str, ...]
     value: Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An artifact of any execution, as bytes."""
+
+    value: Encoded
+    artifact_id: str
+    is_ours: bool
+    """Whether what is pickled may be read: the home is this user's own, or the same snapshot wrote it."""
 
 
 REPLAY_NEVER = 1
@@ -144,6 +154,8 @@ class Answer:
     """The answer as JSON; of no meaning unless answered."""
     outcome: str = "answered"
     """`answered`, `expired`, `aborted`"""
+    key: str = ""
+    """Of the call that got it, once it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +202,8 @@ class Opening:
     """Of a replay: what it was made from, and whether only recorded outcomes may be used."""
     accepted: tuple[tuple[str, int], ...] = ()
     """Scope and place from which a divergence was accepted."""
+    may_pickle: bool = True
+    """Whether values that only pickle carries may be recorded, and read from other executions."""
 
 
 class Answers(Protocol):
@@ -216,7 +230,7 @@ class Journal(Protocol):
     def value(self, entry: Entry) -> Encoded:
         """The value of an entry that came without it."""
 
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Loaded:
         """An artifact, or a checkpoint's output, of any execution of this home and project."""
 
     def cached(self, key: bytes) -> tuple[Encoded, str] | None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
-from kitaru_registry.executions import ending, queue, reading, waits
+from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Artifact, JournalWriter, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, current_rows
@@ -24,6 +24,7 @@ from kitaru_runner.protocol import (
     ChildRequest,
     Encoded,
     Entry,
+    Loaded,
     Opening,
     Outcome,
     Saved,
@@ -66,6 +67,7 @@ class RegistryJournal:
         self.row = claim.row
         self.attempt = claim.attempt
         self.listener: Answers | None = None
+        self.may_pickle = True
         self.parked = False
         self._lock = threading.Lock()
         # What the process stands at: key of a wait to whether it was told of its answer.
@@ -88,10 +90,12 @@ class RegistryJournal:
             claim.exec_id, self.attempt, claim.flow, claim.entrypoint or entrypoint, 0,
             Encoded(claim.inputs_codec, claim.inputs_data), tuple(self._as_entry(row) for row in rows),
             cache=claim.cache, code=self._code, replay=claim.replay, accepted=accepted,
+            may_pickle=self.may_pickle,
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
-        last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
+        with self._writer.naming():
+            last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
         with self._lock:
             for entry in entries:
                 if entry.kind in "ct":
@@ -174,9 +178,11 @@ class RegistryJournal:
             raise KitaruNotFoundError(f"the journal has no entry {entry.seq}")
         return Encoded(found[0], self._values.get(found[1]))
 
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Loaded:
         found = reading.find_id(self._database, exec_id)
-        return Encoded(*reading.read_artifact(self._database, found, name, index=index))
+        artifact, data = artifacts.pick(self._database, found, name, index=index)
+        mine = self._database.home.is_own or reading.is_of_digest(self._database, found, self._claim.digest)
+        return Loaded(Encoded(artifact.codec, data), artifact.artifact_id, mine)
 
     def cached(self, key: bytes) -> tuple[Encoded, str] | None:
         found = reading.find_cached(self._database, self._claim.project, key)
@@ -211,8 +217,9 @@ class RegistryJournal:
         ending.stop(self._database, self.row, self.attempt, key=key)
 
     def finish(self, outcome: Outcome) -> bool:
-        result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
-        return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
+        with self._writer.naming():
+            result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
+            return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
 
     def beat(self) -> queue.Beat:
         """Renew the lease and show what runs."""

@@ -126,6 +126,7 @@ class Serving:
     def _serve(self) -> None:
         config = read_config(self._place.store, Digest(self._claim.digest or ""))
         self._journal = self._journal_of(f"{config.code} {config.lock}")
+        self._journal.may_pickle = config.options.pickle != "forbid"
         with ExitStack() as stack:
             python, used = self._environment(config, stack)
             self._unpack(config)
@@ -273,6 +274,7 @@ class Serving:
             "accepted": opening.accepted,
             # A parent has given these as they are to be; what was invoked comes as JSON.
             "typed": self._claim.entrypoint is not None,
+            "may_pickle": opening.may_pickle,
         }
         self._send(header, opening.inputs.data)
         for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):
@@ -295,8 +297,9 @@ class Serving:
                 value = journal.value(Entry("c", "", 0, seq=header["seq"]))
                 return {"t": "ok", "codec": value.codec}, value.data
             case "load":
-                value = journal.load(header["exec_id"], header["name"], header.get("index"))
-                return {"t": "ok", "codec": value.codec}, value.data
+                loaded = journal.load(header["exec_id"], header["name"], header.get("index"))
+                said = {"codec": loaded.value.codec, "of": loaded.artifact_id, "ours": loaded.is_ours}
+                return {"t": "ok", **said}, loaded.value.data
             case "cached":
                 found = journal.cached(bytes.fromhex(header["key"]))
                 if found is None:

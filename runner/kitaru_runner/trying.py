@@ -14,7 +14,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruTimeoutError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call
-from kitaru_runner.failures import describe_failure
+from kitaru_runner.failures import describe_failure, describe_unkept
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.recorded import name_in
 from kitaru_runner.specs import CheckpointSpec, Work
@@ -53,11 +53,15 @@ class Try:
 
     def failed(self, error: BaseException) -> Executed:
         kind = "t" if self.spec.retries_after(error, self.number) else "c"
-        return Executed(self._entry(kind, None, describe_failure(error, checkpoint=self.call.key)))
+        return Executed(self._entry(kind, None, self._described(error)))
 
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
-        return Executed(self._entry("c", None, describe_failure(error, checkpoint=self.call.key)))
+        return Executed(self._entry("c", None, self._described(error)))
+
+    def _described(self, error: BaseException) -> dict[str, Any]:
+        describe = describe_failure if self.spec.record == "value" else describe_unkept
+        return describe(error, checkpoint=self.call.key)
 
     def _entry(self, kind: str, value: Encoded | None, error: dict[str, Any] | None) -> Entry:
         call, branch = self.call, self.branch
@@ -74,12 +78,29 @@ class Try:
             type=self.spec.type,
             inputs=self.inputs,
             started_us=self.started_us,
-            saved=tuple(branch.saved) if error is None else (),
-            metadata=dict(branch.metadata) or None,
+            saved=tuple(branch.left.saved) if error is None else (),
+            metadata=dict(branch.left.metadata) or None,
             cache_key=self.cache_key if kind == "c" and error is None and kept else None,
-            parents=self.parents,
+            parents=tuple(dict.fromkeys((*self.parents, *branch.left.loaded))) if branch.left.loaded else self.parents,
             flags=flags_of(self.spec),
         )
+
+
+class Remade:
+    """Values that were not kept, executed again: each once in an attempt, whoever asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._values: dict[str, Encoded] = {}
+
+    def value(self, key: str, make: Callable[[], Encoded]) -> Encoded:
+        with self._lock:
+            own = self._locks.setdefault(key, threading.Lock())
+        with own:
+            if key not in self._values:
+                self._values[key] = make()
+            return self._values[key]
 
 
 def flags_of(spec: CheckpointSpec) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kitaru_registry.clock import now_us
@@ -86,12 +86,12 @@ def stand_at(branch: Branch, stand: Stand) -> Answer:
         if engine.loop_side is not None:
             engine.loop_side.delivered(entry.seq)
         assert answer is not None
-        return answer
+        return replace(answer, key=call.key)
     if answer is None:
         answer = engine.parking.stand_at(call.key)
         engine.check_halted()
     engine.record_answer(call, answer)
-    return answer
+    return replace(answer, key=call.key)
 
 
 def pause_request(call: Call, left_us: int) -> WaitRequest:

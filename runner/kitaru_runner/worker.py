@@ -26,6 +26,7 @@ from kitaru_registry.home import Home, default_home, prepare
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.presence import Presence, WakePipe, announce, local_lock
+from kitaru_runner.retention import Retention
 from kitaru_runner.serving import Place, Serving
 
 POLL_SECONDS = 0.5
@@ -42,6 +43,7 @@ class Runner:
         self.presence = Presence(os.getpid(), now_us(), version, local)
         self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), lease)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
+        self._retention = Retention(database)
         self._stopping = False
         self._told = ""
 
@@ -89,6 +91,7 @@ class Runner:
         try:
             waits.fire_due(self._place.database)
             ending.end_late(self._place.database)
+            self._retention.apply()
         except KitaruBackendError:
             pass  # a full disk may have room at the next turn
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         KitaruWaitTimeout,
         KitaruWaitValidationError,
     )
+    from kitaru_runner.custom import register_codec
     from kitaru_runner.specs import Backoff
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ _PLACES = {
     "random": "kitaru.noted",
     "uuid4": "kitaru.noted",
     "Backoff": "kitaru_runner.specs",
+    "register_codec": "kitaru_runner.custom",
     "save": "kitaru.artifacts",
     "load": "kitaru.artifacts",
     "log": "kitaru.artifacts",
@@ -109,6 +111,7 @@ __all__ = [
     "log",
     "now",
     "random",
+    "register_codec",
     "save",
     "sleep",
     "sleep_until",

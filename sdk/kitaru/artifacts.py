@@ -20,28 +20,44 @@ def save(name: str, value: object, *, type: str = "output", tags: Sequence[str] 
     Inside a checkpoint it becomes durable with the checkpoint's outcome; in the flow's body at once, and once.
 
     Raises:
-        KitaruUsageError: an unknown type, or a value that no codec carries.
+        KitaruUsageError: an unknown type, no name, tags that are none, or a value that no codec carries.
         KitaruContextError: outside of a flow.
     """
     if type not in ARTIFACT_TYPES:
         raise KitaruUsageError(f"there is no artifact type {type!r}", hint=f"one of {', '.join(ARTIFACT_TYPES)}")
+    if not isinstance(name, str) or not name:
+        raise KitaruUsageError(f"save({name!r}) has no name", hint="give a text")
+    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise KitaruUsageError(f"save(tags={tags!r}) are no tags", hint='give a list of texts: tags=["draft"]')
     branch = require_branch("save")
-    branch.engine.save(branch, Saved(name, type, tuple(tags), codec.encode(value)))
+    saved = Saved(name, type, tuple(dict.fromkeys(tags)), codec.encode(value))
+    branch.engine.save(branch, saved, parents=branch.engine.lineage.parents((value,), {}))
 
 
-def load(exec_id: str, name: str) -> Any:
+def load(exec_id: str, name: str, *, index: int | None = None, trust_pickle: bool = False) -> Any:
     """The artifact of that name, or the output of the checkpoint of that name or key, of an execution.
 
+    In a flow's body the value is recorded: every attempt sees the same, whatever becomes of the other execution.
+    Inside a checkpoint, and outside of any flow, it is read as it is now.
+
+    Args:
+        index: which of several that fit, in recorded order; negative ones count from the last.
+        trust_pickle: whether to read what another user's home holds pickled, which runs that user's code.
+
     Raises:
-        KitaruNotFoundError: there is no such execution, or no such artifact in it.
-        KitaruConflictError: several fit.
+        KitaruNotFoundError: there is no such execution, or no such artifact in it; or its values were deleted.
+        KitaruConflictError: several fit, and there is no `index`.
+        KitaruStateError: only its digest was kept.
+        KitaruUsageError: it is pickled, and not to be trusted; or its codec is not known here.
     """
     branch = current.get()
     if branch is not None:
-        return branch.engine.load(exec_id, name)
+        from kitaru_runner.loading import load as load_in_flow
+
+        return load_in_flow(branch, exec_id, name, index=index, trust_pickle=trust_pickle)
     from kitaru.client import KitaruClient
 
-    return KitaruClient().load(exec_id, name)
+    return KitaruClient().load(exec_id, name, index=index, trust_pickle=trust_pickle)
 
 
 def log(**metadata: object) -> None:

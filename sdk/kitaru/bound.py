@@ -9,6 +9,7 @@ from pydantic import PrivateAttr
 from kitaru_registry.models import CheckpointCall, ErrorDetail, Execution, Wait
 
 if TYPE_CHECKING:
+    from kitaru.artifact_client import ArtifactRef
     from kitaru.client import KitaruClient
     from kitaru.handle import FlowHandle
 
@@ -42,6 +43,10 @@ class BoundExecution(Execution):
     def resume(self, **options: Any) -> FlowHandle:
         """See Executions.resume."""
         return self._client.executions.resume(self.exec_id, **options)
+
+    def list_artifacts(self, **given: Any) -> list[ArtifactRef]:
+        """See Artifacts.list."""
+        return self._client.artifacts.list(self.exec_id, **given)
 
     def list_checkpoints(self) -> tuple[CheckpointCall, ...]:
         return self.checkpoints or self.refresh().checkpoints

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
-from kitaru_runner.futures import CheckpointFuture, Lane, with_values
+from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
 from kitaru_runner.specs import Backoff, CheckpointSpec, RetryOn, Work
 
 P = ParamSpec("P")
@@ -40,7 +40,8 @@ class Checkpoint(Generic[P, R]):
         if self.is_async:
             return cast(R, self._on_loop(self._work(args, kwargs), id_))
         after = take_after(kwargs)
-        work = with_values(self._work(args, kwargs), after)
+        work = self._work(args, kwargs)
+        work = with_values(work, (*after, *futures_in(work)))
         result: R = branch.engine.checkpoint(branch, work, id_=id_)
         return result
 

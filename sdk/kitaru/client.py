@@ -17,12 +17,13 @@ from kitaru_registry.home import Home, default_home
 
 # A deployed flow's file may import this too: what its lean environment lacks is imported at need.
 if TYPE_CHECKING:
+    from kitaru.artifact_client import Artifacts
     from kitaru.deployments import Deployments, Tags
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
     from kitaru_registry.config import ProjectConfig
     from kitaru_registry.database import Database
-    from kitaru_registry.models import DoctorCheck, Execution, ExecutionId, HomeStatus
+    from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
     from kitaru_registry.stores.layout import OciLayout
 
 CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
@@ -107,6 +108,12 @@ class KitaruClient:
         return Executions(self)
 
     @cached_property
+    def artifacts(self) -> Artifacts:
+        from kitaru.artifact_client import Artifacts
+
+        return Artifacts(self)
+
+    @cached_property
     def waits(self) -> Waits:
         from kitaru.executions import Waits
 
@@ -118,26 +125,42 @@ class KitaruClient:
 
         return Runners(self)
 
-    def load(self, exec_id: str, name: str) -> Any:
+    def load(self, exec_id: str, name: str, *, index: int | None = None, trust_pickle: bool = False) -> Any:
         """See kitaru.load."""
-        from kitaru_registry.executions import reading
-        from kitaru_runner import codec
+        from kitaru.artifact_client import decode
+        from kitaru_registry.executions import artifacts, reading
         from kitaru_runner.protocol import Encoded
 
         found = reading.find_id(self.database, exec_id)
-        return codec.decode(Encoded(*reading.read_artifact(self.database, found, name)))
+        artifact, data = artifacts.pick(self.database, found, name, index=index)
+        return decode(self, Encoded(artifact.codec, data), artifact.artifact_id, trust_pickle=trust_pickle)
 
-    def result(self, execution: Execution) -> Any:
-        """The decoded result of a completed execution."""
+    def result(self, execution: Execution, *, trust_pickle: bool = False) -> Any:
+        """The decoded result of a completed execution.
+
+        Raises:
+            KitaruNotFoundError: its values were deleted.
+            KitaruUsageError: another user's home holds it pickled, and it is not to be trusted.
+        """
+        from kitaru.artifact_client import decode
         from kitaru_registry.executions import reading
-        from kitaru_runner import codec
         from kitaru_runner.protocol import Encoded
 
-        return codec.decode(Encoded(*reading.result_bytes(self.database, execution.exec_id)))
+        encoded = Encoded(*reading.result_bytes(self.database, execution.exec_id))
+        return decode(self, encoded, f"the result of {execution.exec_id}", trust_pickle=trust_pickle)
 
     def look_after(self, exec_id: ExecutionId) -> None:
         """See to it that somebody works on an open, deployed execution."""
         self.runner.look_after(exec_id)
+
+    def gc(self) -> Deleted:
+        """Apply `[retention]` now, and delete files in `values/` that nothing has named for a day."""
+        from kitaru_registry.executions import retention
+        from kitaru_runner.retention import apply
+
+        self.runner.remember_retention()
+        count = apply(self.database)
+        return retention.collect(self.database).model_copy(update={"expired": count})
 
     def status(self) -> HomeStatus:
         """Flows, tags and versions of the project, and what is open."""

@@ -12,10 +12,10 @@ from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
-from kitaru_registry.executions import ending, families, queue, reading, waits
+from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import LogFilter, read_log, within
-from kitaru_registry.models import Execution, ExecutionId, LogEntry, Wait
+from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
 if TYPE_CHECKING:
@@ -249,6 +249,34 @@ class Executions:
         here = sys.modules.get("kitaru.running")
         if here is not None:
             here.poke_all()
+
+    def delete(self, *exec_ids: str) -> Deleted:
+        """Delete what ended executions have left, all or none: values, answers, output. Tombstones stay.
+
+        Raises:
+            KitaruStateError: one has not ended, or an open execution needs it; nothing was deleted.
+            KitaruNotFoundError: there is no such execution.
+        """
+        from kitaru_runner.retention import delete
+
+        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
+        return delete(self._client.database, found, actor=self._client.actor)
+
+    def deletable(
+        self, *, flow: str | None = None, status: str | None = None, since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> builtins.list[ExecutionId]:  # fmt: skip
+        """Ended executions of the project, oldest first, that `delete` would take.
+
+        Args:
+            since, before: of their end.
+
+        Raises:
+            KitaruUsageError: a status that is no end.
+        """
+        return retention.ended(
+            self._client.database, project=self._client.project, flow=flow, status=status, since=since, before=before
+        )
 
     def handle(self, exec_id: str) -> FlowHandle:
         """A handle on an execution that was started elsewhere."""

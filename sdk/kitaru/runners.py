@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitaru_registry.config import span_seconds
 from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import families, queue, reading
+from kitaru_registry.executions import families, queue, reading, retention
 from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
 from kitaru_runner import presence
@@ -73,6 +74,7 @@ class Runners:
 
         config, home = self._client.config.runner, self._client.home
         synchronous = self._client.config.journal.synchronous
+        self.remember_retention()
         config = config.model_copy(update={"idle_seconds": 10**9})
         if not run_runner(home, config, version=version("kitaru"), local=True, synchronous=synchronous):
             run_runner(home, config, version=version("kitaru"), local=False, synchronous=synchronous)
@@ -129,8 +131,15 @@ class Runners:
             return None
         return "no runner: start one with kitaru runner" if not self._client.config.runner.autostart else None
 
+    def remember_retention(self) -> None:
+        """Tell the home's runner how long this project keeps ended executions."""
+        kept = self._client.config.retention.executions
+        seconds = None if kept is None else span_seconds(kept)
+        retention.remember_policy(self._client.database, self._client.project, seconds)
+
     def _options(self) -> builtins.list[str]:
         config = self._client.config
+        self.remember_retention()
         return [
             f"--max-executions={config.runner.max_executions}",
             f"--idle-seconds={config.runner.idle_seconds}",

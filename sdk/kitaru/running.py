@@ -55,8 +55,11 @@ def run_here(
     """Start an execution of the flow in a thread of this process."""
     file = flow.file
     client = client or KitaruClient(cwd=file.parent if file else None)
+    encoded = codec.encode(dict(inputs))
+    if client.config.values.pickle == "forbid":
+        codec.refuse_pickle(encoded, f"the inputs of {flow.name}")
     new = source_execution(
-        client, flow=flow.name, inputs=codec.encode(dict(inputs)), source=source_for(client, flow),
+        client, flow=flow.name, inputs=encoded, source=source_for(client, flow),
         options=(options or flow.options).said,
     )  # fmt: skip
     creating.create(client.database, new)
@@ -213,6 +216,7 @@ class LocalRun:
             self.client.database, writer_of(self.client), claim, stays=True, code=source.digest if source else "",
             children=SourceChildren(self.client, self._exec_id),
         )  # fmt: skip
+        journal.may_pickle = self.client.config.values.pickle != "forbid"
         engine = Engine(journal, journal.open(entrypoint=""))
         journal.listener = engine.parking
         self._attempt = journal, engine

@@ -163,13 +163,20 @@ def sleep_to(deadline_us: int) -> Any:
 def standing(branch: Branch, stand: Stand, read: Callable[[Came], Any]) -> Any:
     """What `read` makes of the outcome; on an event loop, something to await."""
     if not loop_is_running():
-        return read(stand_at(branch, stand))
+        return given(branch, stand_at(branch, stand), read)
     from kitaru_runner.engine_async import stand as stand_on_loop
 
     async def on_loop() -> Any:
-        return read(await stand_on_loop(stand))
+        return given(branch, await stand_on_loop(stand), read)
 
     return on_loop()
+
+
+def given(branch: Branch, answer: Came, read: Callable[[Came], Any]) -> Any:
+    """The value; what it is passed to was made from it."""
+    value = read(answer)
+    branch.engine.lineage.note(value, answer.key, len(answer.data))
+    return value
 
 
 def question_of(

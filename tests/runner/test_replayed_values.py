@@ -209,7 +209,7 @@ def test_a_save_in_the_body_happens_once(execution: TestExecution) -> None:
     execution.attempt(body)
 
     assert execution.result == 2
-    assert execution.keys == ["double", "save:report", "double#2"]
+    assert execution.keys == ["double", "save:report", "double#2", "load:report"]
 
 
 def test_a_save_in_a_try_that_failed_leaves_nothing(execution: TestExecution) -> None:

@@ -40,6 +40,7 @@ NAMES = [
     "log",
     "now",
     "random",
+    "register_codec",
     "save",
     "sleep",
     "sleep_until",

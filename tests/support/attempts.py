@@ -18,7 +18,7 @@ from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Outcome, WaitRequest
+from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Loaded, Outcome, WaitRequest
 from kitaru_runner.recording import RegistryJournal
 
 PATIENCE_SECONDS = 20
@@ -84,7 +84,7 @@ class EndingJournal:
         self._living()
         return self._journal.value(entry)
 
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Encoded:
+    def load(self, exec_id: str, name: str, index: int | None = None) -> Loaded:
         self._living()
         return self._journal.load(exec_id, name, index)
 

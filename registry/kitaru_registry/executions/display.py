@@ -6,6 +6,8 @@ read without code is shown as a line in angle brackets.
 
 from __future__ import annotations
 
+import ast
+import base64
 import json
 from typing import Any
 
@@ -22,7 +24,23 @@ def as_json(codec: str | None, data: bytes | None, size: int | None = None) -> A
         return data.decode()
     if codec == "tagged":
         return plain(json.loads(data))
-    return f"<{codec}, {len(data):,} bytes>"
+    return without_code(codec, data)
+
+
+def without_code(codec: str, data: bytes) -> str:
+    """What can be said of bytes that are not read: the head of an array or a table says its shape."""
+    size = f"{len(data):,} bytes"
+    try:
+        if codec == "numpy":
+            head = ast.literal_eval(data[10 : data.index(b"\n")].decode("latin-1"))
+            return f"<numpy {head['descr']} of shape {head['shape']}, {size}>"
+        if codec == "pandas":
+            head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "big")])
+            columns = f" of {len(head['values'])} columns" if head["type"] == "frame" else ""
+            return f"<pandas {head['type']}{columns}, {size}>"
+    except (ValueError, KeyError, TypeError, SyntaxError):
+        pass
+    return f"<{codec}, {size}>"
 
 
 def plain(tagged: Any) -> Any:
@@ -33,6 +51,8 @@ def plain(tagged: Any) -> Any:
     if "$" not in tagged:
         return {key: plain(item) for key, item in tagged.items()}
     content = tagged["v"]
+    if tagged["$"] == "encoded":
+        return without_code(tagged["type"], base64.b64decode(content))
     if tagged["$"] == "dict":
         return {key if isinstance(key, str) else json.dumps(plain(key)): plain(item) for key, item in content}
     return plain(content)

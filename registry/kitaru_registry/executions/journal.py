@@ -10,6 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,10 @@ class JournalWriter:
         self._queue: list[Ticket] = []
         self._queue_lock = threading.Lock()
         self._commit_lock = threading.Lock()
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Around `value` and the write that names it (ValueStore.naming)."""
+        return self._values.naming()
 
     def value(self, codec: str, data: bytes) -> Value:
         """Where the bytes are to be found; those of a large value are on disk when this returns."""

@@ -8,10 +8,10 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import case, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal
+from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import merge_metadata
@@ -19,6 +19,9 @@ from kitaru_registry.executions.states import STATUSES
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
 from kitaru_registry.models import CheckpointCall, ChildExecution, Digest, ErrorDetail, Execution, ExecutionId, Source
+
+DIGEST_CODEC = "digest"
+"""Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -190,7 +193,8 @@ def shown_result(values: ValueStore, row: Any) -> Any:
 def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
     """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
     columns = ("kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
-    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
+    unkept = case((journal.c.codec == DIGEST_CODEC, journal.c.data)).label("unkept")
+    wanted = select(*(journal.c[name] for name in columns), unkept).where(journal.c.execution == row.id)
     wanted = wanted.order_by(journal.c.seq)
     ended: dict[str, CheckpointCall] = {}
     logged: dict[str, Any] = {}
@@ -225,6 +229,7 @@ def as_call(entry: Any, *, tries: int) -> CheckpointCall:
         type=entry.type,
         error=ErrorDetail.model_validate(json.loads(entry.error)) if entry.error else None,
         metadata=json.loads(entry.metadata) if entry.metadata else {},
+        output_digest=Digest(f"sha256:{entry.unkept.hex()}") if entry.unkept else None,
     )
 
 
@@ -253,6 +258,7 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         ended_at=as_datetime(row.ended_us),
         actor=row.actor,
         source=Source.model_validate(row.source) if row.source else None,
+        deleted_at=as_datetime(row.deleted_us),
         **more,
     )
 
@@ -269,45 +275,38 @@ def find_cached(database: Database, project: str, key: bytes) -> Any | None:
         return connection.execute(wanted.limit(1)).one_or_none()
 
 
-def read_artifact(database: Database, exec_id: str, name: str, *, index: int | None = None) -> tuple[str, bytes]:
-    """Codec and bytes of the one artifact, or of the one checkpoint's output, of that name.
-
-    Args:
-        index: which of several, in recorded order; negative ones count from the last.
+def require_values(connection: Connection, exec_id: str) -> int:
+    """The row of an execution whose values are there.
 
     Raises:
-        KitaruNotFoundError: there is none; what there is, is named.
-        KitaruConflictError: several fit.
+        KitaruNotFoundError: they were deleted.
     """
+    wanted = select(executions.c.id, executions.c.deleted_us, executions.c.status_reason)
+    found = connection.execute(wanted.where(executions.c.exec_id == exec_id)).one()
+    if found.deleted_us is not None:
+        raise KitaruNotFoundError(
+            f"the values of execution {exec_id} are gone: {found.status_reason} at "
+            f"{as_datetime(found.deleted_us):%Y-%m-%d %H:%M} UTC",
+            hint="kitaru executions list",
+        )
+    return int(found.id)
+
+
+def is_of_digest(database: Database, exec_id: ExecutionId, digest: str | None) -> bool:
+    """Whether the execution ran on that snapshot."""
     with database.read() as connection:
-        row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
-        saved = select(artifacts.c.name, artifacts.c.codec, artifacts.c.data, artifacts.c.value_digest)
-        found = connection.execute(saved.where(artifacts.c.execution == row)).all()
-        outputs = select(journal.c.key, journal.c.codec, journal.c.data, journal.c.value_digest).where(
-            journal.c.execution == row, journal.c.kind == "c", journal.c.codec.is_not(None)
-        )
-        recorded = connection.execute(outputs).all()
-    fitting = (
-        [a for a in found if a.name == name]
-        or [c for c in recorded if c.key == name]
-        or [c for c in recorded if name_of(c.key) == name]
-    )
-    if len(fitting) == 1:
-        _, codec, data, digest = fitting[0]
-        return codec, data if data is not None else ValueStore(database.home.values).get(digest)
-    if fitting:
-        keys = ", ".join(item[0] for item in fitting)
-        raise KitaruConflictError(
-            f"execution {exec_id} has {len(fitting)} artifacts that fit {name}: {keys}",
-            hint="save each under a name of its own, or load a checkpoint's output by its key",
-        )
-    names = ", ".join(sorted({item[0] for item in (*found, *recorded)})) or "none"
-    raise KitaruNotFoundError(f"execution {exec_id} has no artifact {name}; it has: {names}")
+        found = connection.execute(select(executions.c.digest).where(executions.c.exec_id == exec_id)).scalar_one()
+    return digest is not None and found == digest
 
 
 def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
-    """Codec and verified bytes of a completed execution's result."""
+    """Codec and verified bytes of a completed execution's result.
+
+    Raises:
+        KitaruNotFoundError: they were deleted.
+    """
     with database.read() as connection:
+        require_values(connection, exec_id)
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
     data = row.result_data if row.result_data is not None else ValueStore(database.home.values).get(row.result_digest)
     return row.result_codec, data

@@ -11,7 +11,7 @@ from kitaru_registry.executions.journal import Row
 
 CANCELLED = "asyncio.exceptions:CancelledError"
 
-FAILING = "cwx"
+FAILING = "cwxn"
 """Kinds of rows that can hold a failure: a checkpoint's, a child execution's, and that none could be started."""
 
 

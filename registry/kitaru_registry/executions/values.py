@@ -1,8 +1,18 @@
-"""Values too large for a row: files named by the sha256 of their bytes."""
+"""Values too large for a row: files named by the sha256 of their bytes.
+
+A file is written, or touched, before the row that names it. Until that row is committed its writer holds a shared lock
+beside the folder (`naming`); whoever deletes files holds it alone, so that none goes which a row is about to name.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -12,17 +22,46 @@ from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError
 
 IN_ROW_BYTES = 16 << 10
 
+PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Deletion:
+    files: int
+    size: int
+    """In bytes."""
+
 
 class ValueStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lasting: set[Path] = set()
+        self._held = threading.local()
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Around `put` and the commit of the rows that name what was put: nothing of it is deleted meanwhile."""
+        outer = getattr(self._held, "lock", None)
+        if outer is not None:
+            yield
+            return
+        lock: list[int] = []
+        self._held.lock = lock
+        try:
+            yield
+        finally:
+            self._held.lock = None
+            for descriptor in lock:
+                os.close(descriptor)
 
     def put(self, data: bytes) -> bytes:
         """The sha256 of the bytes, which are on disk when this returns; the row that names them comes after."""
+        held: list[int] | None = getattr(self._held, "lock", None)
         digest = sha256(data)
         path = self._path(digest.digest())
         try:
+            if held == []:
+                held.append(self._lock(fcntl.LOCK_SH))
             self._keep_folder(self._root)
             self._keep_folder(path.parent)
             if path.exists():
@@ -64,6 +103,65 @@ class ValueStore:
             return self._path(digest).stat().st_size
         except OSError as error:
             raise self._gone(digest) from error
+
+    def names(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Digest and state of each file, in no order."""
+        for folder in self._root.glob("??"):
+            for path in folder.iterdir():
+                if len(path.name) == 64:
+                    try:
+                        yield bytes.fromhex(path.name), path.stat()
+                    except FileNotFoundError:
+                        continue
+
+    def delete(self, is_named: Callable[[bytes], bool], digests: Iterable[bytes]) -> Deletion | None:
+        """Delete those of the files that no row names, while nobody is about to name one.
+
+        None where writers did not pause within `PATIENCE_SECONDS`; nothing was deleted.
+        """
+        descriptor = self._lock_alone()
+        if descriptor is None:
+            return None
+        try:
+            files = size = 0
+            for digest in digests:
+                path = self._path(digest)
+                if not is_named(digest) and path.exists():
+                    size += path.stat().st_size
+                    path.unlink()
+                    files += 1
+            return Deletion(files, size)
+        finally:
+            os.close(descriptor)
+
+    def sweep_partial(self, older_than_seconds: float) -> None:
+        """Delete what writers that were killed have left half-written."""
+        oldest = time.time() - older_than_seconds
+        for path in self._root.glob("??/.*"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+    def _lock(self, how: int) -> int:
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            self._root.with_name(f"{self._root.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, how)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _lock_alone(self) -> int | None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.01)
 
     def _gone(self, digest: bytes) -> KitaruBackendError:
         return KitaruBackendError(

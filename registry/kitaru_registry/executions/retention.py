@@ -1,0 +1,221 @@
+"""Deletion: an ended execution's values go, and a tombstone stays; and the files that no row names any more.
+
+Gone are the journal, artifacts, inputs, result, error, waits and answers, and the execution's folder. The row stays:
+id, flow, version, digest, status, times, when it was deleted and by whom; and the idempotency key, so that a repeated
+call still finds that it was made.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.engine import Connection
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.database import Database, artifacts, executions, journal, waits
+from kitaru_registry.errors import KitaruStateError, KitaruUsageError
+from kitaru_registry.executions.states import ENDED, STATUSES
+from kitaru_registry.executions.values import Deletion, ValueStore
+from kitaru_registry.models import Deleted, ExecutionId
+
+SPARED_SECONDS = 24 * 3600
+"""A file that no row names is left alone for so long."""
+
+AT_ONCE = 200
+"""Executions that one go of the retention deletes: it may not keep other writers waiting."""
+
+
+def ended(
+    database: Database, *, project: str, flow: str | None = None, status: str | None = None,
+    since: datetime | None = None, before: datetime | None = None, limit: int | None = None,
+) -> list[ExecutionId]:  # fmt: skip
+    """Executions that can be deleted, oldest first.
+
+    Args:
+        since, before: of their end.
+
+    Raises:
+        KitaruUsageError: no such status, or not one of an end.
+    """
+    if status is not None and status not in ENDED:
+        known = "an open execution is not deleted: cancel it first" if status in STATUSES else None
+        raise KitaruUsageError(f"--status {status} is no end", hint=known or f"one of {', '.join(sorted(ENDED))}")
+    wanted = select(executions.c.exec_id).where(
+        executions.c.project == project, executions.c.deleted_us.is_(None), executions.c.status.in_(sorted(ENDED))
+    )
+    for column, value in ((executions.c.flow, flow), (executions.c.status, status)):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    if since is not None:
+        wanted = wanted.where(executions.c.ended_us >= int(since.timestamp() * 1_000_000))
+    if before is not None:
+        wanted = wanted.where(executions.c.ended_us < int(before.timestamp() * 1_000_000))
+    with database.read() as connection:
+        return [ExecutionId(i) for i in connection.execute(wanted.order_by(executions.c.id).limit(limit)).scalars()]
+
+
+def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -> Deleted:
+    """Delete ended executions' values; one that was deleted before is passed over.
+
+    The caller holds their locks: no process of theirs is left.
+
+    Raises:
+        KitaruStateError: one has not ended, or an open execution needs it; none was deleted.
+    """
+    with database.write() as connection:
+        # Freed pages are overwritten, not only marked as free.
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        rows = connection.execute(select(executions).where(executions.c.exec_id.in_(exec_ids))).all()
+        digests: set[bytes] = set()
+        for row in rows:
+            require_deletable(connection, row)
+            if row.deleted_us is None:
+                digests |= set(named_by(connection, row.id))
+                erase_rows(connection, row, actor)
+        connection.exec_driver_sql("PRAGMA secure_delete=OFF")
+    left = [] if empty_log(database) else ["freed pages stay in kitaru.db-wal until others stop reading: kitaru gc"]
+    for row in rows:
+        shutil.rmtree(database.home.execution(row.exec_id), ignore_errors=True)
+    done = tuple(ExecutionId(row.exec_id) for row in rows)
+    store = ValueStore(database.home.values)
+    gone = delete_unnamed(database, store, digests) if digests else Deletion(0, 0)
+    if gone is None:
+        left.append(f"{len(digests)} files in values/, while others are written: kitaru gc")
+    return Deleted(exec_ids=done, values=gone.files if gone else 0, bytes=gone.size if gone else 0, left=tuple(left))
+
+
+def empty_log(database: Database) -> bool:
+    """Move what was committed into the database's own file, whose freed pages are overwritten; False: not now."""
+    with closing(database.hold()) as held:
+        held.execute("PRAGMA busy_timeout=1000")
+        return not held.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+
+def require_deletable(connection: Connection, row: Any) -> None:
+    if row.status not in ENDED:
+        raise KitaruStateError(
+            f"execution {row.exec_id} is {row.status}: only an ended one can be deleted",
+            hint=f"kitaru executions cancel {row.exec_id}",
+        )
+    open_ones = executions.c.status.not_in(sorted(ENDED))
+    parent = select(executions.c.exec_id).where(executions.c.id == row.parent, open_ones)
+    replay = select(executions.c.exec_id).where(
+        func.json_extract(executions.c.replay, "$.of") == row.exec_id, executions.c.replay.is_not(None), open_ones
+    )
+    for statement, what in ((parent, "its parent"), (replay, "a replay of it")):
+        needs = connection.execute(statement.limit(1)).scalar_one_or_none()
+        if needs is not None:
+            raise KitaruStateError(
+                f"execution {row.exec_id} cannot be deleted: {what}, {needs}, is still open",
+                hint=f"kitaru executions get {needs}",
+            )
+
+
+def named_by(connection: Connection, row: int) -> Iterable[bytes]:
+    """Digests of the files that an execution's rows name."""
+    places = ((journal.c.value_digest, journal.c.execution), (artifacts.c.value_digest, artifacts.c.execution),
+              (executions.c.result_digest, executions.c.id))  # fmt: skip
+    for digest, execution in places:
+        yield from connection.execute(select(digest).where(execution == row, digest.is_not(None))).scalars()
+
+
+def erase_rows(connection: Connection, row: Any, actor: str) -> None:
+    for table in (journal, artifacts, waits):
+        connection.execute(delete(table).where(table.c.execution == row.id))
+    error = {**{name: (row.error or {}).get(name) for name in ("type", "origin")}, "message": "deleted"}
+    replay = {name: value for name, value in (row.replay or {}).items() if name in ("of", "from")}
+    connection.execute(
+        update(executions)
+        .where(executions.c.id == row.id)
+        .values(
+            inputs={}, inputs_codec="json", inputs_data=b"{}", result_codec=None, result_data=None, result_digest=None,
+            error=error if row.error else None, replay=replay or None, cancel_actor=None, in_flight=None,
+            status_reason=f"deleted by {actor}", deleted_us=now_us(),
+        )
+    )  # fmt: skip
+
+
+# Files
+
+
+def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[bytes]) -> Deletion | None:
+    with closing(database.hold()) as held:
+        return store.delete(lambda digest: is_named(held, digest), digests)
+
+
+def is_named(connection: sqlite3.Connection, digest: bytes) -> bool:
+    """Whether a row names the file."""
+    for table, column in (("journal", "value_digest"), ("artifacts", "value_digest"), ("executions", "result_digest")):
+        if connection.execute(f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", (digest,)).fetchone():
+            return True
+    return False
+
+
+def collect(database: Database) -> Deleted:
+    """Delete files that no row names and nobody has touched for a day, and folders of deleted executions."""
+    store = ValueStore(database.home.values)
+    oldest = time.time() - SPARED_SECONDS
+    store.sweep_partial(SPARED_SECONDS)
+    old = [digest for digest, state in store.names() if state.st_mtime < oldest]
+    gone = delete_unnamed(database, store, old) if old else Deletion(0, 0)
+    for exec_id in deleted_ids(database):
+        shutil.rmtree(database.home.execution(exec_id), ignore_errors=True)
+    left = [] if gone is not None else [f"{len(old)} files in values/, while others are written: again in a moment"]
+    if not empty_log(database):
+        left.append("kitaru.db-wal, which others are reading")
+    return Deleted(exec_ids=(), values=gone.files if gone else 0, bytes=gone.size if gone else 0, left=tuple(left))
+
+
+def deleted_ids(database: Database) -> list[str]:
+    """Those whose folder is still there."""
+    folder = database.home.root / "executions"
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    found: list[str] = []
+    with database.read() as connection:
+        for first in range(0, len(there), 500):
+            known = executions.c.exec_id.in_(there[first : first + 500])
+            found += connection.execute(
+                select(executions.c.exec_id).where(known, executions.c.deleted_us.is_not(None))
+            ).scalars()
+    return found
+
+
+# What a project's kitaru.toml says, kept in the home for its runner
+
+
+def remember_policy(database: Database, project: str, seconds: int | None) -> None:
+    """Let the home's runner keep a project's ended executions for so long; None: for ever."""
+    file = database.home.root / "retention.json"
+    policies = read_policies(database)
+    if policies.get(project) == seconds:
+        return
+    changed = {**policies, project: seconds}
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps({name: kept for name, kept in changed.items() if kept is not None}))
+    partial.replace(file)
+
+
+def read_policies(database: Database) -> dict[str, int]:
+    """Project to seconds."""
+    try:
+        found: dict[str, int] = json.loads((database.home.root / "retention.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def expired(database: Database) -> list[ExecutionId]:
+    """Executions that a project's policy lets go, at most `AT_ONCE`."""
+    found: list[ExecutionId] = []
+    for project, seconds in read_policies(database).items():
+        before = datetime.fromtimestamp(now_us() / 1_000_000 - seconds).astimezone()
+        found += ended(database, project=project, before=before, limit=AT_ONCE)
+    return found[:AT_ONCE]

@@ -1,0 +1,135 @@
+"""`KitaruClient().artifacts`: what executions produced, and what from what."""
+
+from __future__ import annotations
+
+import builtins
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PrivateAttr
+
+from kitaru_registry.executions import artifacts, lineage, reading
+from kitaru_registry.executions.display import as_json
+from kitaru_registry.models import Artifact, Lineage
+from kitaru_runner import codec
+from kitaru_runner.protocol import Encoded
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+SHOWN_BYTES = 1 << 20
+"""A value above this is shown by its size."""
+
+
+class ArtifactRef(Artifact):
+    """An artifact's record, which can be asked for its value."""
+
+    _client: KitaruClient = PrivateAttr()
+
+    def load(self, *, trust_pickle: bool = False) -> Any:
+        """The value.
+
+        Raises:
+            KitaruUsageError: another user's home holds it pickled, and it is not to be trusted; or its codec is not
+                known here.
+            KitaruStateError: only its digest was kept.
+            KitaruNotFoundError: its execution's values were deleted.
+        """
+        _, data = artifacts.read(self._client.database, self.artifact_id)
+        return decode(self._client, Encoded(self.codec, data), self.artifact_id, trust_pickle=trust_pickle)
+
+    def data(self) -> bytes:
+        """Its encoded bytes, verified; no code is run."""
+        return artifacts.read(self._client.database, self.artifact_id)[1]
+
+    def shown(self) -> Any:
+        """The value as JSON, as near as that comes to it; no code is run."""
+        if not self.is_kept:
+            return None
+        if self.size is not None and self.size > SHOWN_BYTES:
+            return as_json(self.codec, None, self.size)
+        return as_json(self.codec, self.data())
+
+
+class Artifacts:
+    """Ids are `EXEC/KEY`, `EXEC/KEY:NAME` and `EXEC`; of the execution's, a unique beginning or end is enough."""
+
+    def __init__(self, client: KitaruClient) -> None:
+        self._client = client
+
+    def get(self, artifact_id: str) -> ArtifactRef:
+        """
+        Raises:
+            KitaruNotFoundError: there is none, or its execution's values were deleted.
+        """
+        return self._bound(artifacts.get(self._client.database, artifact_id))
+
+    def list(
+        self, exec_id: str, *, name: str | None = None, kind: str | None = None, type: str | None = None,
+        tag: str | None = None, producing_call: str | None = None, limit: int | None = None,
+    ) -> builtins.list[ArtifactRef]:  # fmt: skip
+        """Those of an execution, in recorded order.
+
+        Args:
+            kind: `step_output`, `manual`, `answer`, `result`; or a type.
+            producing_call: a checkpoint's key.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution, or its values were deleted.
+        """
+        database = self._client.database
+        found = reading.find_id(database, exec_id)
+        with database.read() as connection:
+            row = reading.require_values(connection, found)
+        kind, type = kind_and_type(kind, type)
+        wanted = artifacts.Wanted(
+            execution=row, name=name, kind=kind, type=type, tag=tag, producing_call=producing_call
+        )  # fmt: skip
+        return [self._bound(artifact) for artifact in artifacts.in_order(database, wanted, limit=limit)]
+
+    def search(
+        self, *, flow: str | None = None, name: str | None = None, kind: str | None = None, type: str | None = None,
+        tag: str | None = None, since: datetime | None = None, limit: int = 50,
+    ) -> builtins.list[ArtifactRef]:  # fmt: skip
+        """Those of all executions of the project, the newest first."""
+        kind, type = kind_and_type(kind, type)
+        wanted = artifacts.Wanted(
+            project=self._client.project, flow=flow, name=name, kind=kind, type=type, tag=tag, since=since
+        )  # fmt: skip
+        return [self._bound(artifact) for artifact in artifacts.search(self._client.database, wanted, limit=limit)]
+
+    def lineage(self, artifact_id: str, *, direction: str = "up", depth: int | None = None) -> Lineage:
+        """What it was made from (`up`), or what was made from it (`down`), across executions.
+
+        Args:
+            depth: how many links away; by default, and at most, 100.
+
+        Raises:
+            KitaruNotFoundError: there is no such artifact.
+            KitaruUsageError: another direction.
+        """
+        return lineage.trace(self._client.database, artifact_id, direction=direction, depth=depth)
+
+    def _bound(self, artifact: Artifact) -> ArtifactRef:
+        fields = {name: getattr(artifact, name) for name in Artifact.model_fields}
+        bound = ArtifactRef.model_construct(**fields)
+        bound._client = self._client
+        return bound
+
+
+def kind_and_type(kind: str | None, type: str | None) -> tuple[str | None, str | None]:
+    """The original's users ask for a kind `prompt`, which is a type here."""
+    if kind is None or type is not None or kind in artifacts.KINDS.values():
+        return kind, type
+    return None, kind
+
+
+def decode(client: KitaruClient, encoded: Encoded, what: str, *, trust_pickle: bool = False) -> Any:
+    """The value; what is pickled in the home of another user only on trust.
+
+    Raises:
+        KitaruUsageError: it is pickled, and not to be trusted; or its codec is not known here.
+    """
+    if not (trust_pickle or client.home.is_own):
+        codec.distrust_pickle(encoded, what)
+    return codec.decode(encoded)
