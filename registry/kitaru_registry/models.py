@@ -198,6 +198,8 @@ class ErrorDetail(Record):
     checkpoint: str | None = None
     file: str | None = None
     line: int | None = None
+    failed: tuple[str, ...] = ()
+    """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
 
 
 class CheckpointCall(Record):
@@ -212,6 +214,8 @@ class CheckpointCall(Record):
     type: str | None = None
     error: ErrorDetail | None = None
     metadata: dict[str, Any] = {}
+    reused: bool = False
+    """Of a replay: it was recorded by the original, or given."""
 
 
 class Wait(Record):
@@ -247,6 +251,17 @@ class Source(Record):
     """Path to sha256, so that a resume can name what changed."""
 
 
+class ReplayOf(Record):
+    """What a replay began with."""
+
+    from_: str | None = Field(alias="from")
+    """The key of the first call that was to execute again."""
+    reused: int
+    """How many rows of the original's journal."""
+    overrides: tuple[str, ...] = ()
+    only_recorded: bool = False
+
+
 class Execution(Record):
     exec_id: ExecutionId
     project: str
@@ -272,6 +287,9 @@ class Execution(Record):
     """In recorded order; empty in lists."""
     pending_waits: tuple[Wait, ...] = ()
     source: Source | None = None
+    original_exec_id: ExecutionId | None = None
+    """Of a replay: the execution that it was made of."""
+    replay: ReplayOf | None = None
 
 
 class RunnerState(Record):

@@ -286,9 +286,9 @@ class Engine:
             ExecutionCancelled: only what is recorded may be used; the execution has ended here.
             KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
         """
-        replay = self.opening.replay
-        if replay is not None:
-            self._permit(call, work.spec, replay)
+        self.permit(call)
+        if work.spec.replay == "never" and self.opening.replay is not None:
+            self._refuse_guarded(call)
         key = self.cache_key(work, inputs)
         if key is None:
             return None
@@ -302,17 +302,30 @@ class Engine:
                   metadata={"cached": of}), value,
         )  # fmt: skip
 
-    def _permit(self, call: Call, spec: CheckpointSpec, replay: Any) -> None:
-        if replay.get("only_recorded"):
+    def permit(self, call: Call) -> None:
+        """Let a call be made that is not recorded.
+
+        Raises:
+            ExecutionCancelled: only what is recorded may be used; the execution has ended here.
+        """
+        if self.opening.replay is not None and self.opening.replay.get("only_recorded"):
             self.guard(lambda: self.journal.stop(call.key))
             self.halt(ExecutionCancelled())
             self.check_halted()
-        if spec.replay == "never":
-            raise KitaruStateError(
-                f'checkpoint {call.key} is guarded by replay="never", and execution {replay.get("of")} has no outcome '
-                "of it",
-                hint=f"give one: --overrides '{{\"checkpoint.{call.key}\": ...}}'",
-            )
+
+    def _refuse_guarded(self, call: Call) -> NoReturn:
+        # Recorded, so that an outcome can be given for this call in a replay of this replay.
+        if not self.recorded.has(f"{call.key}!guarded"):
+            said = Entry("d", f"{call.key}!guarded", now_us(), metadata={
+                "warning": f'{call.key} is guarded by replay="never", and was not executed', "place": call.place,
+            })  # fmt: skip
+            self.recorded.add(said)
+            self.commit([said])
+        of = (self.opening.replay or {}).get("of")
+        raise KitaruStateError(
+            f'checkpoint {call.key} is guarded by replay="never", and execution {of} has no outcome of it',
+            hint=f"give one: kitaru executions replay {self.exec_id} --overrides '{{\"checkpoint.{call.key}\": ...}}'",
+        )
 
     def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
         wanted = work.spec.cache if self.opening.cache is None else self.opening.cache
@@ -419,6 +432,7 @@ class Engine:
             exec_id = str(self.outcome(entry))
             self.guard(lambda: self.journal.attend(exec_id))
             return exec_id
+        self.permit(call)
         made: tuple[str, int] = self.guard(lambda: self.journal.child(request(call)))
         self._turnstile.pass_through(made[1], made[1])
         return made[0]

@@ -84,6 +84,10 @@ class FlowHandle:
         """End it; what is recorded stays."""
         return self._client.executions.cancel(self.exec_id)
 
+    def retry(self) -> FlowHandle:
+        """Let it go on at what failed: see KitaruClient().executions.retry."""
+        return self._client.executions.retry(self.exec_id)
+
     def logs(self) -> str:
         """What it printed."""
         return self._client.executions.logs(self.exec_id)

@@ -17,7 +17,7 @@ from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.clock import clock, now_us
-from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ids import new_execution_id
@@ -27,7 +27,7 @@ from kitaru_registry.models import Execution, ExecutionId, Source
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.loader import find_flow, load_module, name_main_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.protocol import Encoded
@@ -35,6 +35,7 @@ from kitaru_runner.recording import RegistryJournal
 
 if TYPE_CHECKING:
     from kitaru.flows import Flow
+    from kitaru.replaying import Request
 
 BEAT_SECONDS = 1.0
 ANSWER_POLL_SECONDS = 0.1
@@ -47,13 +48,23 @@ _lock = threading.Lock()
 
 def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruClient | None = None) -> FlowHandle:
     """Start an execution of the flow in a thread of this process."""
+    client = client or KitaruClient(cwd=flow.file.parent if flow.file else None)
+    new = new_source_execution(client, flow, inputs)
+    creating.create(client.database, new)
+    return start(client, flow, new.exec_id)
+
+
+def new_source_execution(
+    client: KitaruClient, flow: Flow[..., Any], inputs: Mapping[str, Any], *,
+    replay: Mapping[str, Any] | None = None, idempotency_key: str | None = None,
+) -> creating.NewExecution:  # fmt: skip
+    """What an execution of this flow in this process is made of."""
     file = flow.file
-    client = client or KitaruClient(cwd=file.parent if file else None)
     source = source_of(client, file, flow.name) if file is not None else None
     if file is not None:
         name_main_module(client.config.root, file)
     encoded = codec.encode(dict(inputs))
-    new = creating.NewExecution(
+    return creating.NewExecution(
         exec_id=new_execution_id(),
         project=client.project,
         flow=flow.name,
@@ -64,9 +75,9 @@ def run_here(flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruC
         input_digest=sha256_of(encoded.data),
         actor=client.actor,
         source=source.model_dump(mode="json") if source else None,
+        replay=replay,
+        idempotency_key=idempotency_key,
     )
-    creating.create(client.database, new)
-    return start(client, flow, new.exec_id)
 
 
 def run_target(
@@ -77,16 +88,42 @@ def run_target(
     Raises:
         KitaruNotFoundError, KitaruUsageError: there is no such file or flow, or the inputs do not fit.
     """
-    file_name, name = split_target(target)
-    file = ((cwd or Path.cwd()) / file_name).resolve()
-    client = KitaruClient(home, cwd=file.parent)
-    module = load_module(client.config.root, file)
-    flow = find_flow(module, name, file=file_name)
+    client, flow = load_target(target, home=home, cwd=cwd)
     from kitaru_registry.schemas import check_inputs
     from kitaru_runner.signatures import convert_inputs, input_schema
 
     check_inputs(input_schema(flow.function), dict(inputs))
     return run_here(flow, convert_inputs(flow.function, inputs), client=client)
+
+
+def load_target(target: str, *, home: Home | None, cwd: Path | None) -> tuple[KitaruClient, Flow[..., Any]]:
+    """The flow of `path.py:flow` in the working tree, and a client for its project.
+
+    Raises:
+        KitaruNotFoundError, KitaruUsageError: there is no such file or flow.
+    """
+    file_name, name = split_target(target)
+    file = ((cwd or Path.cwd()) / file_name).resolve()
+    client = KitaruClient(home, cwd=file.parent)
+    return client, find_flow(load_module(client.config.root, file), name, file=file_name)
+
+
+def replay_target(
+    target: str, exec_id: str, request: Request, *, home: Home | None = None, cwd: Path | None = None
+) -> FlowHandle:
+    """Run the working tree's `path.py:flow` in this process against what another execution recorded.
+
+    Raises:
+        KitaruError: see replaying.replay_here, run_target.
+    """
+    from dataclasses import replace
+
+    from kitaru.replaying import replay_here
+    from kitaru_runner.signatures import convert_inputs
+
+    client, flow = load_target(target, home=home, cwd=cwd)
+    inputs = convert_inputs(flow.function, request.inputs)
+    return replay_here(client, flow, exec_id, replace(request, inputs=inputs))
 
 
 def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
@@ -186,6 +223,7 @@ class LocalRun:
         self._lock = lock
         self._exec_id = claim.exec_id
         self._inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        self._json_inputs = (claim.replay or {}).get("json_inputs", ())
         self._ended = threading.Event()
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
@@ -203,8 +241,9 @@ class LocalRun:
     def execute(self) -> None:
         clock.listeners.append(self._wake.set)
         try:
-            while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
-                pass
+            if self._types_fit():
+                while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
+                    pass
         except ExecutionCancelled:
             ending.cancel_owned(self._client.database, self._journal.row, self._journal.attempt)
         except KitaruFencedError:
@@ -216,6 +255,20 @@ class LocalRun:
             self._lock.release()
             with _lock:
                 runs.pop(self._exec_id, None)
+
+    def _types_fit(self) -> bool:
+        """Give JSON inputs of a replay the types of the flow's parameters. False: the execution has failed."""
+        if not self._json_inputs:
+            return True
+        from kitaru_runner.signatures import convert_inputs
+
+        given = {name: self._inputs[name] for name in self._json_inputs if name in self._inputs}
+        try:
+            self._inputs = {**self._inputs, **convert_inputs(self._flow.function, given)}
+        except KitaruUsageError as error:
+            self._engine.finish(None, describe_failure(error))
+            return False
+        return True
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""

@@ -16,9 +16,10 @@ from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, Kit
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import merge_metadata
 from kitaru_registry.executions.states import STATUSES
+from kitaru_registry.executions.superseding import is_part_of
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
-from kitaru_registry.models import CheckpointCall, Digest, ErrorDetail, Execution, ExecutionId, Source
+from kitaru_registry.models import CheckpointCall, Digest, ErrorDetail, Execution, ExecutionId, ReplayOf, Source
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -88,12 +89,15 @@ def get_source(database: Database, row: int) -> Source | None:
 
 def list_executions(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
-    since: datetime | None = None, where: Mapping[str, str] | None = None, limit: int = 50,
+    since: datetime | None = None, where: Mapping[str, str] | None = None, tag: str | None = None,
+    replay_of: str | None = None, limit: int = 50,
 ) -> list[Execution]:  # fmt: skip
     """Executions, newest first, without their checkpoints.
 
     Args:
         where: input or logged metadata names to values, compared as text; `a.b` reaches into a mapping.
+        tag: that the version was found by.
+        replay_of: the whole id of the execution that they are replays of.
 
     Raises:
         KitaruUsageError: no such status.
@@ -101,7 +105,10 @@ def list_executions(
     if status is not None and status not in STATUSES:
         raise KitaruUsageError(f"there is no status {status}", hint=f"one of {', '.join(STATUSES)}")
     wanted = select(executions).where(executions.c.project == project)
-    for column, value in ((executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version)):
+    for column, value in (
+        (executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version),
+        (executions.c.tag, tag), (func.json_extract(executions.c.replay, "$.of"), replay_of),
+    ):  # fmt: skip
         if value is not None:
             wanted = wanted.where(column == value)
     if since is not None:
@@ -158,14 +165,18 @@ def shown_result(values: ValueStore, row: Any) -> Any:
 
 def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
     """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
-    columns = ("kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
+    columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
     wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
     wanted = wanted.order_by(journal.c.seq)
+    copied = row.replay["copied"] if row.replay else 0
     ended: dict[str, CheckpointCall] = {}
     logged: dict[str, Any] = {}
     for entry in connection.execute(wanted):
         if entry.kind in "ct":
-            ended[entry.key] = as_call(entry, tries=entry.tries or 1)
+            ended[entry.key] = as_call(entry, tries=entry.tries or 1, reused=entry.seq <= copied)
+        elif entry.kind == "r":
+            superseded = json.loads(entry.metadata)["superseded"]
+            ended = {key: call for key, call in ended.items() if not is_part_of(key, superseded)}
         elif entry.kind == "l":
             logged = merge_metadata(logged, json.loads(entry.metadata))
     for running in row.in_flight or ():
@@ -182,7 +193,7 @@ def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], 
     return list(ended.values()), logged
 
 
-def as_call(entry: Any, *, tries: int) -> CheckpointCall:
+def as_call(entry: Any, *, tries: int, reused: bool) -> CheckpointCall:
     done = "completed" if entry.error is None else "failed"
     return CheckpointCall(
         key=entry.key,
@@ -194,6 +205,7 @@ def as_call(entry: Any, *, tries: int) -> CheckpointCall:
         type=entry.type,
         error=ErrorDetail.model_validate(json.loads(entry.error)) if entry.error else None,
         metadata=json.loads(entry.metadata) if entry.metadata else {},
+        reused=reused,
     )
 
 
@@ -222,6 +234,8 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         ended_at=as_datetime(row.ended_us),
         actor=row.actor,
         source=Source.model_validate(row.source) if row.source else None,
+        original_exec_id=row.replay["of"] if row.replay else None,
+        replay=ReplayOf.model_validate(row.replay) if row.replay else None,
         **more,
     )
 
