@@ -76,6 +76,7 @@ def record(execution: Execution) -> Facts:
     if execution.original_exec_id and execution.replay:
         where = f", from {execution.replay.from_}" if execution.replay.from_ else ""
         rows.append(("replay of", f"{execution.original_exec_id}{where}"))
+    rows += [("accepted", f"{it.key}, by {it.actor}: {it.reason}") for it in execution.accepted]
     if execution.digest:
         rows.append(("digest", dim(execution.digest)))
     if execution.source:

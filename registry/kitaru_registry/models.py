@@ -262,6 +262,16 @@ class ReplayOf(Record):
     only_recorded: bool = False
 
 
+class AcceptedDivergence(Record):
+    """Where the code went another way than its journal, and somebody let it."""
+
+    key: str
+    """The call that was found."""
+    reason: str
+    actor: str
+    at: datetime
+
+
 class Execution(Record):
     exec_id: ExecutionId
     project: str
@@ -290,6 +300,8 @@ class Execution(Record):
     original_exec_id: ExecutionId | None = None
     """Of a replay: the execution that it was made of."""
     replay: ReplayOf | None = None
+    accepted: tuple[AcceptedDivergence, ...] = ()
+    """Empty in lists."""
 
 
 class RunnerState(Record):

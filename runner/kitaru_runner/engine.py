@@ -181,6 +181,7 @@ class Engine:
         inputs = b"" if first else self.digest(work)
         entry = self.recorded.find(call, inputs)
         if entry is not None and not (entry.soft and first):
+            future.failed = failed_key(entry)
             if not first:
                 self.warn_of_other_inputs(call, entry, inputs)
             self.deliveries.recorded(
@@ -214,6 +215,7 @@ class Engine:
         if entry is None:
             self._execute(call, work, branch, inputs, future)
             return
+        future.failed = failed_key(entry)
         self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry, lambda: run_work(work)))
         self.deliveries.deliver(future)
 
@@ -247,6 +249,7 @@ class Engine:
         if future is None:
             self.commit([ended.entry])
             return ended
+        future.failed = failed_key(ended.entry)
         self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
         self.deliveries.deliver(future)
         return ended
@@ -446,6 +449,10 @@ class Engine:
         said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
         value = Encoded("json", answer.data)
         self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
+
+
+def failed_key(entry: Entry) -> str | None:
+    return entry.key if entry.error is not None else None
 
 
 def run_work(work: Work) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,16 @@ from kitaru_registry.executions.states import STATUSES
 from kitaru_registry.executions.superseding import is_part_of
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
-from kitaru_registry.models import CheckpointCall, Digest, ErrorDetail, Execution, ExecutionId, ReplayOf, Source
+from kitaru_registry.models import (
+    AcceptedDivergence,
+    CheckpointCall,
+    Digest,
+    ErrorDetail,
+    Execution,
+    ExecutionId,
+    ReplayOf,
+    Source,
+)
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -69,13 +79,14 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        calls, logged = read_calls(connection, row)
+        read = read_calls(connection, row)
     pending = tuple(reversed(list_waits(database, exec_id=exec_id))) if row.status not in ("cancelled",) else ()
     return as_execution(
         row,
         result=shown_result(ValueStore(database.home.values), row),
-        metadata=logged,
-        checkpoints=tuple(calls),
+        metadata=read.logged,
+        checkpoints=tuple(read.calls.values()),
+        accepted=tuple(read.accepted),
         pending_waits=pending,
     )
 
@@ -163,26 +174,30 @@ def shown_result(values: ValueStore, row: Any) -> Any:
     return as_json(row.result_codec, data)
 
 
-def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
-    """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
-    columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
-    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
-    wanted = wanted.order_by(journal.c.seq)
-    copied = row.replay["copied"] if row.replay else 0
-    ended: dict[str, CheckpointCall] = {}
-    logged: dict[str, Any] = {}
-    for entry in connection.execute(wanted):
+@dataclass
+class ReadJournal:
+    calls: dict[str, CheckpointCall] = field(default_factory=dict)
+    """In recorded order; what runs now last."""
+    logged: dict[str, Any] = field(default_factory=dict)
+    """By the flow's body."""
+    accepted: list[AcceptedDivergence] = field(default_factory=list)
+
+    def add(self, entry: Any, *, reused: bool) -> None:
         if entry.kind in "ct":
-            ended[entry.key] = as_call(entry, tries=entry.tries or 1, reused=entry.seq <= copied)
+            self.calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+        elif entry.kind == "l":
+            self.logged = merge_metadata(self.logged, json.loads(entry.metadata))
         elif entry.kind == "r":
             superseded = json.loads(entry.metadata)["superseded"]
-            ended = {key: call for key, call in ended.items() if not is_part_of(key, superseded)}
-        elif entry.kind == "l":
-            logged = merge_metadata(logged, json.loads(entry.metadata))
-    for running in row.in_flight or ():
-        before = ended.get(running["key"])
+            self.calls = {key: call for key, call in self.calls.items() if not is_part_of(key, superseded)}
+        elif entry.kind == "a":
+            said = {**json.loads(entry.metadata), "at": as_datetime(entry.ended_us)}
+            self.accepted.append(AcceptedDivergence.model_validate(said))
+
+    def add_running(self, running: Mapping[str, Any]) -> None:
+        before = self.calls.get(running["key"])
         if before is None or before.status == "retrying":
-            ended[running["key"]] = CheckpointCall(
+            self.calls[running["key"]] = CheckpointCall(
                 key=running["key"],
                 name=running["name"],
                 status="running",
@@ -190,7 +205,18 @@ def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], 
                 started_at=as_datetime(running["started_us"]),
                 ended_at=None,
             )
-    return list(ended.values()), logged
+
+
+def read_calls(connection: Connection, row: Any) -> ReadJournal:
+    columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
+    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
+    copied = row.replay["copied"] if row.replay else 0
+    read = ReadJournal()
+    for entry in connection.execute(wanted.order_by(journal.c.seq)):
+        read.add(entry, reused=entry.seq <= copied)
+    for running in row.in_flight or ():
+        read.add_running(running)
+    return read
 
 
 def as_call(entry: Any, *, tries: int, reused: bool) -> CheckpointCall:
