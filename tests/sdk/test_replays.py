@@ -270,3 +270,131 @@ def test_a_flow_of_another_name_is_refused(project: Project, flows: ModuleType) 
 
     with pytest.raises(KitaruConflictError, match="is one of article, and this is the flow review"):
         flows.review.replay(original, from_="draft")
+
+
+# Of the code that recorded, in a process of its own
+
+
+def test_a_source_execution_is_replayed_on_its_files(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+    ran(project)
+
+    handle = project.client.executions.replay(original, from_="polish")
+
+    assert handle.wait(60) == "NOTES ON AGENTS"
+    assert ran(project) == ["polish"]
+    assert record(project, handle).source == project.client.executions.get(original).source
+
+
+def test_new_inputs_have_the_types_of_the_parameters_there(project: Project) -> None:
+    flows = project.load(TYPED)
+    original = completed(flows.at.run(day=flows.date(2026, 1, 31)))
+
+    handle = project.client.executions.replay(original, from_="stamp", day="2027-02-28")
+
+    assert handle.wait(60) == "2027"
+
+
+def test_new_inputs_that_do_not_fit_there_fail_the_replay(project: Project) -> None:
+    flows = project.load(TYPED)
+    original = completed(flows.at.run(day=flows.date(2026, 1, 31)))
+
+    found = project.client.executions.replay(original, from_="stamp", day="soon").until_settled(60)
+
+    assert found.error is not None
+    assert (found.status, found.error.type) == ("failed", "KitaruUsageError")
+
+
+TYPED = """
+from datetime import date
+
+@checkpoint
+def stamp(day: date) -> str:
+    return str(day.year)
+
+@flow
+def at(day: date) -> str:
+    return stamp(day)
+"""
+
+
+def test_edited_files_are_no_replay_of_what_recorded(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+    project.write(FLOWS.replace("notes on", "a note on"))
+
+    with pytest.raises(KitaruConflictError, match=r"has changed since it began: flows\.py"):
+        project.client.executions.replay(original, from_="draft")
+    assert len(project.client.executions.list()) == 1
+
+
+def test_an_idempotency_key_gives_one_replay(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    first = project.client.executions.replay(original, from_="polish", idempotency_key="k")
+    second = project.client.executions.replay(original, from_="polish", idempotency_key="k")
+
+    assert first.exec_id == second.exec_id
+    assert (first.created, second.created) == (True, False)
+    with pytest.raises(KitaruConflictError, match="was used for article with other inputs"):
+        project.client.executions.replay(original, from_="draft", idempotency_key="k")
+    first.wait(60)
+
+
+def test_something_has_to_be_said_of_what_executes_again(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    with pytest.raises(KitaruUsageError, match="from which call"):
+        project.client.executions.replay(original)
+
+
+def test_replays_are_found_by_their_original(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+    made = completed(flows.article.replay(original, from_="polish"))
+    completed(flows.article.run("agents"))
+
+    assert [found.exec_id for found in project.client.executions.list(replay_of=original)] == [made]
+
+
+def test_the_plan_says_what_executes_and_makes_nothing(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    plan = project.client.executions.plan_replay(original, from_="draft", sign=True)
+
+    assert [(call.key, call.does) for call in plan.calls] == [
+        ("research", "reused"), ("draft", "executes"), ("polish", "executes"),
+    ]  # fmt: skip
+    assert (plan.from_, plan.inputs) == ("draft", {"topic": "agents", "sign": True})
+    assert len(project.client.executions.list()) == 1
+
+
+# Pickled values
+
+
+def test_a_value_that_another_python_pickled_is_refused_before_anything_is_made(project: Project) -> None:
+    flows = project.load(
+        "@checkpoint\ndef give():\n    return {1: object()}\n\n@checkpoint\ndef take(value):\n    return 1\n\n"
+        "@flow\ndef hand():\n    return take(give())\n"
+    )
+    original = completed(flows.hand.run())
+    assert flows.hand.replay(original, from_="take").wait(60) == 1
+    with project.client.database.write() as connection:
+        connection.exec_driver_sql("UPDATE journal SET codec = 'pickle-3.2' WHERE key = 'give'")
+
+    with pytest.raises(KitaruConflictError, match=r"the value of give was pickled by Python 3\.2") as caught:
+        flows.hand.replay(original, from_="take")
+
+    assert "--from give" in str(caught.value.hint)
+    assert len(project.client.executions.list()) == 2
+
+
+def test_large_values_and_what_was_saved_are_there_in_the_replay(project: Project) -> None:
+    flows = project.load(
+        '@checkpoint\ndef large():\n    save("small", "words")\n    return "x" * 100_000\n\n'
+        "@checkpoint\ndef count(text):\n    return len(text)\n\n@flow\ndef measure():\n    return count(large())\n"
+    )
+    original = completed(flows.measure.run())
+
+    handle = flows.measure.replay(original, from_="count")
+
+    assert handle.wait(60) == 100_000
+    assert project.client.load(handle.exec_id, "small") == "words"

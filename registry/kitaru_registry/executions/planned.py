@@ -43,7 +43,7 @@ def planned_calls(known: Known, plan: Plan) -> list[PlannedCall]:
     found = [as_planned(row, does.get(row.key, "executes")) for row in rows if not is_inner(row.key, keys)]
     unrecorded = [
         *(PlannedCall(key=it.key, kind="checkpoint", does="given") for it in plan.given if it.key not in keys),
-        *(PlannedCall(key=key, kind="wait", does="given") for key in plan.answers if key not in keys),
+        *(PlannedCall(key=key, kind="wait", does="given") for key in plan.answered if key not in keys),
     ]
     return [*found, *unrecorded]
 
@@ -51,7 +51,7 @@ def planned_calls(known: Known, plan: Plan) -> list[PlannedCall]:
 def what_becomes(plan: Plan) -> dict[str, str]:
     """Of the keys that do not execute again."""
     found = {it.key: "reused" if at < plan.reused else "kept" for at, it in enumerate(plan.copied)}
-    return found | dict.fromkeys([*(it.key for it in plan.given), *plan.answers], "given")
+    return found | dict.fromkeys([*(it.key for it in plan.given), *plan.answered], "given")
 
 
 def as_planned(row: Row, does: str) -> PlannedCall:

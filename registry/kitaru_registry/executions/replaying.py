@@ -99,6 +99,8 @@ class Plan:
     """Keys of recorded calls that stay as they are behind the cut: a replay never executes them."""
     answers: Mapping[str, Override] = field(default_factory=dict)
     """Answers that are given, by the wait's key."""
+    answered: tuple[str, ...] = ()
+    """The keys under which those are recorded: of a group, the group's."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -164,14 +166,17 @@ def plan(known: Known, wanted: Wanted, *, keeps: bool = True) -> Plan:
             f"{behind[0].override.written} comes after the beginning of the replay, which this version cannot do",
             hint="deploy the flow again: it was deployed by a Kitaru that had no replays",
         )
-    stays = {row.key for row in kept} | {it.key for it in given}
+    answers = {point.key: override for point, override in overridden if override.kind == "wait"}
+    answered = tuple(wait.any_of or wait.key for wait in known.waits if wait.key in answers)
+    stays = {*(row.key for row in kept), *(it.key for it in given), *answered}
     return Plan(
         copied=(*reused, *kept, *behind),
         reused=len(reused),
         begins_at=first_again(current, cut, begin, stays),
         executes=tuple(c.row for c in current if executes_again(c, cut, stays, points)),
         kept=tuple(row.key for row in kept if row.seq >= cut),
-        answers={point.key: override for point, override in overridden if override.kind == "wait"},
+        answers=answers,
+        answered=answered,
     )
 
 
