@@ -29,8 +29,8 @@ def plan_text(plan: ReplayPlan) -> Sequence[Part]:
         (call.key, call.kind, Styled(call.does, WORDS[call.does]), seconds_text(call.seconds), usage_text(call.usage))
         for call in plan.calls
     ]
-    right = frozenset({"took"})
-    table = Table(("call", "kind", "will be", "took", "used"), rows, wraps=frozenset({"call"}), right=right)
+    columns = ("call", "kind", "will be", "took", "used" if any(row[-1] for row in rows) else "")
+    table = Table(columns, rows, wraps=frozenset({"call"}), right=frozenset({"took"}))
     return [*([table] if rows else []), *([""] if rows else []), dim(plan_summary(plan))]
 
 
@@ -96,7 +96,8 @@ def calls_table(calls: Sequence[CallDifference]) -> Table:
         )
         for call in calls
     ]
-    return Table((" ", "call", "differs", "took", "then"), rows, wraps=frozenset({"call"}), right=frozenset({"took"}))
+    columns = (" ", "call", "differs", "took", "other took")
+    return Table(columns, rows, wraps=frozenset({"call"}), right=frozenset({"took", "other took"}))
 
 
 def values_of(calls: Sequence[CallDifference]) -> list[Part]:

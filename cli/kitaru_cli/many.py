@@ -94,7 +94,7 @@ def to_all(
 
     client = open_client()
     act = act_of(client, action, options)
-    found = find(client, action, asked.query())
+    found = find(client, action, asked.query(), options=options)
     if dry_run or not found:
         said = f"would {action} {counted(len(found), 'execution')}"
         return items(found, lambda: executions_text(found) if found else (), notes=lambda: [dim(said)])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from kitaru_registry.errors import KitaruError, KitaruUsageError
+from kitaru_registry.executions.replaying import FAILED
 from kitaru_registry.executions.views import BulkResult
 from kitaru_registry.models import Execution, ExecutionId
 
@@ -41,13 +42,15 @@ class Query:
     where: Mapping[str, str] | None = None
 
 
-def find(client: KitaruClient, action: Action, query: Query) -> list[Execution]:
-    """What the action would be done to, oldest first.
+def find(
+    client: KitaruClient, action: Action, query: Query, *, options: Mapping[str, Any] | None = None
+) -> list[Execution]:
+    """What the action, with these options, would be done to, oldest first.
 
     Raises:
         KitaruUsageError: the action makes no sense for the status, or more than 10,000 fit.
     """
-    fitting = STATUSES[action]
+    fitting = ("failed",) if (options or {}).get("from_") == FAILED else STATUSES[action]
     if query.status is not None and query.status not in fitting:
         raise KitaruUsageError(
             f"what is {query.status} cannot be the object of a {action}", hint=f"--status {' or '.join(fitting)}"

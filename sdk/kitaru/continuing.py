@@ -18,7 +18,7 @@ def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle
     if found.status == "failed" and found.kind == "source":
         from kitaru.running import require_resumable
 
-        require_resumable(client, found, with_edits=with_edits)
+        require_resumable(client, found, with_edits=with_edits, command="retry")
     ending.retry(client.database, found.exec_id, actor=client.actor)
     client.runner.set_going(found.exec_id, with_edits=with_edits)
     return FlowHandle(client, found.exec_id, found.flow)

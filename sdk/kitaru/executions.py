@@ -220,7 +220,8 @@ class Executions:
         """
         from kitaru.bulk import Query, act_of, each, find
 
-        found = find(self._client, action, Query(flow, version, status, since, tag, where))
+        query = Query(flow, version, status, since, tag, where)
+        found = find(self._client, action, query, options=options)
         return each(self._client, action, found, act=act_of(self._client, action, options or {}), done=done)
 
     def diff(self, a: str, b: str) -> ExecutionDiff:

@@ -96,7 +96,8 @@ def replay(client: KitaruClient, exec_id: str, request: Request) -> FlowHandle:
     if prepared.target.resolved is None and row.kind == "source":
         from kitaru.running import require_resumable
 
-        require_resumable(client, reading.get_execution(client.database, row.exec_id), with_edits=request.with_edits)
+        execution = reading.get_execution(client.database, row.exec_id)
+        require_resumable(client, execution, with_edits=request.with_edits, command="replay")
     made, created = create(client, prepared, new_execution(client, prepared))
     if created:
         client.runner.set_going(made, with_edits=request.with_edits)

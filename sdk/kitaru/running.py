@@ -396,8 +396,13 @@ def shown(codec_name: str, data: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"inputs": value}
 
 
-def require_resumable(client: KitaruClient, execution: Execution, *, with_edits: bool) -> Source:
+def require_resumable(
+    client: KitaruClient, execution: Execution, *, with_edits: bool, command: str = "resume"
+) -> Source:
     """What a source execution is started again on: the files that it began with, unless `with_edits`.
+
+    Args:
+        command: that is to do it, for the hint.
 
     Raises:
         KitaruStateError: it did not come from a file.
@@ -417,5 +422,5 @@ def require_resumable(client: KitaruClient, execution: Execution, *, with_edits:
     raise KitaruConflictError(
         f"the source of execution {execution.exec_id} has changed since it began: {', '.join(changed[:5])}"
         + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
-        hint=f"restore them, or go on with the edits: kitaru executions resume {execution.exec_id} --with-edits",
+        hint=f"restore them, or go on with the edits: kitaru executions {command} {execution.exec_id} --with-edits",
     )

@@ -157,6 +157,11 @@ def test_from_failed_reuses_everything_where_the_flow_s_own_code_failed() -> Non
     assert (reused(found), found.begins_at) == (["a", "b"], None)
 
 
+def test_from_failed_is_refused_where_nothing_failed() -> None:
+    with pytest.raises(KitaruConflictError, match="the-id is completed: it has not failed"):
+        planned(["a"], FAILED, status="completed")
+
+
 def test_from_failed_is_the_checkpoint_that_it_crashed_in() -> None:
     found = planned(["a"], FAILED, running=["b"])
 

@@ -130,6 +130,7 @@ def error_of(error: str | Mapping[str, Any] | None) -> str | None:
 def side(of: Recorded) -> Side:
     row = of.row
     ended = row.started_us is not None and row.ended_us is not None
+    copied = row.replay["copied"] if row.replay else 0
     return Side(
         exec_id=ExecutionId(row.exec_id),
         flow=row.flow,
@@ -138,5 +139,5 @@ def side(of: Recorded) -> Side:
         seconds=(row.ended_us - row.started_us) / 1_000_000 if ended else None,
         error=error_of(row.error),
         calls=len(of.calls),
-        usage=summed(usage_of(call.metadata) for call in of.calls.values()),
+        usage=summed(usage_of(call.metadata) for call in of.calls.values() if call.seq > copied),
     )

@@ -69,6 +69,7 @@ class Known:
     """The checkpoints whose failures reached the top."""
     running: Sequence[str] = ()
     """The checkpoints that it was in when its process ended."""
+    status: str = "failed"
     replay: Mapping[str, Any] | None = None
 
 
@@ -251,8 +252,11 @@ def find_begin(known: Known, points: Mapping[str, Point], selector: str) -> Poin
     """The call that the replay begins at. None: the flow's own code failed, so all that is recorded is reused."""
     if selector != FAILED or selector in points:
         return find(known, points, selector, "cwxtnsld")
-    if not known.failed and not known.running:
-        return None
+    if known.status != "failed":
+        raise KitaruConflictError(
+            f"execution {known.exec_id} is {known.status}: it has not failed",
+            hint=f"--from KEY; its keys: kitaru executions get {known.exec_id}",
+        )
     failed = [points[key] for key in (*known.failed, *known.running) if key in points]
     return min(failed, key=lambda point: point.seq) if failed else None
 

@@ -51,6 +51,7 @@ def read_original(database: Database, exec_id: ExecutionId) -> Original:
             waits=tuple(AskedWait(wait.key, wait.name, wait.any_of, wait.schema) for wait in asked),
             failed=tuple((row.error or {}).get("failed", ())) if row.status == "failed" else (),
             running=running_keys(row),
+            status=row.status,
             replay=row.replay,
         ),
     )

@@ -94,6 +94,7 @@ class Side(Record):
     error: str | None
     calls: int
     usage: Usage | None = None
+    """Of a replay: without what it reused."""
 
 
 class ExecutionDiff(Record):
