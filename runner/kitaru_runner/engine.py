@@ -93,7 +93,8 @@ class Engine:
         error = KitaruDivergenceError(
             f"call {call.place + 1}{where} is {call.key}, but the journal holds {expected.key} there",
             hint="a flow's body must make the same calls in the same order: move clocks, randomness and I/O into "
-            f"checkpoints; or go on with this call: kitaru executions resume {self.exec_id} --accept {call.key}",
+            "checkpoints; or go on with this call: "
+            f"kitaru executions resume {self.exec_id} --accept {call.key} --reason ...",
             exec_id=self.exec_id,
             status="failed",
             failure_origin="divergence",

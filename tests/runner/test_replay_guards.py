@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from attempts import Executions, TestExecution
-from replayed import add, double, ran
+from replayed import add, double, everything, ran
 
-from kitaru import checkpoint, sleep, wait
-from kitaru_registry.executions import creating, queue, replays
+from kitaru import checkpoint, sleep, wait, wait_any
+from kitaru_registry.executions import creating, ending, queue, replays
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.replaying import Wanted, parse_overrides, plan
 from kitaru_runner import codec
@@ -189,6 +190,73 @@ def test_a_replay_survives_crashes_like_any_execution(execution: TestExecution, 
     assert [row.seq for row in again.rows] == list(range(1, len(again.rows) + 1))
 
 
+async def branches() -> list[Any]:
+    async def branch(number: int) -> int:
+        one = await add(number, 1)
+        return await add(one, await add(number, 2))
+
+    first = await asyncio.gather(*(branch(number * 10) for number in range(3)))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(branch(number)) for number in first]
+    return [*first, *(task.result() for task in tasks), await add(100, 100)]
+
+
+@pytest.mark.parametrize("body", [branches, everything], ids=["async", "sync"])
+def test_a_replay_from_any_call_gives_the_same_and_executes_what_came_after(
+    execution: TestExecution, replay: Replay, body: Callable[[], Any]
+) -> None:
+    execution.attempt(body)
+    outcomes = execution.outcomes
+    for at, row in enumerate(execution.rows):
+        again = replay(execution, row.key)
+        ran.clear()
+        again.attempt(body)
+
+        assert again.result == execution.result
+        assert again.outcomes == outcomes
+        before = {other.key for other in execution.rows[:at]} - {row.key}
+        assert {it.key for it in again.rows[: len(before)]} == before
+        assert sum(ran.values()) <= sum(1 for other in execution.rows[at:] if other.kind == "c") + 2  # flaky's tries
+
+
+def test_a_replay_of_a_replay_of_a_retried_execution_gives_the_same(execution: TestExecution, replay: Replay) -> None:
+    @checkpoint
+    def weak() -> int:
+        ran["weak"] += 1
+        if ran["weak"] == 1:
+            raise ConnectionError("once")
+        return 1
+
+    def body() -> list[int]:
+        futures = double.map([1, 2, 3])
+        values = [weak(), *[future.result() for future in futures]]
+        return [*values, double(sum(values))]
+
+    execution.attempt(body)
+    ending.retry(execution.database, execution.exec_id, actor="me@laptop")
+    execution.attempt(body)
+    one = replay(execution, "double")
+    one.attempt(body)
+    two = replay(one, "weak")
+    two.attempt(body)
+
+    assert execution.result == one.result == two.result == [1, 2, 4, 6, 26]
+
+
+def test_an_answer_of_several_that_were_asked_can_be_given(execution: TestExecution, replay: Replay) -> None:
+    def body() -> tuple[str, Any]:
+        first = wait_any({"name": "lead", "schema": bool}, {"name": "manager", "schema": int})
+        return first.name, first.value
+
+    execution.attempt(body)
+    execution.answer("wait_any/lead", True)
+    execution.attempt(body)
+    again = replay(execution, wait_manager=7)
+    again.attempt(body)
+
+    assert (execution.result, again.result) == (("lead", True), ("manager", 7))
+
+
 def test_a_checkpoint_called_as_the_engine_s_own_rows_are_is_one_of_its_own(execution: TestExecution) -> None:
     @checkpoint
     def retry() -> str:
@@ -201,8 +269,6 @@ def test_a_checkpoint_called_as_the_engine_s_own_rows_are_is_one_of_its_own(exec
         if ran["weak"] == 1:
             raise ConnectionError
         return "strong"
-
-    from kitaru_registry.executions import ending
 
     execution.attempt(lambda: [weak(), retry()])
     ending.retry(execution.database, execution.exec_id, actor="me@laptop")
