@@ -110,12 +110,13 @@ def copy_journal(connection: Connection, source: int, row: int, plan: Plan) -> N
     """The copied rows under new numbers, and what was saved with them. Within SQLite: there may be very many."""
     numbers = [it.seq if isinstance(it, Row) else None for it in plan.copied]
     names = names_of(journal, without=("execution", "seq", "attempt"))
+    # CROSS JOIN keeps SQLite to this order: the other way round it reads all numbers for each row.
     connection.execute(
         text(
             f"INSERT INTO journal (execution, seq, attempt, {names}) "
             f"SELECT :row, numbered.key + 1, 0, {names_of(journal, names, of='source')} "
             "FROM json_each(:numbers) AS numbered "
-            "JOIN journal AS source ON source.execution = :source AND source.seq = numbered.value"
+            "CROSS JOIN journal AS source ON source.execution = :source AND source.seq = numbered.value"
         ),
         {"row": row, "source": source, "numbers": json.dumps(numbers)},
     )
