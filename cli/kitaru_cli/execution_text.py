@@ -75,6 +75,10 @@ def record(execution: Execution) -> Facts:
         ("took", duration(execution)),
         ("attempt", str(execution.attempt)),
     ]
+    if execution.original_exec_id and execution.replay:
+        where = f", from {execution.replay.from_}" if execution.replay.from_ else ""
+        rows.append(("replay of", f"{execution.original_exec_id}{where}"))
+    rows += [("accepted", f"{it.key}, by {it.actor}: {it.reason}") for it in execution.accepted]
     if execution.digest:
         rows.append(("digest", dim(execution.digest)))
     if execution.source:
@@ -90,7 +94,7 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
     rows = [
         (
             call.key,
-            status(call.status),
+            dim("reused") if call.reused and call.status == "completed" else status(call.status),
             str(call.attempts),
             took(call.started_at, call.ended_at),
             f"{call.error.type}: {call.error.message}" if call.error else unkept(call),

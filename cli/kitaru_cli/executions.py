@@ -1,4 +1,4 @@
-"""`kitaru executions`: look at executions, answer, resume and cancel them."""
+"""`kitaru executions`: look at executions, answer, resume and cancel them. again.py has retry and replay."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ from typing import Annotated
 
 import typer
 
+from kitaru_cli.again import add_to_executions
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, Reason, command, group, open_client
 from kitaru_cli.deleting import delete
 from kitaru_cli.execution_text import execution_text, executions_text
 from kitaru_cli.logs import logs
+from kitaru_cli.many import (
+    Asked,
+    DryRun,
+    FlowQuery,
+    ManyArgument,
+    SinceQuery,
+    StatusQuery,
+    TagQuery,
+    VersionQuery,
+    WhereQuery,
+    Yes,
+    to_all,
+)
 from kitaru_cli.output import Answer, Format, item, items
 from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner, runner_at_once
 from kitaru_cli.words import now, short_id
@@ -18,7 +32,12 @@ STATUSES = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
 
 def add_to(app: typer.Typer) -> None:
-    executions = group(app, "executions", "List, show, answer, resume, cancel and delete executions.", section=LOOK)
+    executions = group(
+        app,
+        "executions",
+        "List, show, answer, resume, retry, replay, cancel and delete executions.",
+        section=LOOK,
+    )
     command(
         executions,
         "executions.list",
@@ -41,10 +60,23 @@ def add_to(app: typer.Typer) -> None:
         "executions.input",
         examples=["kitaru executions input 3f2a91c4 --value true"],
     )(give_input)
-    command(executions, "executions.resume", examples=["kitaru executions resume 3f2a91c4"])(resume)
-    command(executions, "executions.cancel", examples=["kitaru executions cancel 3f2a91c4 --reason 'wrong topic'"])(
-        cancel
-    )
+    command(
+        executions,
+        "executions.resume",
+        examples=[
+            "kitaru executions resume 3f2a91c4",
+            "kitaru executions resume 3f2a91c4 --accept summarize --reason 'summaries were added'",
+        ],
+    )(resume)
+    add_to_executions(executions)
+    command(
+        executions,
+        "executions.cancel",
+        examples=[
+            "kitaru executions cancel 3f2a91c4 --reason 'wrong topic'",
+            "kitaru executions cancel --flow review_flow --version v4 --status waiting --dry-run",
+        ],
+    )(cancel)
     command(
         executions,
         "executions.delete",
@@ -70,6 +102,10 @@ def list_executions(
     parent: Annotated[
         str | None, typer.Option("--parent", metavar="EXECUTION", help="Only the child executions of this one.")
     ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Invoked by this tag only.")] = None,
+    replay_of: Annotated[
+        str | None, typer.Option("--replay-of", metavar="EXECUTION", help="Replays of this execution only.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
     output: Output = Format.text,
 ) -> Answer:
@@ -83,6 +119,8 @@ def list_executions(
         since=since_moment(since, now()),
         where=filters(where),
         parent=parent,
+        tag=tag,
+        replay_of=replay_of,
         limit=limit,
     )
     return items(found, lambda: executions_text(found))
@@ -116,6 +154,11 @@ def resume(
     with_edits: Annotated[
         bool, typer.Option("--with-edits", help="Go on although source files have changed since it began.")
     ] = False,
+    accept: Annotated[
+        str | None,
+        typer.Option("--accept", metavar="KEY", help="Of one that diverged: go on with this call, which was found."),
+    ] = None,
+    reason: Reason = None,
     timeout: TimeoutOption = None,
     detach: DetachOption = False,
     output: Output = Format.text,
@@ -123,12 +166,30 @@ def resume(
     """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
     runner_at_once()
     client = open_client()
-    handle = client.executions.resume(execution, with_edits=with_edits)
+    handle = client.executions.resume(execution, with_edits=with_edits, accept=accept, reason=reason)
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)
 
 
-def cancel(execution: ExecutionArgument, reason: Reason = None, output: Output = Format.text) -> Answer:
-    """End an execution; what it recorded stays."""
-    found = open_client().executions.cancel(execution, reason=reason)
+def cancel(
+    execution: ManyArgument = None,
+    flow: FlowQuery = None,
+    status: StatusQuery = None,
+    version: VersionQuery = None,
+    since: SinceQuery = None,
+    tag: TagQuery = None,
+    where: WhereQuery = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: Output = Format.text,
+) -> Answer:
+    """End an execution; what it recorded stays. Without EXECUTION: all open ones that the options find."""
+    asked = Asked(execution, flow, status, version, since, tag, where)
+    one = asked.one("cancel")
+    if one is None:
+        return to_all("cancel", asked, {"reason": reason}, dry_run=dry_run, yes=yes, output=output)
+    executions = open_client().executions
+    found = executions.get(one) if dry_run else executions.cancel(one, reason=reason)
     said = "is cancelled" if found.status == "cancelled" else f"is {found.status}, and will be cancelled"
-    return item(found, lambda: [f"{short_id(found.exec_id)} of {found.flow} {said}"])
+    words = f"is {found.status}, and would be cancelled" if dry_run else said
+    return item(found, lambda: [f"{short_id(found.exec_id)} of {found.flow} {words}"])

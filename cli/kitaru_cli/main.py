@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from kitaru_cli import artifacts, deleting, executions, home, project, running, tags, versions, waits
+from kitaru_cli import again, artifacts, deleting, executions, home, project, running, tags, versions, waits
 from kitaru_cli.commands import new_app, show_help
 from kitaru_cli.execution_text import NOT_FINISHED
 from kitaru_cli.output import Format, print_error
@@ -29,7 +29,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 def build() -> typer.Typer:
     app = new_app(ABOUT)
     app.callback(invoke_without_command=True)(root)
-    for commands in (project, running, versions, tags, executions, waits, artifacts, home, deleting):
+    for commands in (project, running, versions, tags, executions, again, waits, artifacts, home, deleting):
         commands.add_to(app)
     return app
 

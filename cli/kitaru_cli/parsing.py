@@ -74,6 +74,19 @@ def json_inputs(text: str | None) -> dict[str, Any]:
     return value
 
 
+def json_overrides(text: str | None) -> dict[str, Any]:
+    """What `--overrides` holds: a JSON object; none at all where the option is missing."""
+    if text is None:
+        return {}
+    value = json_value(text, option="--overrides")
+    if not isinstance(value, dict):
+        raise KitaruUsageError(
+            f"--overrides is {kind_of(value)}; it takes an object of outcomes",
+            hint='--overrides \'{"checkpoint.NAME": "value", "wait.NAME": true}\'',
+        )
+    return value
+
+
 def kind_of(value: object) -> str:
     kinds = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return kinds.get(type(value), "null")

@@ -28,12 +28,36 @@ TimeoutOption = Annotated[
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the result.")]
 
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="KEY|NAME|failed",
+        help="The first call that executes again; all recorded before it is reused. failed: what failed first.",
+    ),
+]
+OverridesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--overrides",
+        metavar="JSON|@FILE|-",
+        help='Outcomes in place of the recorded ones: {"checkpoint.NAME": value, "wait.NAME": answer}.',
+    ),
+]
+OnlyRecorded = Annotated[bool, typer.Option("--only-recorded", help="Stop before the first call that is not recorded.")]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="Read pickled values of other code from a home that is not yours.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     command(
         app,
         "run",
-        examples=['kitaru run flows/review.py:review_flow --input \'{"topic": "agents"}\''],
+        examples=[
+            'kitaru run flows/review.py:review_flow --input \'{"topic": "agents"}\'',
+            "kitaru run flows/review.py:review_flow --replay 3f2a91c4 --from draft",
+        ],
         section=BUILD,
     )(run)
     command(
@@ -50,18 +74,43 @@ def add_to(app: typer.Typer) -> None:
 def run(
     target: Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="The file and the flow in it.")],
     input: InputOption = None,
+    replay: Annotated[
+        str | None,
+        typer.Option("--replay", metavar="EXECUTION", help="Against what this execution recorded, deployed or not."),
+    ] = None,
+    from_: FromOption = None,
+    overrides: OverridesOption = None,
+    only_recorded: OnlyRecorded = False,
+    trust_pickle: TrustPickle = False,
     output: Output = Format.text,
 ) -> Answer:
-    """Run a flow from its source file, here and now. Every checkpoint is recorded: Ctrl-C, and it can be resumed."""
+    """Run a flow from its source file, here and now. Every checkpoint is recorded: Ctrl-C, and it can be resumed.
+
+    With --replay what another execution recorded is reused, and your files execute the rest in this process, where
+    breakpoints work.
+    """
     from pathlib import Path
 
-    from kitaru.running import run_target
-    from kitaru_cli.parsing import json_inputs
+    from kitaru.running import replay_target, run_target
+    from kitaru_cli.parsing import json_inputs, json_overrides
+    from kitaru_registry.errors import KitaruUsageError
     from kitaru_registry.home import default_home
 
-    inputs = json_inputs(input)
+    inputs, given = json_inputs(input), json_overrides(overrides)
+    if replay is None and (from_ is not None or given or only_recorded):
+        raise KitaruUsageError("--from, --overrides and --only-recorded belong to a replay", hint="--replay EXECUTION")
+
+    def start() -> FlowHandle:
+        where = {"home": default_home(), "cwd": Path.cwd()}
+        if replay is None:
+            return run_target(target, inputs, **where)  # type: ignore[arg-type]  # each has its type
+        from kitaru.replaying import Request
+
+        request = Request(from_, given, inputs, only_recorded=only_recorded, trust_pickle=trust_pickle)
+        return replay_target(target, replay, request, **where)  # type: ignore[arg-type]  # each has its type
+
     with stdout_kept_for_json(output):
-        return in_this_process(lambda: run_target(target, inputs, home=default_home(), cwd=Path.cwd()), output)
+        return in_this_process(start, output)
 
 
 def in_this_process(start: Callable[[], FlowHandle], output: Format) -> Answer:

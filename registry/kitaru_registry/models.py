@@ -206,6 +206,8 @@ class ErrorDetail(Record):
     checkpoint: str | None = None
     file: str | None = None
     line: int | None = None
+    failed: tuple[str, ...] = ()
+    """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
 
     @property
     def exception_type(self) -> str:
@@ -224,6 +226,8 @@ class CheckpointCall(Record):
     type: str | None = None
     error: ErrorDetail | None = None
     metadata: dict[str, Any] = {}
+    reused: bool = False
+    """Of a replay: it was recorded by the original, or given."""
     output_digest: Digest | None = None
     """sha256 of an output that was not kept (`record="digest"`)."""
 
@@ -291,6 +295,27 @@ class Source(Record):
     """Path to sha256, so that a resume can name what changed."""
 
 
+class ReplayOf(Record):
+    """What a replay began with."""
+
+    from_: str | None = Field(alias="from")
+    """The key of the first call that was to execute again."""
+    reused: int
+    """How many rows of the original's journal."""
+    overrides: tuple[str, ...] = ()
+    only_recorded: bool = False
+
+
+class AcceptedDivergence(Record):
+    """Where the code went another way than its journal, and somebody let it."""
+
+    key: str
+    """The call that was found."""
+    reason: str
+    actor: str
+    at: datetime
+
+
 class Execution(Record):
     exec_id: ExecutionId
     project: str
@@ -322,6 +347,11 @@ class Execution(Record):
     """Those that this one started, oldest first; empty in lists."""
     deleted_at: datetime | None = None
     """When its values were deleted; `status_reason` says by whom."""
+    original_exec_id: ExecutionId | None = None
+    """Of a replay: the execution that it was made of."""
+    replay: ReplayOf | None = None
+    accepted: tuple[AcceptedDivergence, ...] = ()
+    """Empty in lists."""
 
 
 class Artifact(Record):

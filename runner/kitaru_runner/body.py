@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError
@@ -37,7 +37,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     except KitaruDivergenceError as error:
         return not engine.is_halted and engine.finish(None, describe(error))
     except BaseException as error:  # SystemExit and asyncio's CancelledError too
-        return engine.finish(None, describe(error))
+        return engine.finish(None, describe(error, unseen=engine.deliveries.unseen_failures()))
     else:
         return engine.finish(encoded, None)
     finally:
@@ -58,14 +58,16 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
         return runner.run(run_on_loop(branch, body, args, named))
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException, *, unseen: Sequence[str] = ()) -> dict[str, Any]:
     """The failure that ended the flow; a checkpoint's own record where that is what reached the top.
 
-    `failed` lists the checkpoints whose failures it is made of: what a retry executes again.
+    `failed` lists what a retry executes again: the checkpoints whose failures it is made of; if there are any, the
+    `unseen` too, which failed beside them and which the flow has not looked at.
     """
     recorded = recorded_failure(error)
     described = dict(recorded) if recorded is not None else describe_failure(error)
     failed = list(dict.fromkeys(failed_checkpoints(error, set())))
+    failed += [key for key in unseen if failed and key not in failed]
     return {**described, "failed": failed} if failed else described
 
 

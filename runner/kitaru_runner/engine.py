@@ -106,7 +106,8 @@ class Engine:
         error = KitaruDivergenceError(
             f"call {call.place + 1}{where} is {call.key}, but the journal holds {expected.key} there",
             hint="a flow's body must make the same calls in the same order: move clocks, randomness and I/O into "
-            f"checkpoints; or go on with this call: kitaru executions resume {self.exec_id} --accept {call.key}",
+            "checkpoints; or go on with this call: "
+            f"kitaru executions resume {self.exec_id} --accept {call.key} --reason ...",
             exec_id=self.exec_id,
             status="failed",
             failure_origin="divergence",
@@ -232,6 +233,7 @@ class Engine:
         inputs = b"" if first else self.digest(work)
         entry = self.recorded.find(call, inputs)
         if entry is not None and not (entry.soft and first):
+            future.failed = failed_key(entry)
             if not first:
                 self.warn_of_other_inputs(call, entry, inputs)
             self.deliveries.recorded(
@@ -267,6 +269,7 @@ class Engine:
         if entry is None:
             self._execute(call, work, branch, inputs, future)
             return
+        future.failed = failed_key(entry)
         self.deliveries.recorded(
             future, entry.seq, lambda: self.replayed(entry, lambda: self.again(entry, call, work, branch))
         )
@@ -313,6 +316,7 @@ class Engine:
         if future is None:
             self.commit([ended.entry])
             return ended
+        future.failed = failed_key(ended.entry)
         self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
         self.deliveries.deliver(future)
         return ended
@@ -352,9 +356,9 @@ class Engine:
             ExecutionCancelled: only what is recorded may be used; the execution has ended here.
             KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
         """
-        replay = self.opening.replay
-        if replay is not None:
-            self._permit(call, work.spec, replay)
+        self.permit(call)
+        if work.spec.replay == "never" and self.opening.replay is not None:
+            self._refuse_guarded(call)
         key = self.cache_key(work, inputs)
         if key is None:
             return None
@@ -368,17 +372,30 @@ class Engine:
                   metadata={"cached": of}), value,
         )  # fmt: skip
 
-    def _permit(self, call: Call, spec: CheckpointSpec, replay: Any) -> None:
-        if replay.get("only_recorded"):
+    def permit(self, call: Call) -> None:
+        """Let a call be made that is not recorded.
+
+        Raises:
+            ExecutionCancelled: only what is recorded may be used; the execution has ended here.
+        """
+        if self.opening.replay is not None and self.opening.replay.get("only_recorded"):
             self.guard(lambda: self.journal.stop(call.key))
             self.halt(ExecutionCancelled())
             self.check_halted()
-        if spec.replay == "never":
-            raise KitaruStateError(
-                f'checkpoint {call.key} is guarded by replay="never", and execution {replay.get("of")} has no outcome '
-                "of it",
-                hint=f"give one: --overrides '{{\"checkpoint.{call.key}\": ...}}'",
-            )
+
+    def _refuse_guarded(self, call: Call) -> NoReturn:
+        # Recorded, so that an outcome can be given for this call in a replay of this replay.
+        if not self.recorded.has(f"{call.key}!guarded"):
+            said = Entry("d", f"{call.key}!guarded", now_us(), metadata={
+                "warning": f'{call.key} is guarded by replay="never", and was not executed', "place": call.place,
+            })  # fmt: skip
+            self.recorded.add(said)
+            self.commit([said])
+        of = (self.opening.replay or {}).get("of")
+        raise KitaruStateError(
+            f'checkpoint {call.key} is guarded by replay="never", and execution {of} has no outcome of it',
+            hint=f"give one: kitaru executions replay {self.exec_id} --overrides '{{\"checkpoint.{call.key}\": ...}}'",
+        )
 
     def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
         wanted = work.spec.cache if self.opening.cache is None else self.opening.cache
@@ -509,6 +526,10 @@ def run_try(work: Work, call: Call) -> Any:
 def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float:
     """Seconds between tries of a value that is made again: nothing of them is recorded, so nothing can park."""
     return min(spec.backoff.pause_us(failed_tries, salt=call.key) / 1_000_000, HELD_PAUSE_SECONDS)
+
+
+def failed_key(entry: Entry) -> str | None:
+    return entry.key if entry.error is not None else None
 
 
 def answer_of(entry: Entry) -> Answer:

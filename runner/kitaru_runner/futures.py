@@ -38,6 +38,8 @@ class CheckpointFuture(Future[T], Generic[T]):
         self.wanted = False
         """Somebody is to hear of the outcome as soon as it is recorded."""
         self.read: Callable[[], T] | None = None
+        self.failed: str | None = None
+        """The call's key, if its recorded outcome is a failure."""
         if deliveries is not None:
             self._waiters = Waiters(deliveries)
 
@@ -160,6 +162,12 @@ class Deliveries:
             for herald in self._heralds.pop(future, ()):
                 herald()
             self._condition.notify_all()
+
+    def unseen_failures(self) -> list[str]:
+        """Keys of the recorded failures that nobody has looked at, in recorded order."""
+        with self._condition:
+            failed = [self._open[seq].failed for seq in self._order]
+        return [key for key in failed if key is not None]
 
     def deliver(self, future: CheckpointFuture[Any]) -> None:
         """Resolve a future if somebody stands at it."""

@@ -93,6 +93,9 @@ REPLAY_NEVER = 1
 DIGEST_ONLY = 2
 """A flag: the value was not kept, only its digest."""
 
+GIVEN = 4
+"""A flag: the outcome was given for a replay, and is used whatever the arguments are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from kitaru_runner.context import Call
-from kitaru_runner.protocol import REPLAY_NEVER, Entry, Opening
+from kitaru_runner.protocol import GIVEN, REPLAY_NEVER, Entry, Opening
 
 OUTCOMES = "cw"
+
+NO_CALLS = "tra"
+"""Failed tries, retries and accepted divergences: a call may have their key."""
 
 
 class Recorded:
     def __init__(self, opening: Opening) -> None:
-        self._entries = {entry.key: entry for entry in opening.entries if entry.kind != "t"}
+        self._entries = {entry.key: entry for entry in opening.entries if entry.kind not in NO_CALLS}
         self._failed_tries: dict[str, tuple[int, int]] = {}
         for entry in opening.entries:
             if entry.kind == "t" and not entry.soft:
@@ -36,7 +39,7 @@ class Recorded:
         another way.
         """
         entry = self._entries.get(call.key)
-        if entry is None or not entry.soft or entry.flags & REPLAY_NEVER:
+        if entry is None or not entry.soft or entry.flags & (REPLAY_NEVER | GIVEN):
             return entry
         return entry if entry.inputs == inputs else None
 

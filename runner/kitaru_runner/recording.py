@@ -82,7 +82,7 @@ class RegistryJournal:
         """All that is recorded, as it counts now. Large values come without their bytes."""
         connection = self._database.hold()
         try:
-            rows, accepted = current_rows(list(read_rows(connection, self.row)))
+            rows, accepted = current_rows(list(read_rows(connection, self.row)), self._claim.replay)
         finally:
             connection.close()
         claim = self._claim

@@ -48,6 +48,7 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     entry = engine.recorded.find(call)
     if entry is not None:
         return call, entry, answer_of(entry)
+    engine.permit(call)
     answer = None
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)

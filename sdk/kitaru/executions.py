@@ -19,7 +19,9 @@ from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wa
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
 if TYPE_CHECKING:
+    from kitaru.bulk import Action, Done
     from kitaru.client import KitaruClient
+    from kitaru_registry.executions.views import BulkResult, ExecutionDiff, ReplayPlan
 
 SHOWN_KEYS = 10
 
@@ -45,12 +47,14 @@ class Executions:
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
         since: datetime | None = None, where: Mapping[str, str] | None = None, parent: str | None = None,
-        limit: int = 50, page: int | None = None, size: int = 20,
+        tag: str | None = None, replay_of: str | None = None, limit: int = 50, page: int | None = None, size: int = 20,
     ) -> builtins.list[BoundExecution]:  # fmt: skip
         """Newest first, without checkpoints; `where` compares inputs and logged metadata as text.
 
         Args:
             parent: only what this execution has started.
+            tag: that the version was found by.
+            replay_of: the execution that they are replays of.
             page, size: the first page is 1; instead of `limit`.
 
         Raises:
@@ -69,6 +73,8 @@ class Executions:
             since=since,
             where=where,
             parent=reading.find_id(self._client.database, parent) if parent else None,
+            tag=tag,
+            replay_of=None if replay_of is None else reading.find_id(self._client.database, replay_of),
             limit=limit if page is None else size,
             offset=0 if page is None else (page - 1) * size,
         )
@@ -177,14 +183,26 @@ class Executions:
         except KitaruConflictError as error:
             raise KitaruConflictError(f"the answer is recorded, but {error.message}", hint=error.hint) from error
 
-    def resume(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:
+    def resume(
+        self, exec_id: str, *, with_edits: bool = False, accept: str | None = None, reason: str | None = None
+    ) -> FlowHandle:
         """See to it that an open execution goes on now.
+
+        Args:
+            with_edits: go on although the files of a source execution have changed.
+            accept: of an execution that failed by a divergence: the call that was found, with which it goes on. The
+                journal keeps that, and the `reason`, which has to be given. A source execution goes on with its edits.
 
         Raises:
             KitaruStateError: it has ended, waits for an answer, or a living process executes it.
-            KitaruConflictError: its source has changed (a source execution, without `with_edits`).
+            KitaruConflictError: its source has changed (a source execution, without `with_edits`), or another call
+                than `accept` was found.
         """
         client = self._client
+        if accept is not None:
+            from kitaru.continuing import accept_divergence
+
+            return accept_divergence(client, exec_id, accept, reason=reason)
         found = self.get(exec_id)
         if self._set_family_going(found, with_edits=with_edits):
             return FlowHandle(client, found.exec_id, found.flow)
@@ -198,6 +216,85 @@ class Executions:
             )
         client.runner.set_going(found.exec_id, with_edits=with_edits)
         return FlowHandle(client, found.exec_id, found.flow)
+
+    def retry(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:
+        """Let a failed execution go on at what failed, on the same code; failures that the flow caught are kept.
+
+        Raises:
+            KitaruStateError: it has not failed.
+            KitaruConflictError: the files of a source execution have changed, and not `with_edits`.
+        """
+        from kitaru.continuing import retry
+
+        return retry(self._client, exec_id, with_edits=with_edits)
+
+    def replay(
+        self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
+        version: int | str | None = None, only_recorded: bool = False, idempotency_key: str | None = None,
+        trust_pickle: bool = False, with_edits: bool = False, **inputs: Any,
+    ) -> FlowHandle:  # fmt: skip
+        """A new execution that reuses what another one recorded, up to a call, and executes the rest.
+
+        Args:
+            from_: the call that executes again: its key; its name, if only one call has it; or `failed`, the first
+                failure that reached the top. Everything that was recorded before it is reused.
+            overrides: `{"checkpoint.NAME": outcome, "wait.NAME": answer}`; what was recorded after the first of them
+                executes again.
+            version: of the same flow, instead of the one that recorded.
+            only_recorded: stop before the first call that is not recorded: would that version go the same way?
+            idempotency_key: the same key and the same replay give the first execution.
+            trust_pickle: read pickled values of other code in a home that is not this user's.
+            with_edits: replay a source execution although its files have changed.
+            inputs: new ones, over the recorded ones.
+
+        Raises:
+            KitaruNotFoundError, KitaruConflictError: `from_` or an override fits no call, or several.
+            KitaruUsageError: nothing says what is to execute again, or the inputs do not fit.
+        """
+        from kitaru.replaying import Request, replay
+
+        request = Request(
+            from_, overrides or {}, inputs, version, only_recorded, idempotency_key, trust_pickle, with_edits
+        )
+        return replay(self._client, exec_id, request)
+
+    def plan_replay(
+        self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
+        version: int | str | None = None, only_recorded: bool = False, trust_pickle: bool = False, **inputs: Any,
+    ) -> ReplayPlan:  # fmt: skip
+        """What `replay` with these arguments would reuse and execute; nothing is made."""
+        from kitaru.replaying import Request, plan_of, prepare
+
+        request = Request(from_, overrides or {}, inputs, version, only_recorded, trust_pickle=trust_pickle)
+        return plan_of(prepare(self._client, exec_id, request))
+
+    def bulk(
+        self, action: Action, *, flow: str | None = None, version: int | str | None = None, status: str | None = None,
+        since: datetime | None = None, tag: str | None = None, where: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None, done: Done = lambda _: None,
+    ) -> builtins.list[BulkResult]:  # fmt: skip
+        """Cancel, retry or replay all executions that the query finds, the oldest first; what came of each.
+
+        Args:
+            action: `cancel` (open ones, unless `status` says otherwise), `retry` (failed ones), `replay` (ended ones).
+            options: of the action: `{"reason": ...}`, `{"with_edits": True}`, or of a replay `{"from_": "failed",
+                "version": 4, "inputs": {...}}`.
+            done: is told of each as it is done.
+
+        Raises:
+            KitaruUsageError: the action makes no sense for that status, or more than 10,000 fit.
+        """
+        from kitaru.bulk import Query, act_of, each, find
+
+        query = Query(flow, version, status, since, tag, where)
+        found = find(self._client, action, query, options=options)
+        return each(self._client, action, found, act=act_of(self._client, action, options or {}), done=done)
+
+    def diff(self, a: str, b: str) -> ExecutionDiff:
+        """Two executions side by side: calls, values, inputs, results, times; and what differs in their code."""
+        from kitaru.differing import diff
+
+        return diff(self._client, a, b)
 
     def _set_family_going(self, execution: Execution, *, with_edits: bool) -> bool:
         """Let what a waiting execution waits for go on, where that is its children; whether there was any to set."""

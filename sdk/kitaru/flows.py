@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
-from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import current
 from kitaru_runner.loader import InertHandle, is_loading
 
@@ -125,6 +125,23 @@ class Flow(Generic[P, R]):
         client = KitaruClient(cwd=self.file.parent if self.file else None)
         return client.deployments.invoke(flow=self.name, inputs=inputs, version=version, tag=tag)
 
+    def replay(
+        self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
+        only_recorded: bool = False, **inputs: Any,
+    ) -> FlowHandle:  # fmt: skip
+        """Run this code, in this process, against what another execution of the flow recorded, deployed or not.
+
+        A new source execution; as `KitaruClient().executions.replay`, which executes the code that recorded.
+        """
+        if is_loading():
+            return cast("FlowHandle", InertHandle())
+        require_no_flow(self.name)
+        from kitaru.client import KitaruClient
+        from kitaru.replaying import Request, replay_here
+
+        client = KitaruClient(cwd=self.file.parent if self.file else None)
+        return replay_here(client, self, exec_id, Request(from_, overrides or {}, inputs, only_recorded=only_recorded))
+
     def deployment(self, *, version: int | str | None = None, tag: str | None = None) -> VersionDetail:
         from kitaru.client import KitaruClient
 
@@ -158,6 +175,14 @@ class Flow(Generic[P, R]):
             else:
                 inputs[name] = value
         return spread_before_varargs(self.signature, inputs)
+
+
+def require_no_flow(name: str) -> None:
+    if current.get() is not None:
+        raise KitaruContextError(
+            f"a replay of {name} was started inside a flow",
+            hint=f"start it from outside; a child execution is {name}.run(...)",
+        )
 
 
 def spread_before_varargs(signature: inspect.Signature, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class FlowHandle:
         """End it; what is recorded stays."""
         return self._client.executions.cancel(self.exec_id)
 
+    def retry(self) -> FlowHandle:
+        """Let it go on at what failed: see KitaruClient().executions.retry."""
+        return self._client.executions.retry(self.exec_id)
+
     def logs(self, *, checkpoint: str | None = None) -> list[LogEntry]:
         """What it has printed so far, all attempts in order; of one checkpoint only where its key or name is given."""
         return self._client.executions.logs(self.exec_id, checkpoint=checkpoint)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,13 @@ from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
 from kitaru.source_children import SourceChildren, source_execution
 from kitaru_registry.clock import clock, now_us
-from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import (
+    KitaruBackendError,
+    KitaruConflictError,
+    KitaruFencedError,
+    KitaruStateError,
+    KitaruUsageError,
+)
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file
@@ -26,7 +33,7 @@ from kitaru_registry.models import Execution, ExecutionId, Source
 from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.loader import find_flow, load_module, name_main_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.protocol import Encoded
@@ -35,6 +42,7 @@ from kitaru_runner.recording import RegistryJournal
 if TYPE_CHECKING:
     from kitaru.flow_options import FlowOptions
     from kitaru.flows import Flow
+    from kitaru.replaying import Request
 
 BEAT_SECONDS = 1.0
 CANCEL_SECONDS = 1.0
@@ -53,8 +61,17 @@ def run_here(
     options: FlowOptions | None = None,
 ) -> FlowHandle:  # fmt: skip
     """Start an execution of the flow in a thread of this process."""
-    file = flow.file
-    client = client or KitaruClient(cwd=file.parent if file else None)
+    client = client or KitaruClient(cwd=flow.file.parent if flow.file else None)
+    new = new_source_execution(client, flow, inputs, options=options)
+    creating.create(client.database, new)
+    return start(client, flow, new.exec_id)
+
+
+def new_source_execution(
+    client: KitaruClient, flow: Flow[..., Any], inputs: Mapping[str, Any], *, options: FlowOptions | None = None,
+    replay: Mapping[str, Any] | None = None, idempotency_key: str | None = None,
+) -> creating.NewExecution:  # fmt: skip
+    """What an execution of this flow in this process is made of."""
     encoded = codec.encode(dict(inputs))
     if client.config.values.pickle == "forbid":
         codec.refuse_pickle(encoded, f"the inputs of {flow.name}")
@@ -62,8 +79,7 @@ def run_here(
         client, flow=flow.name, inputs=encoded, source=source_for(client, flow),
         options=(options or flow.options).said,
     )  # fmt: skip
-    creating.create(client.database, new)
-    return start(client, flow, new.exec_id)
+    return replace(new, replay=replay, idempotency_key=idempotency_key)
 
 
 def source_for(client: KitaruClient, flow: Flow[..., Any]) -> Source | None:
@@ -84,16 +100,42 @@ def run_target(
     Raises:
         KitaruNotFoundError, KitaruUsageError: there is no such file or flow, or the inputs do not fit.
     """
-    file_name, name = split_target(target)
-    file = ((cwd or Path.cwd()) / file_name).resolve()
-    client = KitaruClient(home, cwd=file.parent)
-    module = load_module(client.config.root, file)
-    flow = find_flow(module, name, file=file_name)
+    client, flow = load_target(target, home=home, cwd=cwd)
     from kitaru_registry.schemas import check_inputs
     from kitaru_runner.signatures import convert_inputs, input_schema
 
     check_inputs(input_schema(flow.function), dict(inputs))
     return run_here(flow, convert_inputs(flow.function, inputs), client=client)
+
+
+def load_target(target: str, *, home: Home | None, cwd: Path | None) -> tuple[KitaruClient, Flow[..., Any]]:
+    """The flow of `path.py:flow` in the working tree, and a client for its project.
+
+    Raises:
+        KitaruNotFoundError, KitaruUsageError: there is no such file or flow.
+    """
+    file_name, name = split_target(target)
+    file = ((cwd or Path.cwd()) / file_name).resolve()
+    client = KitaruClient(home, cwd=file.parent)
+    return client, find_flow(load_module(client.config.root, file), name, file=file_name)
+
+
+def replay_target(
+    target: str, exec_id: str, request: Request, *, home: Home | None = None, cwd: Path | None = None
+) -> FlowHandle:
+    """Run the working tree's `path.py:flow` in this process against what another execution recorded.
+
+    Raises:
+        KitaruError: see replaying.replay_here, run_target.
+    """
+    from dataclasses import replace
+
+    from kitaru.replaying import replay_here
+    from kitaru_runner.signatures import convert_inputs
+
+    client, flow = load_target(target, home=home, cwd=cwd)
+    inputs = convert_inputs(flow.function, request.inputs)
+    return replay_here(client, flow, exec_id, replace(request, inputs=inputs))
 
 
 def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
@@ -199,6 +241,7 @@ class LocalRun:
         self._lock = lock
         self._exec_id = claim.exec_id
         self._inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        self._json_inputs = (claim.replay or {}).get("json_inputs", ())
         self._ended = threading.Event()
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
@@ -232,8 +275,9 @@ class LocalRun:
     def execute(self) -> None:
         clock.listeners.append(self._wake.set)
         try:
-            while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
-                pass
+            if self._types_fit():
+                while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
+                    pass
         except (ExecutionCancelled, KitaruFencedError, KitaruBackendError):
             pass
         finally:
@@ -266,6 +310,20 @@ class LocalRun:
         except KitaruBackendError:
             # It stays `running` with nobody who holds its lock, and is seen to be so.
             print(f"kitaru: {error.message}", file=sys.stderr)
+
+    def _types_fit(self) -> bool:
+        """Give JSON inputs of a replay the types of the flow's parameters. False: the execution has failed."""
+        if not self._json_inputs:
+            return True
+        from kitaru_runner.signatures import convert_inputs
+
+        given = {name: self._inputs[name] for name in self._json_inputs if name in self._inputs}
+        try:
+            self._inputs = {**self._inputs, **convert_inputs(self._flow.function, given)}
+        except KitaruUsageError as error:
+            self._engine.finish(None, describe_failure(error))
+            return False
+        return True
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
@@ -416,8 +474,13 @@ def end_on_ctrl_c() -> None:
     sys.excepthook = hook
 
 
-def require_resumable(client: KitaruClient, execution: Execution, *, with_edits: bool) -> Source:
+def require_resumable(
+    client: KitaruClient, execution: Execution, *, with_edits: bool, command: str = "resume"
+) -> Source:
     """What a source execution is started again on: the files that it began with, unless `with_edits`.
+
+    Args:
+        command: that is to do it, for the hint.
 
     Raises:
         KitaruStateError: it did not come from a file.
@@ -437,5 +500,5 @@ def require_resumable(client: KitaruClient, execution: Execution, *, with_edits:
     raise KitaruConflictError(
         f"the source of execution {execution.exec_id} has changed since it began: {', '.join(changed[:5])}"
         + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
-        hint=f"restore them, or go on with the edits: kitaru executions resume {execution.exec_id} --with-edits",
+        hint=f"restore them, or go on with the edits: kitaru executions {command} {execution.exec_id} --with-edits",
     )

@@ -31,10 +31,13 @@ COMMANDS = dict(walk(typer.main.get_command(build()), ""))
 def test_the_commands_are_those_that_scripts_rely_on() -> None:
     assert sorted(COMMANDS) == sorted(
         [
-            *("init", "deploy", "run", "invoke", "flows", "status", "doctor"),
+            *("init", "deploy", "run", "invoke", "flows", "diff", "status", "doctor"),
             *(f"tag.{name}" for name in ("move", "rollback", "list", "history", "delete")),
             *(f"versions.{name}" for name in ("list", "show", "delete")),
-            *(f"executions.{name}" for name in ("list", "get", "logs", "input", "resume", "cancel", "delete")),
+            *(
+                f"executions.{name}"
+                for name in ("list", "get", "logs", "input", "resume", "retry", "replay", "cancel", "delete")
+            ),
             *(f"artifacts.{name}" for name in ("list", "show", "download", "lineage")),
             *(f"waits.{name}" for name in ("list", "show", "answer")),
             *("runner", "runner.list", "runner.start", "runner.stop", "gc"),

@@ -14,7 +14,9 @@ EXECUTION = {
     "created_at", "started_at", "ended_at", "actor", "checkpoints", "pending_waits",
 }  # fmt: skip
 """The contract; the item says a little more."""
-MORE = {"project", "status_reason", "metadata", "source", "parent", "children"}
+MORE = {
+    "project", "status_reason", "metadata", "source", "parent", "children", "original_exec_id", "replay", "accepted",
+}  # fmt: skip
 CHECKPOINT = {"key", "name", "status", "attempts", "started_at", "ended_at"}
 WAIT = {"key", "name", "question", "schema", "metadata", "entered_at", "deadline"}
 INPUT = '{"topic": "agents"}'

@@ -60,15 +60,20 @@ def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
         KitaruNotFoundError: the version was deleted meanwhile.
     """
     with database.write() as connection:
-        if new.idempotency_key is not None and (found := find_by_key(connection, new)):
-            return ExecutionId(found.exec_id), False
-        if new.version_row is not None:
-            gone = select(versions.c.deleted_us).where(versions.c.id == new.version_row)
-            if connection.execute(gone).scalar_one() is not None:
-                raise KitaruNotFoundError(
-                    f"v{new.version} of {new.flow} was deleted", hint=f"kitaru versions list {new.flow}"
-                )
-        connection.execute(executions.insert().values(**new.columns()))
+        return create_on(connection, new)
+
+
+def create_on(connection: Connection, new: NewExecution) -> tuple[ExecutionId, bool]:
+    """`create`, in a transaction of the caller's."""
+    if new.idempotency_key is not None and (found := find_by_key(connection, new)):
+        return ExecutionId(found.exec_id), False
+    if new.version_row is not None:
+        gone = select(versions.c.deleted_us).where(versions.c.id == new.version_row)
+        if connection.execute(gone).scalar_one() is not None:
+            raise KitaruNotFoundError(
+                f"v{new.version} of {new.flow} was deleted", hint=f"kitaru versions list {new.flow}"
+            )
+    connection.execute(executions.insert().values(**new.columns()))
     return new.exec_id, True
 
 

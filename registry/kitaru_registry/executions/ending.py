@@ -69,13 +69,17 @@ def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, ac
             ended_us=now_us(),
         )
     )
+    let_go_on(connection, row, retries_used=executions.c.retries_used + 1)
+
+
+def let_go_on(connection: Connection, row: Any, **more: Any) -> None:
+    """Make an execution that ended pending again, as if it had never ended."""
     connection.execute(
         update(executions)
         .where(executions.c.id == row.id, executions.c.status.in_(sources_of("pending")))
         .values(
-            status="pending", retries_used=executions.c.retries_used + 1, fruitless_attempts=0, not_before_us=0,
-            lease_until_us=None, in_flight=None, status_reason=None, error=None, ended_us=None,
-            cancel_requested_us=None,
+            status="pending", fruitless_attempts=0, not_before_us=0, lease_until_us=None, in_flight=None,
+            status_reason=None, error=None, ended_us=None, cancel_requested_us=None, **more,
         )
     )  # fmt: skip
 

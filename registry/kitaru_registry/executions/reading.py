@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, exists, func, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import Database, as_datetime, executions, journal
@@ -16,9 +17,20 @@ from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, Kit
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import merge_metadata
 from kitaru_registry.executions.states import STATUSES
+from kitaru_registry.executions.superseding import is_part_of
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
-from kitaru_registry.models import CheckpointCall, ChildExecution, Digest, ErrorDetail, Execution, ExecutionId, Source
+from kitaru_registry.models import (
+    AcceptedDivergence,
+    CheckpointCall,
+    ChildExecution,
+    Digest,
+    ErrorDetail,
+    Execution,
+    ExecutionId,
+    ReplayOf,
+    Source,
+)
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
@@ -71,14 +83,15 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        calls, logged = read_calls(connection, row)
+        read = read_calls(connection, row)
         parents, children = parents_of(connection, [row]), read_children(connection, row.id)
     pending = tuple(reversed(list_waits(database, exec_id=exec_id))) if row.status not in ("cancelled",) else ()
     return as_execution(
         row,
         result=shown_result(ValueStore(database.home.values), row),
-        metadata=logged,
-        checkpoints=tuple(calls),
+        metadata=read.logged,
+        checkpoints=tuple(read.calls.values()),
+        accepted=tuple(read.accepted),
         pending_waits=pending,
         parent=parents.get(row.parent),
         children=children,
@@ -115,13 +128,15 @@ def get_source(database: Database, row: int) -> Source | None:
 def list_executions(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
     since: datetime | None = None, where: Mapping[str, str] | None = None, parent: ExecutionId | None = None,
-    limit: int = 50, offset: int = 0,
+    tag: str | None = None, replay_of: str | None = None, limit: int = 50, offset: int = 0,
 ) -> list[Execution]:  # fmt: skip
     """Executions, newest first, without their checkpoints.
 
     Args:
         where: input or logged metadata names to values, compared as text; `a.b` reaches into a mapping.
         parent: only what this execution started.
+        tag: that the version was found by.
+        replay_of: the whole id of the execution that they are replays of.
 
     Raises:
         KitaruUsageError: no such status.
@@ -129,7 +144,10 @@ def list_executions(
     if status is not None and status not in STATUSES:
         raise KitaruUsageError(f"there is no status {status}", hint=f"one of {', '.join(STATUSES)}")
     wanted = select(executions).where(executions.c.project == project)
-    for column, value in ((executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version)):
+    for column, value in (
+        (executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version),
+        (executions.c.tag, tag), (func.json_extract(executions.c.replay, "$.of"), replay_of),
+    ):  # fmt: skip
         if value is not None:
             wanted = wanted.where(column == value)
     if since is not None:
@@ -190,23 +208,30 @@ def shown_result(values: ValueStore, row: Any) -> Any:
     return as_json(row.result_codec, data)
 
 
-def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], dict[str, Any]]:
-    """The checkpoints in recorded order, what runs now last, and the metadata that the flow's body logged."""
-    columns = ("kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
-    unkept = case((journal.c.codec == DIGEST_CODEC, journal.c.data)).label("unkept")
-    wanted = select(*(journal.c[name] for name in columns), unkept).where(journal.c.execution == row.id)
-    wanted = wanted.order_by(journal.c.seq)
-    ended: dict[str, CheckpointCall] = {}
-    logged: dict[str, Any] = {}
-    for entry in connection.execute(wanted):
+@dataclass
+class ReadJournal:
+    calls: dict[str, CheckpointCall] = field(default_factory=dict)
+    """In recorded order; what runs now last."""
+    logged: dict[str, Any] = field(default_factory=dict)
+    """By the flow's body."""
+    accepted: list[AcceptedDivergence] = field(default_factory=list)
+
+    def add(self, entry: Any, *, reused: bool) -> None:
         if entry.kind in "ct":
-            ended[entry.key] = as_call(entry, tries=entry.tries or 1)
+            self.calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
         elif entry.kind == "l":
-            logged = merge_metadata(logged, json.loads(entry.metadata))
-    for running in row.in_flight or ():
-        before = ended.get(running["key"])
+            self.logged = merge_metadata(self.logged, json.loads(entry.metadata))
+        elif entry.kind == "r":
+            superseded = json.loads(entry.metadata)["superseded"]
+            self.calls = {key: call for key, call in self.calls.items() if not is_part_of(key, superseded)}
+        elif entry.kind == "a":
+            said = {**json.loads(entry.metadata), "at": as_datetime(entry.ended_us)}
+            self.accepted.append(AcceptedDivergence.model_validate(said))
+
+    def add_running(self, running: Mapping[str, Any]) -> None:
+        before = self.calls.get(running["key"])
         if before is None or before.status == "retrying":
-            ended[running["key"]] = CheckpointCall(
+            self.calls[running["key"]] = CheckpointCall(
                 key=running["key"],
                 name=running["name"],
                 status="running",
@@ -214,10 +239,21 @@ def read_calls(connection: Connection, row: Any) -> tuple[list[CheckpointCall], 
                 started_at=as_datetime(running["started_us"]),
                 ended_at=None,
             )
-    return list(ended.values()), logged
 
 
-def as_call(entry: Any, *, tries: int) -> CheckpointCall:
+def read_calls(connection: Connection, row: Any) -> ReadJournal:
+    columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
+    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
+    copied = row.replay["copied"] if row.replay else 0
+    read = ReadJournal()
+    for entry in connection.execute(wanted.order_by(journal.c.seq)):
+        read.add(entry, reused=entry.seq <= copied)
+    for running in row.in_flight or ():
+        read.add_running(running)
+    return read
+
+
+def as_call(entry: Any, *, tries: int, reused: bool) -> CheckpointCall:
     done = "completed" if entry.error is None else "failed"
     return CheckpointCall(
         key=entry.key,
@@ -230,6 +266,7 @@ def as_call(entry: Any, *, tries: int) -> CheckpointCall:
         error=ErrorDetail.model_validate(json.loads(entry.error)) if entry.error else None,
         metadata=json.loads(entry.metadata) if entry.metadata else {},
         output_digest=Digest(f"sha256:{entry.unkept.hex()}") if entry.unkept else None,
+        reused=reused,
     )
 
 
@@ -259,6 +296,8 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         actor=row.actor,
         source=Source.model_validate(row.source) if row.source else None,
         deleted_at=as_datetime(row.deleted_us),
+        original_exec_id=row.replay["of"] if row.replay else None,
+        replay=ReplayOf.model_validate(row.replay) if row.replay else None,
         **more,
     )
 

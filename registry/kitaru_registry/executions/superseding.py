@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +19,23 @@ FAILING = "cwxn"
 class Current:
     """A row that counts.
 
-    soft: recorded behind a failure that was superseded. It is used where the flow makes the very same call again, and
-    passed over where it does not: the flow went there because of the failure.
+    soft: recorded behind a failure that was superseded, or kept by a replay from behind the point where it begins. It
+    is used where the flow makes the very same call again, and passed over where it does not.
     """
 
     row: Row
     soft: bool = False
 
 
-def current_rows(rows: Sequence[Row]) -> tuple[list[Current], tuple[tuple[str, int], ...]]:
-    """The rows that count, in order; and scope and place of each accepted divergence."""
+def current_rows(
+    rows: Sequence[Row], replay: Mapping[str, Any] | None = None
+) -> tuple[list[Current], tuple[tuple[str, int], ...]]:
+    """The rows that count, in order; and scope and place of each accepted divergence.
+
+    Args:
+        replay: of an execution that is a replay: which of its first rows it reuses, and which it only keeps.
+    """
+    kept = range(replay["reused"] + 1, replay["copied"] + 1) if replay else ()
     current: list[Current] = []
     accepted: dict[str, int] = {}
     for row in rows:
@@ -37,7 +44,7 @@ def current_rows(rows: Sequence[Row]) -> tuple[list[Current], tuple[tuple[str, i
             current = without(current, said["superseded"])
         elif row.kind == "a":
             accepted[said["scope"]] = min(said["place"], accepted.get(said["scope"], said["place"]))
-        current.append(Current(row))
+        current.append(Current(row, soft=row.seq in kept and row.kind not in "ra"))
     return current, tuple(accepted.items())
 
 

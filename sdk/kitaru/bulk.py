@@ -1,0 +1,119 @@
+"""The same to many executions: which ones a query finds, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from kitaru_registry.errors import KitaruError, KitaruUsageError
+from kitaru_registry.executions.replaying import FAILED
+from kitaru_registry.executions.views import BulkResult
+from kitaru_registry.models import Execution, ExecutionId
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+    from kitaru.handle import FlowHandle
+
+Action = Literal["cancel", "retry", "replay"]
+
+Act = Callable[[ExecutionId], "Execution | FlowHandle"]
+Done = Callable[[BulkResult], None]
+
+AT_MOST = 10_000
+"""So many executions in one go."""
+
+STATUSES: Mapping[Action, tuple[str, ...]] = {
+    "cancel": ("pending", "running", "waiting"),
+    "retry": ("failed",),
+    "replay": ("completed", "failed", "cancelled"),
+}
+"""Which executions an action is meant for, where the query does not say."""
+
+
+@dataclass(frozen=True)
+class Query:
+    flow: str | None = None
+    version: int | str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    tag: str | None = None
+    where: Mapping[str, str] | None = None
+
+
+def find(
+    client: KitaruClient, action: Action, query: Query, *, options: Mapping[str, Any] | None = None
+) -> list[Execution]:
+    """What the action, with these options, would be done to, oldest first.
+
+    Raises:
+        KitaruUsageError: the action makes no sense for the status, or more than 10,000 fit.
+    """
+    fitting = ("failed",) if (options or {}).get("from_") == FAILED else STATUSES[action]
+    if query.status is not None and query.status not in fitting:
+        raise KitaruUsageError(
+            f"what is {query.status} cannot be the object of a {action}", hint=f"--status {' or '.join(fitting)}"
+        )
+    found = [
+        execution
+        for status in ([query.status] if query.status else fitting)
+        for execution in client.executions.list(
+            flow=query.flow, version=query.version, status=status, since=query.since, tag=query.tag,
+            where=query.where, limit=AT_MOST + 1,
+        )
+    ]  # fmt: skip
+    if len(found) > AT_MOST:
+        raise KitaruUsageError(f"more than {AT_MOST:,} executions fit", hint="narrow it down: --since, --where")
+    return sorted(found, key=lambda execution: execution.exec_id)
+
+
+def each(
+    client: KitaruClient, action: Action, executions: Sequence[Execution], *, act: Act, done: Done = lambda _: None
+) -> list[BulkResult]:
+    """Do it to one after another, whatever comes of each.
+
+    Args:
+        act: does it to the execution of that id.
+        done: is told of each as it is done.
+    """
+    results = []
+    for execution in executions:
+        result = one(client, action, execution, act)
+        done(result)
+        results.append(result)
+    return results
+
+
+def one(client: KitaruClient, action: Action, execution: Execution, act: Act) -> BulkResult:
+    said = {"exec_id": execution.exec_id, "flow": execution.flow, "action": action}
+    try:
+        made = act(execution.exec_id)
+    except KitaruError as error:
+        return BulkResult(**said, ok=False, status=client.executions.status(execution.exec_id), message=error.message)
+    return BulkResult(
+        **said, ok=True, status=made.status, new_exec_id=made.exec_id if made.exec_id != execution.exec_id else None
+    )
+
+
+def act_of(client: KitaruClient, action: Action, options: Mapping[str, Any]) -> Act:
+    """What does the action to one execution.
+
+    Args:
+        options: of `executions.cancel` or `.retry`; of a replay, the fields of `replaying.Request`.
+
+    Raises:
+        KitaruUsageError: an option that the action does not have.
+    """
+    from kitaru.replaying import Request, replay
+
+    try:
+        request = Request(**options) if action == "replay" else None
+    except TypeError as error:
+        raise KitaruUsageError(f"{action}: {error}", hint="see KitaruClient().executions.replay") from error
+    acts: Mapping[Action, Act] = {
+        "cancel": lambda exec_id: client.executions.cancel(exec_id, **options),
+        "retry": lambda exec_id: client.executions.retry(exec_id, **options),
+        "replay": lambda exec_id: replay(client, exec_id, request or Request()),
+    }
+    return acts[action]

@@ -1,0 +1,39 @@
+"""Executions that failed, and go on: at what failed, or with a call that another one was expected for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitaru.handle import FlowHandle
+from kitaru_registry.errors import KitaruStateError, KitaruUsageError
+from kitaru_registry.executions import accepting, ending
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+
+def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle:
+    """See Executions.retry."""
+    found = client.executions.get(exec_id)
+    if found.status == "failed" and found.kind == "source":
+        from kitaru.running import require_resumable
+
+        require_resumable(client, found, with_edits=with_edits, command="retry")
+    ending.retry(client.database, found.exec_id, actor=client.actor)
+    client.runner.set_going(found.exec_id, with_edits=with_edits)
+    return FlowHandle(client, found.exec_id, found.flow)
+
+
+def accept_divergence(client: KitaruClient, exec_id: str, key: str, *, reason: str | None) -> FlowHandle:
+    """See Executions.resume."""
+    found = client.executions.get(exec_id)
+    accepting.require_accepted(client.database, found.exec_id, key)
+    if not reason:
+        raise KitaruUsageError(
+            f"why may execution {found.exec_id} go on with {key}?", hint="give a reason; the journal keeps it: --reason"
+        )
+    if found.kind == "source" and found.source is None:
+        raise KitaruStateError(f"execution {found.exec_id} did not come from a file, so it cannot be started again")
+    accepting.accept(client.database, found.exec_id, key, actor=client.actor, reason=reason)
+    client.runner.set_going(found.exec_id, with_edits=True)
+    return FlowHandle(client, found.exec_id, found.flow)
