@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import case, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import Database, as_datetime, executions, journal
@@ -243,7 +243,8 @@ class ReadJournal:
 
 def read_calls(connection: Connection, row: Any) -> ReadJournal:
     columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
-    wanted = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row.id)
+    unkept = case((journal.c.codec == DIGEST_CODEC, journal.c.data)).label("unkept")
+    wanted = select(*(journal.c[name] for name in columns), unkept).where(journal.c.execution == row.id)
     copied = row.replay["copied"] if row.replay else 0
     read = ReadJournal()
     for entry in connection.execute(wanted.order_by(journal.c.seq)):
