@@ -202,17 +202,23 @@ class LocalRun:
         self.again = False
         """Its parent, which was retried, wants it to go on; it may be about to end."""
         self._cut_at: float | None = None
+        # What is learnt by an attempt's journal is said to that attempt's engine.
+        self._turn = threading.RLock()
         self._begin(claim)
 
     def _begin(self, claim: queue.Claim) -> None:
         """An attempt: its journal, and an engine over it."""
         source = claim_source(self.client, claim)
-        self._journal = RegistryJournal(
+        journal = RegistryJournal(
             self.client.database, writer_of(self.client), claim, stays=True, code=source.digest if source else "",
             children=SourceChildren(self.client, self._exec_id),
         )  # fmt: skip
-        self._engine = Engine(self._journal, self._journal.open(entrypoint=""))
-        self._journal.listener = self._engine.parking
+        engine = Engine(journal, journal.open(entrypoint=""))
+        journal.listener = engine.parking
+        with self._turn:
+            self._journal, self._engine = journal, engine
+            if self._cut_at is not None:
+                engine.cancel()
 
     def execute(self) -> None:
         clock.listeners.append(self._wake.set)
@@ -259,15 +265,20 @@ class LocalRun:
             self._journal.poll_answers()
             if self._cut_at is not None:
                 self._cut_short()
-            elif queue.is_to_end(self.client.database, self._journal.row):
+            elif self._is_to_end():
                 self._cancel()
             elif not self._journal.parked and time.monotonic() >= beat_at:
                 beat_at = time.monotonic() + BEAT_SECONDS
                 self._beat()
 
+    def _is_to_end(self) -> bool:
+        """Whether somebody has asked for that; of one that waits, has ended it."""
+        status, asked = queue.standing(self.client.database, self._journal.row)
+        return asked or status == "cancelled" or (status == "failed" and self._journal.parked)
+
     def _cancel(self) -> None:
         """Let the flow end; what it executes may clean up for a moment."""
-        if not self._ended.is_set():
+        with self._turn:
             self._cut_at = time.monotonic() + CANCEL_SECONDS
             self._engine.cancel()
 
@@ -285,14 +296,16 @@ class LocalRun:
         return min(ANSWER_POLL_SECONDS, max(0.0, (due_us - now_us()) / 1_000_000))
 
     def _beat(self) -> None:
-        beat = self._journal.beat()
-        if beat.is_late:
-            ending.end_attempt(
-                self.client.database, self._journal.row, self._journal.attempt, reason="finish_timeout", counts=False
-            )
-            self._cancel()
-        elif not beat.owned and not self._journal.parked and not self._ended.is_set():
-            self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+        with self._turn:
+            journal = self._journal
+            beat = journal.beat()
+            if beat.is_late:
+                ending.end_attempt(
+                    self.client.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
+                )
+                self._cancel()
+            elif not beat.owned and not journal.parked and not self._ended.is_set():
+                self._engine.halt(KitaruFencedError("another process owns this execution by now"))
 
     def poke(self) -> None:
         """Something has come for this execution: look now."""
