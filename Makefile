@@ -15,7 +15,7 @@ CLEAN := env -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_E
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
-.PHONY: help demo test lint format bench soak lock clean tools FORCE
+.PHONY: help demo test lint format bench bench-peers soak lock clean tools soak-tools FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -23,7 +23,8 @@ help:
 	@echo "make test    lint, types, layers, and every test on the built wheel"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
-	@echo "make soak    the crash and property tests over and over, with new examples (TURNS=10)"
+	@echo "make bench-peers  the same work by DBOS, LangGraph and Absurd, from the package index: their part of that page"
+	@echo "make soak    crash and property tests over and over, with new examples, and power cuts (TURNS=10)"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
 	@echo "make clean   remove everything that these commands made"
@@ -48,10 +49,15 @@ format: .venv-test/tools
 bench: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/python tests/bench/run.py $(BENCH)
 
-soak: tools .venv-test/kitaru
+# PEERS=absurd: that one alone, printed, and nothing written. Without PostgreSQL, its rows say how to get it.
+bench-peers: .venv-test/kitaru
+	@$(CLEAN) $(TEST)/python tests/bench/peers/compare.py $(PEERS)
+
+# SOAK_SEED, the turn, chooses when the power is cut: SOAK_SEED=7 KITARU_SOAK=1 pytest tests/soak repeats turn 7.
+soak: tools soak-tools .venv-test/kitaru
 	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
-	  $(CLEAN) KITARU_TEST_WHEEL=1 HYPOTHESIS=random $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) \
-	    tests/crash tests/runner tests/snapshots || exit 1; done
+	  $(CLEAN) KITARU_TEST_WHEEL=1 KITARU_SOAK=1 SOAK_SEED=$$turn HYPOTHESIS=random $(TEST)/pytest -n 2 \
+	    --dist loadfile $(OPTIONS) tests/crash tests/runner tests/snapshots tests/soak || exit 1; done
 
 # What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off.
 tools:
@@ -60,6 +66,14 @@ tools:
 	command -v apt-get >/dev/null && test "$$(id -u)" = 0 || \
 	  { echo "the tests need$$missing: sudo apt-get install -y $$packages"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages
+
+# A file system of the tests' own, for power cuts.
+soak-tools:
+	@test -c /dev/fuse || { echo "make soak needs /dev/fuse, which this machine does not have: modprobe fuse"; exit 1; }
+	@command -v fusermount3 >/dev/null && exit 0; \
+	command -v apt-get >/dev/null && test "$$(id -u)" = 0 || \
+	  { echo "make soak needs fusermount3: sudo apt-get install -y fuse3"; exit 1; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends fuse3
 
 # Environments. The wheel is what is tested and shown, never the source folders.
 .venv-%/uv:

@@ -8,8 +8,9 @@ import typer
 
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, Reason, command, group, open_client
 from kitaru_cli.execution_text import execution_text, executions_text
+from kitaru_cli.logs import logs
 from kitaru_cli.output import Answer, Format, item, items
-from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner
+from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner, runner_at_once
 from kitaru_cli.words import now, short_id
 
 STATUSES = ("pending", "running", "waiting", "completed", "failed", "cancelled")
@@ -26,7 +27,14 @@ def add_to(app: typer.Typer) -> None:
         ],
     )(list_executions)
     command(executions, "executions.get", examples=["kitaru executions get 3f2a91c4"])(get)
-    command(executions, "executions.logs", examples=["kitaru executions logs 3f2a91c4"])(logs)
+    command(
+        executions,
+        "executions.logs",
+        examples=[
+            "kitaru executions logs 3f2a91c4 --follow",
+            "kitaru executions logs 3f2a91c4 --checkpoint draft -v",
+        ],
+    )(logs)
     command(
         executions,
         "executions.input",
@@ -77,14 +85,6 @@ def get(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
     return item(found, lambda: execution_text(found))
 
 
-def logs(execution: ExecutionArgument, output: Output = Format.text) -> Answer:
-    """Print what an execution wrote to stdout and stderr."""
-    client = open_client()
-    found = client.executions.get(execution)
-    written = client.executions.logs(found.exec_id)
-    return item({"exec_id": found.exec_id, "logs": written}, lambda: [written.rstrip("\n")] if written else [])
-
-
 def give_input(
     execution: ExecutionArgument,
     value: Annotated[
@@ -112,6 +112,7 @@ def resume(
     output: Output = Format.text,
 ) -> Answer:
     """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
+    runner_at_once()
     client = open_client()
     handle = client.executions.resume(execution, with_edits=with_edits)
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TextIO
 
 from kitaru_cli.tables import Part, show
 
@@ -52,7 +52,8 @@ def nothing() -> Sequence[Part]:
 class Answer:
     """What a command found or did, for both kinds of readers."""
 
-    body: Json
+    body: Json | None
+    """None where everything was printed while it came."""
     text: Callable[[], Sequence[Part]]
     """For stdout."""
     notes: Callable[[], Sequence[Part]] = nothing
@@ -80,6 +81,11 @@ def items(
     return Answer({"items": [as_json(record) for record in records], "count": len(records)}, text, notes, exit_code)
 
 
+def streamed(exit_code: int) -> Answer:
+    """Nothing more to say: the command printed what came while it came."""
+    return Answer(None, nothing, exit_code=exit_code)
+
+
 def as_json(record: Recorded | Json) -> object:
     if isinstance(record, Mapping):
         return record
@@ -89,7 +95,8 @@ def as_json(record: Recorded | Json) -> object:
 
 def print_answer(command: str, answer: Answer, output: Format) -> None:
     if output is Format.json:
-        print_json({"command": command, **answer.body}, sys.stdout)
+        if answer.body is not None:
+            print_json({"command": command, **answer.body}, sys.stdout)
         return
     show(answer.text())
     sys.stdout.flush()
@@ -153,6 +160,12 @@ def progress_for(output: Format) -> Iterator[Progress]:
         progress.clear()
 
 
+def line_by_line(descriptor: int) -> TextIO:
+    """A text stream on a descriptor that stays open when the stream goes."""
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors
+    return open(descriptor, "w", buffering=1, encoding=encoding, errors=errors, closefd=False)
+
+
 @contextmanager
 def stdout_kept_for_json(output: Format) -> Iterator[None]:
     """While it lasts, what a flow in this process prints goes to stderr, if stdout is to be JSON alone."""
@@ -163,9 +176,10 @@ def stdout_kept_for_json(output: Format) -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        # Both: what Python prints, and what its subprocesses do.
-        with redirect_stdout(sys.stderr):
+        # Both: what Python prints, and what its subprocesses do. A stream of its own: a log tells it from stderr.
+        with redirect_stdout(line_by_line(2)):
             yield
+            sys.stdout.flush()
     finally:
         os.dup2(kept, 1)
         os.close(kept)

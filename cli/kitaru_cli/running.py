@@ -113,11 +113,21 @@ def invoke(
     from kitaru_cli.parsing import json_inputs
 
     inputs = json_inputs(input)
+    runner_at_once()
     client = open_client()
     handle = client.deployments.invoke(
         flow=flow, inputs=inputs, version=version, tag=tag, idempotency_key=idempotency_key
     )
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)
+
+
+def runner_at_once() -> None:
+    """The runner takes as long to start as this command does: let it do so meanwhile."""
+    from pathlib import Path
+
+    from kitaru.early import start_runner_early
+
+    start_runner_early(Path.cwd())
 
 
 def in_the_runner(client: KitaruClient, handle: FlowHandle, *, timeout: float | None, output: Format) -> Answer:

@@ -165,8 +165,9 @@ class Stage:
 
     def times_drafted(self, execution: Item) -> Counter[str]:
         """How often each draft was begun, from what the agent printed over all attempts."""
-        printed = self.quietly("executions", "logs", execution["exec_id"])["logs"]
-        return Counter(re.findall(r"^drafting (.+) for ", printed, re.M))
+        printed = self.answer_of("executions", "logs", execution["exec_id"])["items"]
+        drafting = (re.match(r"drafting (.+) for ", line["message"]) for line in printed)
+        return Counter(found[1] for found in drafting if found)
 
     def typed(self, command: str) -> None:
         console.print(f"  $ {command}", style="bold cyan", markup=False)

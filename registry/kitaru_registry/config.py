@@ -82,6 +82,12 @@ class RunnerConfig(Section):
     autostart: bool = Field(default=True, description="Whether work that becomes pending starts the local runner.")
     max_executions: int = Field(default=8, ge=1, description="How many executions run at once.")
     idle_seconds: int = Field(default=60, ge=0, description="How long the runner stays without work.")
+    lease_seconds: int = Field(
+        default=30,
+        ge=2,
+        description="How long after its last heartbeat, one a second, a runner on another host may take an execution "
+        "over. On the same host a file lock tells at once whether its processes live.",
+    )
 
 
 class JournalConfig(Section):

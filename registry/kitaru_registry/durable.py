@@ -16,6 +16,14 @@ def sync(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Create the folder, with all above it that are missing, and put the names of the new ones on disk."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode, parents=True, exist_ok=True)
+    for each in reversed(new):
+        sync_folder(each.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the folder's names on disk: a rename into it lasts from here on."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -2,7 +2,8 @@
 
     KitaruError
     ├── KitaruUsageError (ValueError)              2  the call or the input is wrong
-    │   └── KitaruWaitValidationError              2  an answer does not fit its wait's schema
+    │   ├── KitaruWaitValidationError              2  an answer does not fit its wait's schema
+    │   └── KitaruFeatureNotAvailableError         2  it has a meaning that this release does not offer
     ├── KitaruContextError (RuntimeError)          2  called where it has no meaning
     ├── KitaruNotFoundError (LookupError)          3  no such flow, version, tag, execution, ...
     ├── KitaruStateError (RuntimeError)            4  the thing is in a state that forbids it
@@ -10,7 +11,8 @@
     │   │   └── KitaruFencedError                  4  a newer attempt owns the execution
     │   └── KitaruNotFinishedError                 6  still running, or waiting for input
     ├── KitaruBackendError                         1  storage, network, or a tool below us failed
-    │   └── KitaruDigestMismatchError              1  bytes differ from their digest
+    │   ├── KitaruDigestMismatchError              1  bytes differ from their digest
+    │   └── KitaruLogRetrievalError                1  an execution's log cannot be read
     └── KitaruRuntimeError (RuntimeError)          1
         ├── KitaruDeployError                      2  the flow's code or dependencies cannot be deployed
         ├── KitaruTimeoutError (TimeoutError)      1  a checkpoint, or an execution, took longer than it may
@@ -25,7 +27,19 @@ The number is the command line's exit code. A child process imports this module:
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class FailureOrigin(StrEnum):
+    """Where a failure came from: `failure_origin` of an error, `origin` of a recorded one."""
+
+    USER_CODE = "user_code"
+    DIVERGENCE = "divergence"
+    CRASHED = "crashed"
+    RUNTIME = "runtime"
+    BACKEND = "backend"
+    UNKNOWN = "unknown"
 
 
 class KitaruError(Exception):
@@ -45,6 +59,10 @@ class KitaruUsageError(KitaruError, ValueError):
 
 class KitaruWaitValidationError(KitaruUsageError):
     """An answer does not fit its wait's schema; the wait stays open."""
+
+
+class KitaruFeatureNotAvailableError(KitaruUsageError, NotImplementedError):
+    """The original's documentation has it, and this release does not offer it; nothing was started."""
 
 
 class KitaruContextError(KitaruError, RuntimeError):
@@ -85,6 +103,10 @@ class KitaruDigestMismatchError(KitaruBackendError):
             hint="the store is damaged: restore that blob, or delete it and deploy again",
         )
         self.digest = digest
+
+
+class KitaruLogRetrievalError(KitaruBackendError):
+    pass
 
 
 class KitaruRuntimeError(KitaruError, RuntimeError):

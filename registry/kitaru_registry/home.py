@@ -17,6 +17,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kitaru_registry.durable import make_folder
 from kitaru_registry.errors import KitaruBackendError
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -77,7 +78,7 @@ def prepare(home: Home) -> None:
         KitaruBackendError: not writable, or on a network file system, where SQLite's locks do not hold.
     """
     try:
-        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(home.root, mode=0o700)
     except OSError as error:
         raise not_writable(home, error) from error
     if not os.access(home.root, os.W_OK | os.X_OK):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NewType
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hex digits."""
@@ -84,6 +84,12 @@ class FlowOptions(Record):
     """Seconds from its start to its end."""
     env: tuple[str, ...] = ()
     """Names of environment variables that a child of this flow may see. Never their values."""
+
+    @model_serializer(mode="wrap")
+    def without_what_is_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a new option changes no digest of a flow that does not use it."""
+        dumped: dict[str, Any] = serialize(self)
+        return {name: value for name, value in dumped.items() if value is not None}
 
 
 class SnapshotFacts(Record):
@@ -199,6 +205,10 @@ class ErrorDetail(Record):
     file: str | None = None
     line: int | None = None
 
+    @property
+    def exception_type(self) -> str:
+        return self.type
+
 
 class CheckpointCall(Record):
     key: str
@@ -212,6 +222,18 @@ class CheckpointCall(Record):
     type: str | None = None
     error: ErrorDetail | None = None
     metadata: dict[str, Any] = {}
+
+    @property
+    def call_id(self) -> str:
+        return self.key
+
+    @property
+    def checkpoint_type(self) -> str | None:
+        return self.type
+
+    @property
+    def failure(self) -> ErrorDetail | None:
+        return self.error
 
 
 class Wait(Record):
@@ -233,6 +255,14 @@ class Wait(Record):
     """By which it was answered: `cli`, `sdk`, `terminal`, `timer`."""
     exec_id: ExecutionId | None = None
     flow: str | None = None
+
+    @property
+    def wait_id(self) -> str:
+        return self.key
+
+    @property
+    def entered_waiting_at(self) -> datetime:
+        return self.entered_at
 
 
 class ChildExecution(Record):
@@ -286,6 +316,31 @@ class Execution(Record):
     """The execution that started this one."""
     children: tuple[ChildExecution, ...] = ()
     """Those that this one started, oldest first; empty in lists."""
+
+
+class LogEntry(Record):
+    """A line that an execution printed, or a remark of the runner's on it."""
+
+    message: str
+    """As it was printed, without the newline. One that came through `logging` may have several lines."""
+    level: str | None = None
+    """`INFO`, `ERROR`, ...; None for what was merely printed."""
+    timestamp: datetime | None = None
+    """None for what a subprocess wrote; so is everything below but `source`, `attempt` and `offset`."""
+    source: str
+    """`flow` or `runner`"""
+    attempt: int
+    checkpoint: str | None = None
+    """Its key; None in the flow's body."""
+    checkpoint_name: str | None = None
+    stream: str | None = None
+    """`stdout` or `stderr`"""
+    logger: str | None = None
+    module: str | None = None
+    filename: str | None = None
+    lineno: int | None = None
+    offset: int
+    """In bytes: where reading goes on behind this line."""
 
 
 class RunnerState(Record):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorded_failure
@@ -26,7 +26,11 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     token = current.set(branch)
     engine.enter(caller_is_plain=False)
     try:
-        value = call(branch, body, kwargs)
+        try:
+            value = call(branch, body, kwargs)
+        finally:
+            # Before the end is recorded: who follows the log stops there.
+            logs.end_lines(engine.exec_id)
         encoded = codec.encode(value)
     except (KitaruFencedError, ExecutionCancelled, KeyboardInterrupt):
         raise

@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
+from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.protocol import (
     PROTOCOL,
@@ -47,24 +48,45 @@ EXIT_FENCED = 71
 
 
 class Reply:
-    """A reply that one thread waits for and another brings."""
+    """A reply that a thread waits for. Whoever reads the socket brings it, or the turn to read."""
 
-    __slots__ = ("event", "header", "payload")
+    __slots__ = ("came", "gate", "header", "payload")
 
     def __init__(self) -> None:
-        self.event = threading.Lock()
-        self.event.acquire()
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.came = False
         self.header: Header = {}
         self.payload = b""
 
+    def wake(self) -> None:
+        try:
+            self.gate.release()
+        except RuntimeError:
+            pass  # it is awake already
+
 
 class SocketJournal:
-    """The journal at the other end of the socket (protocol.Journal)."""
+    """The journal at the other end of the socket (protocol.Journal).
 
-    def __init__(self, connection: socket.socket) -> None:
+    The thread that asks reads the socket itself until its reply has come: a thread in between would cost as much as
+    the rest of a checkpoint. Of several, one reads for all.
+    """
+
+    def __init__(
+        self, connection: socket.socket, *, pushes: socket.socket | None = None, page: InFlightPage | None = None
+    ) -> None:
+        """
+        Args:
+            pushes: where the runner says what it was not asked; by default on the same connection.
+            page: where to show what is under way; by default frames say it.
+        """
         self._connection = connection
         self._reader = FrameReader(connection)
+        self._pushes = pushes
+        self._page = page
         self._send_lock = threading.Lock()
+        self._reading = threading.Lock()
         self._replies: dict[int, Reply] = {}
         self._last_id = 0
         self.listener: Answers | None = None
@@ -97,26 +119,62 @@ class SocketJournal:
         return opening, welcome
 
     def listen(self) -> None:
-        """Read frames until the socket ends, which ends this process."""
-        while (frame := self._reader.read()) is not None:
-            header, payload = frame
-            if header["t"] == "answer":
-                if self.listener is not None:
-                    self.listener.answered(header["key"], Answer(payload, header.get("outcome", "answered")))
-                continue
-            if header["t"] == "cancel":
-                self.on_cancel()
-                continue
-            reply = self._replies.pop(header["id"])
-            reply.header, reply.payload = header, payload
-            reply.event.release()
+        """Hear what comes unasked until the socket ends, which ends this process."""
+        if self._pushes is None:
+            with self._reading:
+                while True:
+                    self._read_frame()
+        reader = FrameReader(self._pushes)
+        while (frame := reader.read()) is not None:
+            self._take(*frame)
         leave(EXIT_ORPHANED)
+
+    def _read_frame(self) -> None:
+        frame = self._reader.read()
+        if frame is None:
+            leave(EXIT_ORPHANED)
+        self._take(*frame)
+
+    def _take(self, header: Header, payload: bytes) -> None:
+        if header["t"] == "answer":
+            if self.listener is not None:
+                self.listener.answered(header["key"], Answer(payload, header.get("outcome", "answered")))
+            return
+        if header["t"] == "cancel":
+            self.on_cancel()
+            return
+        reply = self._replies.pop(header["id"])
+        reply.header, reply.payload, reply.came = header, payload, True
+        reply.wake()
+
+    def _await(self, reply: Reply) -> None:
+        while not reply.came:
+            if not self._reading.acquire(blocking=False):
+                reply.gate.acquire()
+                continue
+            try:
+                while not reply.came:
+                    self._read_frame()
+            finally:
+                self._reading.release()
+            # Somebody else may stand at the gate, and nobody reads any more.
+            following = next(iter(list(self._replies.values())), None)
+            if following is not None:
+                following.wake()
 
     def record(self, entries: Sequence[Entry]) -> int:
         packed, payload = pack_entries(entries)
-        return int(self._ask({"t": "record", "entries": packed}, payload)[0]["seq"])
+        seq = int(self._ask({"t": "record", "entries": packed}, payload)[0]["seq"])
+        if self._page is not None:
+            for entry in entries:
+                if entry.kind in "ct":
+                    self._page.end(entry.key, entry.tries or 1)
+        return seq
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+        if self._page is not None:
+            self._page.begin(key, name, tries, at_us)
+            return
         with self._send_lock:
             send(self._connection, {"t": "started", "key": key, "name": name, "tries": tries, "at": at_us})
 
@@ -184,7 +242,7 @@ class SocketJournal:
                 send(self._connection, header, payload)
         except OSError:
             leave(EXIT_ORPHANED)
-        reply.event.acquire()
+        self._await(reply)
         if reply.header["t"] == "error":
             raise as_error(reply.header)
         return reply.header, reply.payload
@@ -208,6 +266,7 @@ def as_error(header: Mapping[str, Any]) -> KitaruError:
 
 def leave(code: int) -> NoReturn:
     """End this process at once: to user code that is a crash, which it must survive anyhow."""
+    logs.end_lines()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -227,12 +286,16 @@ def die_with_runner(runner_pid: int) -> None:
 
 
 def main() -> None:
-    """`python -m kitaru_runner.child DESCRIPTOR RUNNER_PID`, in the folder of the unpacked code."""
-    descriptor, runner_pid = int(sys.argv[1]), int(sys.argv[2])
+    """`python -m kitaru_runner.child DESCRIPTOR RUNNER_PID PUSHES IN_FLIGHT`, in the folder of the unpacked code."""
+    descriptor, runner_pid, pushes, page = map(int, sys.argv[1:5])
     die_with_runner(runner_pid)
-    os.set_inheritable(descriptor, False)
-    journal = SocketJournal(socket.socket(fileno=descriptor))
+    for inherited in (descriptor, pushes, page):
+        os.set_inheritable(inherited, False)
+    journal = SocketJournal(
+        socket.socket(fileno=descriptor), pushes=socket.socket(fileno=pushes), page=InFlightPage(page)
+    )
     opening, welcome = journal.open()
+    logs.begin_own(opening.attempt)
     engine = Engine(journal, opening, fenced=lambda: leave(EXIT_FENCED))
     journal.listener = engine.parking
     journal.on_cancel = lambda: engine.cancel() if engine.can_be_asked_to_end else leave(EXIT_DONE)

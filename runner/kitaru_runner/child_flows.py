@@ -56,7 +56,7 @@ def start(
         engine.guard(lambda: engine.journal.attend(exec_id))
         return exec_id
     try:
-        made: tuple[str, int] = engine.guard(lambda: engine.journal.child(request(call, digest)))
+        made: tuple[str, int] = engine.write(lambda: engine.journal.child(request(call, digest)))
     except (KitaruUsageError, KitaruNotFoundError) as error:
         described = describe_failure(error, checkpoint=call.key)
         refused = Entry("x", call.key, now_us(), place=call.place, inputs=digest, error=described)

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import KitaruBackendError, KitaruDivergenceError, KitaruFencedError, KitaruStateError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.executing import Executing
@@ -126,6 +126,11 @@ class Engine:
     def is_halted(self) -> bool:
         return self._halted is not None
 
+    @property
+    def could_not_write(self) -> KitaruBackendError | None:
+        """Why nothing can be recorded any more."""
+        return self._halted if isinstance(self._halted, KitaruBackendError) else None
+
     def halt(self, error: BaseException) -> None:
         """Let every later call, and everyone who stands at a wait, raise this."""
         self._halted = error
@@ -158,7 +163,7 @@ class Engine:
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
-        last: int = self.guard(lambda: self.journal.record(entries))
+        last: int = self.write(lambda: self.journal.record(entries))
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
@@ -175,6 +180,14 @@ class Engine:
             self._halted = error
             raise
 
+    def write(self, write: Callable[[], Any]) -> Any:
+        """What is to be durable, or the attempt ends: user code that swallowed the error would go on unrecorded."""
+        try:
+            return self.guard(write)
+        except KitaruBackendError as error:
+            self.halt(error)
+            raise
+
     def park(self) -> None:
         self.guard(self.journal.park)
 
@@ -182,7 +195,7 @@ class Engine:
         """End the execution; whether it begins anew."""
         if self._halted is not None:
             return False
-        return bool(self.guard(lambda: self.journal.finish(Outcome(value, error))))
+        return bool(self.write(lambda: self.journal.finish(Outcome(value, error))))
 
     # Checkpoints
 

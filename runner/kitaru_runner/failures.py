@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from types import FrameType, MemberDescriptorType, TracebackType
+from types import FrameType, FunctionType, MemberDescriptorType, TracebackType
 from typing import Any, cast
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
@@ -126,7 +126,10 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
 
 
 def made_without_init(kind: type[BaseException]) -> BaseException:
-    """An instance, by the first `__new__` of its bases that may make one: RuntimeError's makes no TimeoutError."""
+    """An instance, by its own `__new__`, or the first of Python's that may: RuntimeError's makes no TimeoutError."""
+    if isinstance(kind.__new__, FunctionType):
+        return cast(BaseException, kind.__new__(kind))
+    base: Any
     for base in kind.__mro__[:-1]:
         if "__new__" in vars(base):
             try:

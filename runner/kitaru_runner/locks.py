@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from kitaru_registry.home import Home
@@ -36,9 +37,10 @@ class FileLock:
             os.close(descriptor)
 
     def write(self, text: str) -> None:
-        """Say who holds it."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, text.encode(), 0)
+        """Say who holds it. On a full disk nothing is said; the lock is held all the same."""
+        with suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, text.encode(), 0)
 
     def release(self, *, remove: bool = False) -> None:
         if remove:

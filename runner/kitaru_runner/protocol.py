@@ -55,6 +55,9 @@ MAX_HEADER_BYTES = 64 << 20
 
 Header = dict[str, Any]
 
+# json.dumps with options makes an encoder each time.
+COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -237,7 +240,7 @@ class Journal(Protocol):
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
     # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = COMPACT(header).encode()
     frame = FRAME.pack(len(text), len(payload)) + text
     # One system call for the common small frame; no copy of a large payload.
     if len(payload) < INLINE_BYTES:
@@ -259,13 +262,34 @@ class FrameReader:
         if not self._fill(FRAME.size):
             return None
         header_bytes, payload_bytes = FRAME.unpack_from(self._buffer)
-        if header_bytes > MAX_HEADER_BYTES or not self._fill(FRAME.size + header_bytes + payload_bytes):
+        # Of a large payload, what has come with the header; the rest below.
+        wanted = FRAME.size + header_bytes + (payload_bytes if payload_bytes < INLINE_BYTES else 0)
+        if header_bytes > MAX_HEADER_BYTES or not self._fill(wanted):
             return None
         body = FRAME.size + header_bytes
         header = json.loads(self._buffer[FRAME.size : body])
         payload = bytes(memoryview(self._buffer)[body : body + payload_bytes])
         del self._buffer[: body + payload_bytes]
+        if len(payload) < payload_bytes:
+            whole = self._rest(payload, payload_bytes)
+            return None if whole is None else (header, whole)
         return header, payload
+
+    def _rest(self, begun: bytes, size: int) -> bytes | None:
+        """A large payload, received into its place: memory that grows is copied again and again."""
+        whole = bytearray(size)
+        view = memoryview(whole)
+        view[: len(begun)] = begun
+        at = len(begun)
+        while at < size:
+            try:
+                received = self._connection.recv_into(view[at:])
+            except OSError:
+                return None
+            if not received:
+                return None
+            at += received
+        return bytes(whole)
 
     def has_frame(self) -> bool:
         """Whether the next frame has come whole. Never blocks; one that is large may be seen late."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -53,12 +53,13 @@ class RegistryJournal:
 
     def __init__(
         self, database: Database, writer: JournalWriter, claim: queue.Claim, *, stays: bool, code: str = "",
-        children: Children | None = None,
+        children: Children | None = None, lease_seconds: int = queue.LEASE_SECONDS,
     ) -> None:  # fmt: skip
         self._database = database
         self._writer = writer
         self._values = ValueStore(database.home.values)
         self._stays = stays
+        self._lease_seconds = lease_seconds
         self._claim = claim
         self._code = code
         self._children = children
@@ -73,6 +74,7 @@ class RegistryJournal:
         self._deadlines: dict[str, int] = {}
         self._in_flight: dict[tuple[str, int], dict[str, Any]] = {}
         self._in_flight_changed = False
+        self._watch: Callable[[], list[dict[str, Any]]] | None = None
 
     def open(self, *, entrypoint: str) -> Opening:
         """All that is recorded, as it counts now. Large values come without their bytes."""
@@ -95,6 +97,8 @@ class RegistryJournal:
                 if entry.kind in "ct":
                     self._in_flight.pop((entry.key, entry.tries or 1), None)
                     self._in_flight_changed = True
+                    self._open.pop(f"{entry.key}/pause", None)
+                    self._deadlines.pop(f"{entry.key}/pause", None)
                 elif entry.kind == "w":
                     for key in self._groups.pop(entry.key, [entry.key]):
                         self._open.pop(key, None)
@@ -103,8 +107,6 @@ class RegistryJournal:
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         with self._lock:
-            self._open.pop(f"{key}/pause", None)
-            self._deadlines.pop(f"{key}/pause", None)
             self._in_flight[key, tries] = {"key": key, "name": name, "tries": tries, "started_us": at_us}
             self._in_flight_changed = True
 
@@ -216,12 +218,23 @@ class RegistryJournal:
         """Renew the lease and show what runs."""
         with self._lock:
             changed, self._in_flight_changed = self._in_flight_changed, False
-            running = list(self._in_flight.values()) if changed else None
-        return queue.beat(self._database, self.row, self.attempt, running)
+        return queue.beat(
+            self._database, self.row, self.attempt, self._running() if changed or self._watch else None,
+            lease_seconds=self._lease_seconds,
+        )  # fmt: skip
 
     def running_keys(self) -> list[str]:
+        return [call["key"] for call in self._running()]
+
+    def watch(self, in_flight: Callable[[], list[dict[str, Any]]]) -> None:
+        """Ask there for what is under way, instead of being told."""
+        self._watch = in_flight
+
+    def _running(self) -> list[dict[str, Any]]:
+        if self._watch is not None:
+            return self._watch()
         with self._lock:
-            return [call["key"] for call in self._in_flight.values()]
+            return list(self._in_flight.values())
 
     def _as_row(self, entry: Entry) -> Row:
         return Row(

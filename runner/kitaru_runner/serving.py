@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
 from kitaru_registry.executions import ending, queue
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.log_lines import log_file, open_to_append, remark
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
@@ -29,6 +30,7 @@ from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.children import Children
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
+from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
 from kitaru_runner.presence import wake
 from kitaru_runner.protocol import (
@@ -49,6 +51,8 @@ from kitaru_runner.recording import RegistryJournal
 
 ENTRIES_IN_A_FRAME = 500
 KILL_SECONDS = 5.0
+WRITES = ("wait", "park", "finish")
+"""Frames that change the record, `record` aside."""
 
 CANCEL_SECONDS = 1.0
 """What an asynchronous flow has to clean up when it is cancelled."""
@@ -62,6 +66,7 @@ class Place:
     database: Database
     writer: JournalWriter
     store: OciLayout
+    lease_seconds: int = queue.LEASE_SECONDS
 
 
 class Serving:
@@ -75,6 +80,8 @@ class Serving:
         self._folder = place.home.execution(claim.exec_id)
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        self._pushes: socket.socket | None = None
+        self._page: InFlightPage | None = None
         self._send_lock = threading.Lock()
         self._finished = False
         self._ended_by_us: str | None = None
@@ -84,7 +91,13 @@ class Serving:
     def _journal_of(self, code: str) -> RegistryJournal:
         place = self._place
         journal = RegistryJournal(
-            place.database, place.writer, self._claim, stays=False, code=code, children=Children(place.database)
+            place.database,
+            place.writer,
+            self._claim,
+            stays=False,
+            code=code,
+            children=Children(place.database),
+            lease_seconds=place.lease_seconds,
         )
         journal.listener = self
         return journal
@@ -100,8 +113,9 @@ class Serving:
         except KitaruFencedError:
             pass
         except KitaruError as error:
-            self._log(f"kitaru: {error.message}")
             self._cannot_run(error)
+        except OSError as error:
+            self._cannot_run(KitaruBackendError(f"{self._folder} cannot be used: {error.strerror or error}"))
         finally:
             self._end_child()
             self._lock.release()
@@ -124,7 +138,9 @@ class Serving:
         if self._finished or self._journal.parked:
             self._clean(config)
             return
-        self._settle(self._ended_by_us or how_it_ended(code, self._journal.running_keys()))
+        reason = self._ended_by_us or how_it_ended(code, self._journal.running_keys())
+        self._log(reason, level="INFO" if self._ended_by_us else "ERROR")
+        self._settle(reason)
 
     def _environment(self, config: SnapshotConfig, stack: ExitStack) -> tuple[Path, int]:
         environment = ensure_environment(
@@ -149,28 +165,39 @@ class Serving:
         take_code_away(fetch_code(self._place.store, config), self._folder / "work")
 
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
-        ours, theirs = socket.socketpair()
-        log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._claim.attempt > 1:
+            self._log(f"attempt {self._claim.attempt} begins")
+        log = open_to_append(log_file(self._place.home, self.exec_id))
         passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
+        ours, theirs = self._channels(config.protocol)
+        command = [str(python), "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
         try:
             self._child = subprocess.Popen(
-                [
-                    str(python), "-s", "-P", "-m", "kitaru_runner.child",
-                    str(theirs.fileno()), str(os.getpid()),
-                ],
+                [*command, *map(str, theirs[1:])],
                 env=clean_environment(passed), cwd=self._folder / "work",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(theirs.fileno(), self._lock.descriptor, used), start_new_session=True,
+                pass_fds=(*theirs, self._lock.descriptor, used), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            ours.close()
+            for connection in ours:
+                connection.close()
             raise KitaruBackendError(f"the child could not be started: {error}") from error
         finally:
-            theirs.close()
-            os.close(log)
-        self._connection = ours
+            for descriptor in (*theirs, log):
+                os.close(descriptor)
+        self._connection, self._pushes = ours[0], ours[-1]
         self._lock.write(f"{self._child.pid} (runner {os.getpid()})")
         return self._child
+
+    def _channels(self, protocol: int) -> tuple[list[socket.socket], list[int]]:
+        """Our ends, and the descriptors of the child's: requests, and since protocol 2 pushes and what is in flight."""
+        pairs = [socket.socketpair() for _ in range(1 if protocol == 1 else 2)]
+        theirs = [pair[1].detach() for pair in pairs]
+        if protocol > 1:
+            theirs.append(open_page())
+            self._page = InFlightPage(theirs[-1])
+            self._journal.watch(self._page.read)
+        return [pair[0] for pair in pairs], theirs
 
     # The journal protocol
 
@@ -205,6 +232,8 @@ class Serving:
         entries = [entry for _, own in asked for entry in own]
         try:
             seq = self._journal.record(entries) - len(entries) if entries else 0
+        except KitaruBackendError as error:
+            return self._cannot_write(error)
         except KitaruError as error:
             return all(self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked)
         for id_, own in asked:
@@ -217,8 +246,15 @@ class Serving:
         try:
             reply, content = self._answer(header, payload)
         except KitaruError as error:
+            if header["t"] in WRITES and isinstance(error, KitaruBackendError):
+                return self._cannot_write(error)
             reply, content = refusal(error), b""
         return self._send({**reply, "id": header["id"]}, content)
+
+    def _cannot_write(self, error: KitaruBackendError) -> bool:
+        """End the attempt; user code, which might swallow the error and go on unrecorded, hears nothing of it."""
+        self.end(error.message)
+        return False
 
     def _welcome(self, entrypoint: str) -> None:
         opening = self._journal.open(entrypoint=entrypoint)
@@ -290,13 +326,14 @@ class Serving:
 
     def answered(self, key: str, answer: Answer) -> None:
         """Pass an answer on (protocol.Answers)."""
-        self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data)
+        self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data, on=self._pushes)
 
-    def _send(self, header: Mapping[str, Any], payload: bytes) -> bool:
+    def _send(self, header: Mapping[str, Any], payload: bytes, *, on: socket.socket | None = None) -> bool:
+        connection = on or self._connection
+        assert connection is not None
         try:
             with self._send_lock:
-                assert self._connection is not None
-                send(self._connection, header, payload)
+                send(connection, header, payload)
         except OSError:
             return False
         return True
@@ -314,7 +351,10 @@ class Serving:
         """Renew the lease; end the child where it was fenced out or is to be cancelled."""
         if self._finished or self._journal.parked:
             return
-        beat = self._journal.beat()
+        try:
+            beat = self._journal.beat()
+        except KitaruBackendError:
+            return  # the disk may be better in a second; until then nobody else can claim it either
         if beat.cancel_requested:
             self.cancel()
         elif beat.is_late:
@@ -332,7 +372,7 @@ class Serving:
             return
         self._ended_by_us = "cancelled"
         self._kill_at = time.monotonic() + CANCEL_SECONDS
-        if self._protocol < 2 or not self._send({"t": "cancel"}, b""):
+        if self._protocol < 2 or not self._send({"t": "cancel"}, b"", on=self._pushes):
             self._kill()
 
     def end(self, reason: str) -> None:
@@ -359,28 +399,34 @@ class Serving:
             except (ProcessLookupError, PermissionError):
                 pass
             child.wait()
-        if self._connection is not None:
-            self._connection.close()
+        for channel in (self._connection, self._pushes, self._page):
+            if channel is not None:
+                channel.close()
 
     def _settle(self, reason: str, *, counts: bool = True) -> None:
         stopped = self._ended_by_us is not None
-        ending.end_attempt(
-            self._place.database, self._claim.row, self._claim.attempt, reason=reason,
-            running=self._journal.running_keys(), counts=counts and not stopped,
-        )  # fmt: skip
+        try:
+            ending.end_attempt(
+                self._place.database, self._claim.row, self._claim.attempt, reason=reason,
+                running=self._journal.running_keys(), counts=counts and not stopped,
+            )  # fmt: skip
+        except KitaruBackendError as error:
+            # It stays `running` with nobody who holds its lock: whoever claims it next settles this.
+            self._log(error.message, level="ERROR")
 
     def _cannot_run(self, error: KitaruError) -> None:
         """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
+        self._log(error.message, level="ERROR")
         if self._claim.has_journal:
             self._settle(error.message, counts=False)
             return
         described = {"type": type(error).__name__, "message": error.message, "origin": "backend"}
-        self._journal.finish(Outcome(None, described))
+        with suppress(KitaruBackendError, KitaruFencedError):  # it is claimed again, or nobody's any more
+            self._journal.finish(Outcome(None, described))
 
-    def _log(self, line: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "log").open("a") as log:
-            log.write(f"{line}\n")
+    def _log(self, line: str, *, level: str = "INFO") -> None:
+        with suppress(OSError):
+            remark(log_file(self._place.home, self.exec_id), line, attempt=self._claim.attempt, level=level)
 
 
 def refusal(error: KitaruError) -> Header:

@@ -19,7 +19,7 @@ from types import FrameType
 from kitaru_registry.clock import now_us
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database import Database, open_database
-from kitaru_registry.errors import KitaruError
+from kitaru_registry.errors import KitaruBackendError, KitaruError
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, prepare
@@ -37,11 +37,13 @@ class Runner:
     def __init__(self, home: Home, database: Database, config: RunnerConfig, *, version: str, local: bool) -> None:
         self.home = home
         self.config = config
-        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout))
+        lease = config.lease_seconds
+        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout), lease_seconds=lease)
         self.presence = Presence(os.getpid(), now_us(), version, local)
-        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname())
+        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), lease)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._stopping = False
+        self._told = ""
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Stop after the present turn: children are ended, and their executions can be claimed at once."""
@@ -62,8 +64,7 @@ class Runner:
         busy_at = beat_at = time.monotonic()
         while not self._stopping:
             self._reap()
-            waits.fire_due(self._place.database)
-            ending.end_late(self._place.database)
+            self._fire_times()
             claimed = self._claim_all()
             now = time.monotonic()
             if self._serving or claimed:
@@ -91,6 +92,14 @@ class Runner:
             if exec_id in self._serving:
                 self._serving[exec_id][0].cancel()
 
+    def _fire_times(self) -> None:
+        """End the sleeps, waits and executions whose time has come."""
+        try:
+            waits.fire_due(self._place.database)
+            ending.end_late(self._place.database)
+        except KitaruBackendError:
+            pass  # a full disk may have room at the next turn
+
     def _pause_seconds(self) -> float:
         """How long nothing can be due that nobody wakes this runner for."""
         longest = ANSWER_SECONDS if self._serving else POLL_SECONDS
@@ -116,7 +125,11 @@ class Runner:
         lock = FileLock.acquire(execution_lock(self.home, seen.exec_id))
         if lock is None:
             return False
-        claim = queue.claim(self._place.database, seen, self._owner)
+        try:
+            claim = queue.claim(self._place.database, seen, self._owner)
+        except KitaruBackendError as error:
+            self._tell(error)
+            claim = None
         if claim is None:
             lock.release()
             return False
@@ -127,6 +140,12 @@ class Runner:
         self._serving[claim.exec_id] = (serving, thread)
         thread.start()
         return True
+
+    def _tell(self, error: KitaruError) -> None:
+        """In the runner's log, once: a disk that is full now may have space in a moment, and this runner goes on."""
+        if error.message != self._told:
+            print(f"kitaru: {error.message}", file=sys.stderr, flush=True)
+        self._told = error.message
 
     def _nothing_due(self) -> bool:
         return queue.next_due_us(self._place.database) is None
@@ -186,9 +205,12 @@ def main() -> None:
     parser.add_argument("--local", action="store_true", help="be the home's one local runner")
     parser.add_argument("--max-executions", type=int, default=defaults.max_executions)
     parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
+    parser.add_argument("--lease-seconds", type=int, default=defaults.lease_seconds)
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
     given = parser.parse_args()
-    config = RunnerConfig(max_executions=given.max_executions, idle_seconds=given.idle_seconds)
+    config = RunnerConfig(
+        max_executions=given.max_executions, idle_seconds=given.idle_seconds, lease_seconds=given.lease_seconds
+    )
     try:
         run_runner(default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous)
     except KitaruError as error:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from kitaru.noted import now, random, uuid4
     from kitaru.waiting import Answer, sleep, sleep_until, wait, wait_any
     from kitaru_registry.errors import (
+        FailureOrigin,
         KitaruBackendError,
         KitaruContextError,
         KitaruDivergenceError,
         KitaruError,
         KitaruExecutionError,
+        KitaruFeatureNotAvailableError,
+        KitaruLogRetrievalError,
         KitaruNotFoundError,
         KitaruRuntimeError,
         KitaruStateError,
@@ -69,6 +72,9 @@ _PLACES = {
     "KitaruDivergenceError": "kitaru_registry.errors",
     "KitaruWaitValidationError": "kitaru_registry.errors",
     "KitaruTimeoutError": "kitaru_registry.errors",
+    "KitaruFeatureNotAvailableError": "kitaru_registry.errors",
+    "KitaruLogRetrievalError": "kitaru_registry.errors",
+    "FailureOrigin": "kitaru_registry.errors",
     "KitaruWaitTimeout": "kitaru_registry.errors",
     "KitaruWaitAborted": "kitaru_registry.errors",
 }
@@ -76,6 +82,7 @@ _PLACES = {
 __all__ = [
     "Answer",
     "Backoff",
+    "FailureOrigin",
     "FlowHandle",
     "KitaruBackendError",
     "KitaruClient",
@@ -83,6 +90,8 @@ __all__ = [
     "KitaruDivergenceError",
     "KitaruError",
     "KitaruExecutionError",
+    "KitaruFeatureNotAvailableError",
+    "KitaruLogRetrievalError",
     "KitaruNotFoundError",
     "KitaruRuntimeError",
     "KitaruStateError",

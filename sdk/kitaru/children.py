@@ -142,8 +142,11 @@ class ChildHandle(FlowHandle):
     def cancel(self) -> NoReturn:
         self._only_outside("cancel()")
 
-    def logs(self) -> NoReturn:
+    def logs(self, *, checkpoint: str | None = None) -> NoReturn:
         self._only_outside("logs()")
+
+    def stream(self, *, offset: int = 0) -> NoReturn:
+        self._only_outside("stream()")
 
     def _only_outside(self, what: str) -> NoReturn:
         raise KitaruContextError(

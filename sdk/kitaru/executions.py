@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kitaru.bound import BoundExecution, bind
+from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, waits
-from kitaru_registry.models import Execution, ExecutionId, Wait
+from kitaru_registry.executions.log_lines import log_file
+from kitaru_registry.executions.logs import LogFilter, read_log, within
+from kitaru_registry.models import Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
+
+SHOWN_KEYS = 10
 
 
 class Executions:
@@ -24,14 +30,14 @@ class Executions:
     def __init__(self, client: KitaruClient) -> None:
         self._client = client
 
-    def get(self, exec_id: str) -> Execution:
+    def get(self, exec_id: str) -> BoundExecution:
         """With checkpoints, pending waits and result.
 
         Raises:
             KitaruNotFoundError: there is no such execution.
         """
         found = reading.find_id(self._client.database, exec_id)
-        return self._with_reason(reading.get_execution(self._client.database, found))
+        return bind(self._client, self._with_reason(reading.get_execution(self._client.database, found)))
 
     def status(self, exec_id: ExecutionId) -> str:
         return reading.get_status(self._client.database, exec_id)
@@ -39,16 +45,22 @@ class Executions:
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
         since: datetime | None = None, where: Mapping[str, str] | None = None, parent: str | None = None,
-        limit: int = 50,
-    ) -> builtins.list[Execution]:  # fmt: skip
+        limit: int = 50, page: int | None = None, size: int = 20,
+    ) -> builtins.list[BoundExecution]:  # fmt: skip
         """Newest first, without checkpoints; `where` compares inputs and logged metadata as text.
 
         Args:
             parent: only what this execution has started.
+            page, size: the first page is 1; instead of `limit`.
+
+        Raises:
+            KitaruUsageError: a page or a size below 1.
         """
         from kitaru_registry.deployments.refs import parse_version
 
-        return reading.list_executions(
+        if page is not None and (page < 1 or size < 1):
+            raise KitaruUsageError(f"page {page} of {size} is none", hint="pages are counted from 1, of 1 or more")
+        found = reading.list_executions(
             self._client.database,
             project=self._client.project,
             flow=flow,
@@ -57,14 +69,63 @@ class Executions:
             since=since,
             where=where,
             parent=reading.find_id(self._client.database, parent) if parent else None,
-            limit=limit,
+            limit=limit if page is None else size,
+            offset=0 if page is None else (page - 1) * size,
         )
+        return [bind(self._client, execution) for execution in found]
 
-    def logs(self, exec_id: str) -> str:
-        """What a deployed execution printed, all attempts in order; a source execution prints to its own terminal."""
+    def latest(self, *, flow: str | None = None, status: str | None = None) -> BoundExecution:
+        """The newest of a flow, or of all, in that status.
+
+        Raises:
+            KitaruNotFoundError: there is none.
+        """
+        found = self.list(flow=flow, status=status, limit=1)
+        if not found:
+            said = " ".join(filter(None, (status, "execution", f"of {flow}" if flow else None)))
+            raise KitaruNotFoundError(f"there is no {said}", hint="kitaru executions list")
+        return self.get(found[0].exec_id)
+
+    def logs(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        limit: int | None = None, offset: int | None = None,
+    ) -> builtins.list[LogEntry]:  # fmt: skip
+        """What the execution printed, and what its runner remarked, all attempts in the order of writing.
+
+        Args:
+            checkpoint: a checkpoint's key, or a name for all of its calls; with those that it called.
+            source: `flow` (or `step`) or `runner`.
+            limit: at most so many entries: the last ones, or with an offset the first ones from there.
+            offset: in bytes; `.offset` of an entry is where reading goes on behind it.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution, or it has no such checkpoint.
+            KitaruUsageError: no such source, a limit or attempt below 1, a negative offset.
+        """
         found = reading.find_id(self._client.database, exec_id)
-        path = self._client.home.execution(found) / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        entries = read_log(log_file(self._client.home, found), wanted=wanted, offset=offset, limit=limit)
+        if checkpoint is not None and not entries:
+            self._require_checkpoint(found, checkpoint)
+        return entries
+
+    def follow(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        offset: int = 0, interval: float = LONGEST_PAUSE_SECONDS,
+    ) -> Iterator[LogEntry | Execution]:  # fmt: skip
+        """Its log from an offset on, live, until it has ended; see `logs`.
+
+        Between two entries comes the execution itself: each time that it has come to a wait, and, as the last, when it
+        has ended. The process that executes it may be any of this home.
+
+        Args:
+            interval: seconds between two looks while nothing is printed, at most.
+        """
+        found = reading.find_id(self._client.database, exec_id)
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        if offset < 0 or interval <= 0:
+            raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
+        return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""
@@ -154,7 +215,7 @@ class Executions:
             client.runner.set_going(child, with_edits=with_edits)
         return bool(idle)
 
-    def cancel(self, exec_id: str, *, reason: str | None = None) -> Execution:
+    def cancel(self, exec_id: str, *, reason: str | None = None) -> BoundExecution:
         """End an execution and the open ones that it started: waiting and pending ones at once, running ones within a
         second, however long their checkpoints take. What is recorded stays.
 
@@ -193,6 +254,15 @@ class Executions:
         """A handle on an execution that was started elsewhere."""
         found = self.get(exec_id)
         return FlowHandle(self._client, found.exec_id, found.flow)
+
+    def _require_checkpoint(self, exec_id: ExecutionId, wanted: str) -> None:
+        keys = [call.key for call in reading.get_execution(self._client.database, exec_id).checkpoints]
+        if not any(within(key, wanted) for key in keys):
+            known = ", ".join(keys[:SHOWN_KEYS]) + (" ..." if len(keys) > SHOWN_KEYS else "")
+            raise KitaruNotFoundError(
+                f"execution {exec_id} has no checkpoint {wanted}; it has: {known or 'none'}",
+                hint=f"kitaru executions get {exec_id}",
+            )
 
     def _with_reason(self, execution: Execution) -> Execution:
         """Say so where an execution is open and nobody works on it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.errors import (
@@ -16,7 +16,7 @@ from kitaru_registry.errors import (
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
-    from kitaru_registry.models import Execution, ExecutionId
+    from kitaru_registry.models import Execution, ExecutionId, LogEntry
 
 SHORTEST_POLL_SECONDS = 0.002
 LONGEST_POLL_SECONDS = 0.05
@@ -94,9 +94,21 @@ class FlowHandle:
         """End it; what is recorded stays."""
         return self._client.executions.cancel(self.exec_id)
 
-    def logs(self) -> str:
-        """What it printed."""
-        return self._client.executions.logs(self.exec_id)
+    def logs(self, *, checkpoint: str | None = None) -> list[LogEntry]:
+        """What it has printed so far, all attempts in order; of one checkpoint only where its key or name is given."""
+        return self._client.executions.logs(self.exec_id, checkpoint=checkpoint)
+
+    def stream(self, offset: int = 0) -> Iterator[LogEntry]:
+        """What it prints, line by line as it comes, until it has ended; through waits too.
+
+        Args:
+            offset: `.offset` of an entry, to go on behind it. In bytes.
+        """
+        from kitaru_registry.models import LogEntry
+
+        for found in self._client.executions.follow(self.exec_id, offset=offset):
+            if isinstance(found, LogEntry):
+                yield found
 
     def _cause(self) -> BaseException | None:
         """The flow's own exception, where this process knows its class; nothing is imported for it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitaru_registry.database import as_datetime
+from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import families, queue, reading
 from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
@@ -104,11 +105,24 @@ class Runners:
                     self._start_source(reading.get_execution(database, root), with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
-        """See to it that an open, deployed execution has a runner, or the children that it waits for."""
+        """See to it that an open, deployed execution has a runner, or the children that it waits for.
+
+        Raises:
+            KitaruStateError: it is a source execution whose attempt has ended, and which nobody goes on with.
+        """
         execution = reading.get_execution(self._client.database, exec_id)
         working = {execution.status, *(child.status for child in execution.children)}
         if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
             self.ensure()
+        elif execution.status == "pending" and execution.status_reason is not None and not self._is_executed(exec_id):
+            raise KitaruStateError(
+                f"execution {exec_id} has stopped: {execution.status_reason}",
+                hint=f"kitaru executions resume {exec_id}",
+            )
+
+    def _is_executed(self, exec_id: ExecutionId) -> bool:
+        """Whether a process of this machine has it."""
+        return is_held(execution_lock(self._client.home, exec_id))
 
     def why_pending(self, execution: Execution) -> str | None:
         if presence.list_runners(self._client.home):
@@ -120,6 +134,7 @@ class Runners:
         return [
             f"--max-executions={config.runner.max_executions}",
             f"--idle-seconds={config.runner.idle_seconds}",
+            f"--lease-seconds={config.runner.lease_seconds}",
             f"--synchronous={config.journal.synchronous}",
         ]
 
@@ -128,6 +143,7 @@ class Runners:
         from kitaru.running import require_resumable
 
         source = require_resumable(self._client, execution, with_edits=with_edits)
+        queue.make_due(self._client.database, execution.exec_id)
         interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
         presence.start_detached(
             [interpreter, "-m", "kitaru.resuming", execution.exec_id],

@@ -17,12 +17,13 @@ from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
 from kitaru.source_children import SourceChildren, source_execution
 from kitaru_registry.clock import clock, now_us
-from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruStateError
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
-from kitaru_runner import codec
+from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled
@@ -207,7 +208,8 @@ class LocalRun:
         self._begin(claim)
 
     def _begin(self, claim: queue.Claim) -> None:
-        """An attempt: its journal, and an engine over it."""
+        """An attempt: its journal, an engine over it, and what it prints."""
+        logs.begin(log_file(self.client.home, claim.exec_id), claim.exec_id, claim.attempt)
         source = claim_source(self.client, claim)
         journal = RegistryJournal(
             self.client.database, writer_of(self.client), claim, stays=True, code=source.digest if source else "",
@@ -225,12 +227,14 @@ class LocalRun:
         try:
             while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
                 pass
-        except (ExecutionCancelled, KitaruFencedError):
+        except (ExecutionCancelled, KitaruFencedError, KitaruBackendError):
             pass
         finally:
             if self._engine.is_cancelled:
                 self._end_cancelled()
+            self._settle_unwritten()
             self._ended.set()
+            logs.end(self._exec_id)
             self._wake.set()
             clock.listeners.remove(self._wake.set)
             self._lock.release()
@@ -244,6 +248,17 @@ class LocalRun:
 
     def _end_cancelled(self) -> None:
         ending.cancel_owned(self.client.database, self._journal.row, self._journal.attempt)
+
+    def _settle_unwritten(self) -> None:
+        """After a write that failed: the attempt has ended, and the execution says why and how to go on."""
+        error = self._engine.could_not_write
+        if error is None:
+            return
+        try:
+            self.leave(error.message)
+        except KitaruBackendError:
+            # It stays `running` with nobody who holds its lock, and is seen to be so.
+            print(f"kitaru: {error.message}", file=sys.stderr)
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
@@ -260,16 +275,24 @@ class LocalRun:
             self._wake.clear()
             if self._ended.is_set():
                 return
-            waits.fire_due(self.client.database)
-            ending.end_late(self.client.database)
-            self._journal.poll_answers()
-            if self._cut_at is not None:
-                self._cut_short()
-            elif self._is_to_end():
-                self._cancel()
-            elif not self._journal.parked and time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + BEAT_SECONDS
-                self._beat()
+            try:
+                beat_at = self._look(beat_at)
+            except KitaruBackendError:
+                continue  # the disk may have room in a moment
+
+    def _look(self, beat_at: float) -> float:
+        """What has come, what is due, and from `beat_at` on a heartbeat; when the next is to be."""
+        waits.fire_due(self.client.database)
+        ending.end_late(self.client.database)
+        self._journal.poll_answers()
+        if self._cut_at is not None:
+            self._cut_short()
+        elif self._is_to_end():
+            self._cancel()
+        elif not self._journal.parked and time.monotonic() >= beat_at:
+            beat_at = time.monotonic() + BEAT_SECONDS
+            self._beat()
+        return beat_at
 
     def _is_to_end(self) -> bool:
         """Whether somebody has asked for that; of one that waits, has ended it."""
@@ -361,6 +384,7 @@ def leave_all(reason: str) -> list[ExecutionId]:
         left = dict(runs)
     for run in left.values():
         run.leave(reason)
+    logs.end_lines()
     return list(left)
 
 

@@ -3,7 +3,8 @@
     make bench                                      on the built wheel
     python tests/bench/run.py [--long] [NAME ...]   `checkpoints invoke`: these alone, printed, and nothing written
 
-The scripts print JSON; the page is made of nothing else.
+The scripts print JSON; the page is made of nothing else. It is kept in docs/benchmarks.json, so that this and
+`make bench-peers` each write their part and leave the other's as it is.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+RECORD = PAGE.with_suffix(".json")
+OWN, PEERS = "bench", "bench-peers"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; nothing here is written by hand. Every figure was measured beside its baseline, in turns, in
-one run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians over the rounds of each
-round's own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
+Written by `make bench` and `make bench-peers`; nothing here is written by hand. Every figure was measured beside its
+baseline, in turns, in one run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians
+over the rounds of each round's own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
+"""
+BESIDE = """# Beside other systems
+
+Written by `make bench-peers`: each system from the package index, in an environment of its own, in the version that is
+named. Each row stands beside Kitaru's for the same work, and Kitaru's beside that of the fastest other system.
 """
 
 
@@ -35,8 +43,16 @@ def main() -> None:
     if names:
         print(json.dumps(reports, indent=1))
     else:
-        PAGE.write_text(page(reports))
-        print(f"{met(reports)}; written: {PAGE.relative_to(PAGE.parents[1])}")
+        write(OWN, reports)
+
+
+def write(part: str, reports: Sequence[dict[str, Any]]) -> None:
+    """The record with this part new, and the page that it makes."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record[part] = reports
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    PAGE.write_text(page(record))
+    print(f"{met(reports)}; written: {PAGE.relative_to(PAGE.parents[1])}")
 
 
 def run(script: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -49,24 +65,26 @@ def run(script: Path, options: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def page(reports: Sequence[dict[str, Any]]) -> str:
-    parts = [HEAD, f"{met(reports)}.\n", *(section(report) for report in reports)]
+def page(record: dict[str, Any]) -> str:
+    own, peers = record.get(OWN, []), record.get(PEERS, [])
+    parts = [HEAD, f"{met([*own, *peers])}.\n", *(section(report) for report in own)]
+    if peers:
+        # Of one run, all of them.
+        parts += [BESIDE, f"{provenance(peers[0])}\n", *(section(report) for report in peers)]
     return "\n".join(parts)
 
 
 def met(reports: Sequence[dict[str, Any]]) -> str:
-    targets = [target["met"] for report in reports for figure in report["figures"] for target in figure["targets"]]
+    figures = [figure for report in reports for figure in report["figures"]]
+    targets = [target["met"] for figure in figures for target in figure.get("targets", ())]
     return f"{sum(targets)} of {len(targets)} targets reached"
 
 
 def section(report: dict[str, Any]) -> str:
-    machine, versions = report["machine"], report["versions"]
     lines = [
-        f"## `tests/bench/{report['script']}`",
+        f"## {report['title']}" if "title" in report else f"## `tests/bench/{report['script']}`",
         "",
-        f"Commit {report['commit']}; {machine['cpus']} CPUs, {machine['system']}, load {machine['load']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + ".",
+        *([report["note"]] if "note" in report else [provenance(report)]),
         "",
         "| figure | n | median | p95 | beside | median | ratio | more | target | |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -76,7 +94,15 @@ def section(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def provenance(report: dict[str, Any]) -> str:
+    machine, versions = report["machine"], report["versions"]
+    told = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"Commit {report['commit']}; {machine['cpus']} CPUs, {machine['system']}, load {machine['load']}; {told}."
+
+
 def row(figure: dict[str, Any]) -> str:
+    if "failed" in figure:
+        return f"| {figure['name']} {'| ' * 9}not measured: {figure['failed']} |"
     unit, beside, targets = figure["unit"], figure.get("beside"), figure["targets"]
     cells = [figure["name"], str(figure["n"]), amount(figure["median"], unit), amount(figure["p95"], unit)]
     if beside is None:

@@ -38,6 +38,24 @@ def review(topic: str, impatient: bool = False) -> str:
     if impatient:
         raise ValueError("no time")
     return text if wait(name="approve", question="Publish?", schema=bool) else "Rejected"
+
+
+@checkpoint
+def shake() -> None:
+    import os, subprocess
+    if not os.path.exists("shaken"):
+        open("shaken", "w").close()
+        print("half a line", end="")
+        os.kill(os.getpid(), 9)
+    subprocess.run(["echo", "a subprocess"])
+
+
+@flow
+def shaky() -> str:
+    print("begin")
+    shake()
+    print("steady", end="")
+    return "done"
 """
 INPUT = '{"topic": "agents"}'
 PATIENCE_SECONDS = 60
@@ -97,7 +115,9 @@ def test_a_deployed_flow_is_invoked_answered_and_ends(place: Place) -> None:
 
     done = place.settled(waiting["exec_id"], status="completed")
     assert (done["status"], done["result"]) == ("completed", "About agents")
-    assert "drafting agents" in place("executions", "logs", waiting["exec_id"]).item["logs"]
+    (printed, resumed) = place("executions", "logs", waiting["exec_id"]).items
+    assert (printed["message"], printed["checkpoint"], printed["stream"]) == ("drafting agents", "draft", "stdout")
+    assert (resumed["message"], resumed["source"], resumed["attempt"]) == ("attempt 2 begins", "runner", 2)
 
 
 def test_a_deploy_tells_scripts_what_it_made(place: Place) -> None:
@@ -125,6 +145,24 @@ def test_the_same_idempotency_key_gives_the_first_execution(place: Place) -> Non
 
     assert again["exec_id"] == first["exec_id"]
     assert refused.error["type"] == "KitaruConflictError"
+
+
+def test_who_follows_a_deployed_flow_sees_each_attempt_and_why_one_ended(place: Place) -> None:
+    place("deploy", "flows.py:shaky")
+    exec_id = place("invoke", "shaky", "--detach").item["exec_id"]
+
+    followed = place("executions", "logs", exec_id, "--follow")
+
+    *lines, end = (json.loads(line) for line in followed.stdout.splitlines())
+    assert [(line["item"]["attempt"], line["item"]["source"], line["item"]["message"]) for line in lines] == [
+        (1, "flow", "begin"),
+        (1, "runner", "killed by SIGKILL in shake"),
+        (2, "runner", "attempt 2 begins"),
+        (2, "flow", "begin"),
+        (2, "flow", "a subprocess"),
+        (2, "flow", "steady"),
+    ]
+    assert (end["event"], end["item"]["result"]) == ("terminal", "done")
 
 
 def test_a_time_out_exits_with_6_and_the_execution_goes_on(place: Place) -> None:

@@ -56,6 +56,13 @@ def slow(marker: str) -> str:
     while not Path(marker + ".go").exists():
         time.sleep(0.01)
     return "done"
+
+
+@flow
+def stop(topic: str) -> bool:
+    breakpoint()
+    print("a terminal:", sys.stdout.isatty())
+    return True
 """
 PATIENCE_SECONDS = 60
 
@@ -248,6 +255,16 @@ def test_run_asks_for_the_answer_on_a_terminal(home: Home) -> None:
 
     assert code == 0
     assert "About agents" in told
+
+
+def test_a_breakpoint_stops_a_run_on_a_terminal(home: Home) -> None:
+    told, code = on_a_terminal(
+        ["run", "flows.py:stop", "--input", '{"topic": "agents"}'], prompt="(Pdb) ", typed="p topic.upper()\nc\n"
+    )
+
+    assert code == 0
+    assert "'AGENTS'" in told
+    assert "a terminal: True" in told
 
 
 def test_ctrl_c_ends_a_run_which_is_then_resumed(tmp_path: Path, kitaru: Kitaru) -> None:

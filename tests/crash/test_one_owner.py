@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crashes import Trial, until, watched
+from crashes import Trial, at_gate, until, watched
 
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.locks import execution_lock
@@ -18,7 +17,6 @@ from kitaru_runner.locks import execution_lock
 @pytest.fixture
 def gated(trial: Trial) -> ExecutionId:
     """Stands still in its checkpoint until the gate is opened."""
-    os.mkfifo(trial.gate)
     return trial.invoke("gated")
 
 
@@ -56,7 +54,7 @@ def test_a_stopped_owner_keeps_its_execution_although_its_lease_is_over(gated: E
     # Younger than the one at the gate, so whoever claims it has passed the other by.
     trial.ended(trial.invoke("stumbling", steps=0))
     os.kill(owner.pid, signal.SIGCONT)
-    open_gate(trial)
+    trial.gate.touch()
     execution = trial.ended(gated)
 
     assert (execution.status, execution.result, execution.attempt) == ("completed", "open", 1)
@@ -75,30 +73,10 @@ def test_an_owner_that_was_fenced_out_writes_nothing_and_ends_its_child(gated: E
     with watched(first) as first_has_ended:
         os.kill(owner.pid, signal.SIGCONT)
         until(first_has_ended, what="the end of the child that was fenced out")
-    open_gate(trial)
+    trial.gate.touch()
     execution = trial.ended(gated)
 
     assert (execution.status, execution.result, execution.attempt) == ("completed", "open", 2)
     assert [line.pid for line in trial.lines() if line.event == "end"] == [second]
     assert {row.attempt for row in trial.rows(gated)} == {2}
     assert owner.poll() is None, "the runner itself goes on"
-
-
-def at_gate(trial: Trial, count: int) -> list[int]:
-    """The processes that stand at the gate, once there are so many."""
-    until(lambda: len(trial.begun("pass_gate")) == count, what=f"{count} at the gate")
-    return [line.pid for line in trial.begun("pass_gate")]
-
-
-def open_gate(trial: Trial) -> None:
-    def opened() -> int | None:
-        try:
-            return os.open(trial.gate, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            return None  # nobody reads yet
-
-    gate = until(opened, what="a reader at the gate")
-    os.write(gate, b"open")
-    os.close(gate)

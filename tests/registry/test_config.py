@@ -99,7 +99,7 @@ def test_the_environment_names_the_project_before_the_file_does(tmp_path: Path) 
         ("[flow.x]", "unknown key flow (did you mean flows?)"),
         ("[flows.x]\nentry = 'a.py:b'", "unknown key flows.x.entry"),
         ("[flows.x]\nincludes = []", "unknown key flows.x.includes (did you mean include?)"),
-        ("[runner]\nzzz = 1", "unknown key runner.zzz (known: autostart, max_executions, idle_seconds)"),
+        ("[runner]\nzzz = 1", "unknown key runner.zzz (known: autostart, max_executions, idle_seconds, lease_seconds)"),
         ("root = '/'", "unknown key root"),
         ("[flows.x]\nentrypoint = 'a.py'", "flows.x.entrypoint: 'a.py' is not of the form"),
         ("[flows.x]\nentrypoint = '/a.py:b'", "flows.x.entrypoint: '/a.py:b' is not of the form"),

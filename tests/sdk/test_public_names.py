@@ -13,6 +13,7 @@ from kitaru_registry import errors
 NAMES = [
     "Answer",
     "Backoff",
+    "FailureOrigin",
     "FlowHandle",
     "KitaruBackendError",
     "KitaruClient",
@@ -20,6 +21,8 @@ NAMES = [
     "KitaruDivergenceError",
     "KitaruError",
     "KitaruExecutionError",
+    "KitaruFeatureNotAvailableError",
+    "KitaruLogRetrievalError",
     "KitaruNotFoundError",
     "KitaruRuntimeError",
     "KitaruStateError",
@@ -88,6 +91,7 @@ def test_every_error_has_an_exit_code_of_the_contract() -> None:
         "KitaruNotFinishedError": 6, "KitaruBackendError": 1, "KitaruDigestMismatchError": 1,
         "KitaruRuntimeError": 1, "KitaruDeployError": 2, "KitaruExecutionError": 1, "KitaruUserCodeError": 1,
         "KitaruDivergenceError": 1, "KitaruTimeoutError": 1, "KitaruWaitTimeout": 1, "KitaruWaitAborted": 1,
+        "KitaruFeatureNotAvailableError": 2, "KitaruLogRetrievalError": 1,
     }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -122,12 +122,14 @@ class Trial:
         self.forked.append(process)
         return process
 
-    def start_runner(self) -> subprocess.Popen[bytes]:
-        """The plain one."""
-        own = {"KITARU_HOME": self.home.root, "CRASH_TRACE": self.trace, "CRASH_GATE": self.gate}
+    def start_runner(
+        self, *options: str, behind: Sequence[str] = (), gate: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """The plain one, with its own options, `behind` a command that starts it."""
+        own = {"KITARU_HOME": self.home.root, "CRASH_TRACE": self.trace, "CRASH_GATE": gate or self.gate}
         with (self.folder / "runner.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kitaru_runner.worker"],
+                [*behind, sys.executable, "-P", "-m", "kitaru_runner.worker", *options],
                 env={**os.environ, **{name: str(value) for name, value in own.items()}},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -183,6 +185,11 @@ class Trial:
         finally:
             connection.close()
 
+    def named_rows(self, statement: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.home.database, timeout=PATIENCE_SECONDS)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(statement)]
+
     def ended(self, exec_id: ExecutionId) -> Execution:
         """The execution, once it has ended."""
         until(lambda: self.client.executions.status(exec_id) in ENDS, what=f"ended: {exec_id}")
@@ -208,6 +215,12 @@ def watched(pid: int) -> Iterator[Callable[[], bool]]:
         yield lambda: bool(select.select([descriptor], [], [], 0)[0])
     finally:
         os.close(descriptor)
+
+
+def at_gate(trial: Trial, count: int) -> list[int]:
+    """The processes that stand at the gate of `gated`, once there are so many."""
+    until(lambda: len(trial.begun("pass_gate")) == count, what=f"{count} at the gate")
+    return [line.pid for line in trial.begun("pass_gate")]
 
 
 # What must hold of any trace and journal

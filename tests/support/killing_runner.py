@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database import Database, open_database
-from kitaru_registry.executions import queue, waits
+from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
 from kitaru_runner.locks import execution_lock
@@ -112,7 +112,7 @@ def arm(killer: Killer) -> None:
     queue.claim = at_claim
     JournalWriter.append = at_append  # type: ignore[method-assign]
     queue.park = counted("park", queue.park)
-    queue.finish = counted("finish", queue.finish)
+    ending.finish = counted("finish", ending.finish)
     waits.open_wait = counted("open wait", waits.open_wait)
 
 
@@ -122,7 +122,7 @@ def run(home: Home, *, trace: Path, exec_id: str, count: Path, kill: Kill | None
     The pauses between attempts are a hundredth of what they are.
     """
     os.environ["CRASH_TRACE"] = str(trace)
-    queue.FIRST_PAUSE_SECONDS /= 100
+    ending.FIRST_PAUSE_SECONDS /= 100
     arm(Killer(kill, home=home, exec_id=exec_id, count=count))
     runner = Runner(home, open_database(home), RunnerConfig(), version="test", local=False)
     signal.signal(signal.SIGTERM, runner.stop)

@@ -42,6 +42,7 @@ class Owner:
     name: str
     pid: int
     host: str
+    lease_seconds: int = LEASE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 attempt_start_seq=recorded,
                 started_us=row.started_us or now_us(),
                 finish_by_us=finish_by_us,
-                lease_until_us=lease_end(),
+                lease_until_us=lease_end(owner.lease_seconds),
                 owner=owner.name,
                 owner_pid=owner.pid,
                 owner_host=owner.host,
@@ -181,9 +182,12 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
     )
 
 
-def beat(database: Database, row: int, attempt: int, in_flight: Sequence[Mapping[str, Any]] | None) -> Beat:
+def beat(
+    database: Database, row: int, attempt: int, in_flight: Sequence[Mapping[str, Any]] | None, *,
+    lease_seconds: int = LEASE_SECONDS,
+) -> Beat:  # fmt: skip
     """Renew the lease, and note what runs (None: as before)."""
-    values: dict[str, Any] = {"lease_until_us": lease_end()}
+    values: dict[str, Any] = {"lease_until_us": lease_end(lease_seconds)}
     if in_flight is not None:
         values["in_flight"] = list(in_flight) or None
     with database.write() as connection:
@@ -261,14 +265,14 @@ def is_due_soon(connection: Connection, row: int, open_keys: Collection[str]) ->
 
 
 def make_due(database: Database, exec_id: str) -> None:
-    """Let a pending execution be claimed now, whatever pause it was given."""
+    """Let a pending execution be claimed now, whatever pause it was given and for whatever reason."""
     with database.write() as connection:
         connection.execute(
             update(executions)
             .where(executions.c.exec_id == exec_id, executions.c.status == "pending")
-            .values(not_before_us=0)
+            .values(not_before_us=0, status_reason=None)
         )
 
 
-def lease_end() -> int:
-    return now_us() + LEASE_SECONDS * 1_000_000
+def lease_end(lease_seconds: int = LEASE_SECONDS) -> int:
+    return now_us() + lease_seconds * 1_000_000

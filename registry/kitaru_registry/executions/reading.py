@@ -112,7 +112,7 @@ def get_source(database: Database, row: int) -> Source | None:
 def list_executions(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None, version: int | None = None,
     since: datetime | None = None, where: Mapping[str, str] | None = None, parent: ExecutionId | None = None,
-    limit: int = 50,
+    limit: int = 50, offset: int = 0,
 ) -> list[Execution]:  # fmt: skip
     """Executions, newest first, without their checkpoints.
 
@@ -139,7 +139,7 @@ def list_executions(
     for name, text in (where or {}).items():
         wanted = wanted.where(has_value(name, text))
     with database.read() as connection:
-        rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit)).all()
+        rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit).offset(offset)).all()
         parents = parents_of(connection, rows)
     values = ValueStore(database.home.values)
     return [as_execution(row, result=shown_result(values, row), parent=parents.get(row.parent)) for row in rows]

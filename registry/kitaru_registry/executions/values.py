@@ -16,16 +16,21 @@ IN_ROW_BYTES = 16 << 10
 class ValueStore:
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._lasting: set[Path] = set()
 
     def put(self, data: bytes) -> bytes:
         """The sha256 of the bytes, which are on disk when this returns; the row that names them comes after."""
         digest = sha256(data)
         path = self._path(digest.digest())
-        if path.exists():
-            os.utime(path)
-            return digest.digest()
         try:
-            self._write(path, data)
+            self._keep_folder(self._root)
+            self._keep_folder(path.parent)
+            if path.exists():
+                os.utime(path)
+                # Whoever wrote it may not have come to this, or have been killed before it.
+                sync_folder(path.parent)
+            else:
+                self._write(path, data)
         except OSError as error:
             raise KitaruBackendError(
                 f"a value of {len(data):,} bytes could not be written to {self._root}: {error.strerror}",
@@ -70,7 +75,6 @@ class ValueStore:
         return self._root / name[:2] / name
 
     def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             with partial.open("xb") as file:
@@ -80,3 +84,13 @@ class ValueStore:
             sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+    def _keep_folder(self, folder: Path) -> None:
+        """Create the folder, and put its name on disk: once in a process where another one has created it."""
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder in self._lasting:
+                return
+        sync_folder(folder.parent)
+        self._lasting.add(folder)

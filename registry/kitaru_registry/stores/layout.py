@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kitaru_registry.canonical import canonical_json, hex_of, sha256_of, sha256_of_file
-from kitaru_registry.durable import sync, sync_folder
+from kitaru_registry.durable import make_folder, sync, sync_folder
 from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError, KitaruNotFoundError
 from kitaru_registry.models import Digest
 from kitaru_registry.stores.base import Descriptor
@@ -69,6 +69,8 @@ class OciLayout:
         with self._writing(descriptor.digest):
             if self._is_whole(descriptor):
                 self.touch(descriptor.digest)
+                # Whoever stored it may have been killed before it came to this.
+                sync_folder(self._blob(descriptor.digest).parent)
             else:
                 self._prepare()
                 _publish(self._blob(descriptor.digest), content, descriptor, ingest=self.root / "ingest")
@@ -158,7 +160,7 @@ class OciLayout:
     def _prepare(self) -> None:
         if (self.root / "index.json").exists():
             return
-        (self.root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        make_folder(self.root / "blobs" / "sha256")
         (self.root / "ingest").mkdir(exist_ok=True)
         with _locked(self.root / "index.lock"):
             if not (self.root / "index.json").exists():

@@ -130,13 +130,48 @@ def stumbling(steps: int) -> int:
     return sum(stumble(number) for number in range(1, steps + 1))
 
 
+def stand_at_gate() -> str:
+    """Until the test makes the file that CRASH_GATE names."""
+    while not Path(os.environ["CRASH_GATE"]).exists():
+        time.sleep(WORK_SECONDS / 4)
+    return "open"
+
+
 @checkpoint
 def pass_gate() -> str:
-    """Reads a named pipe: stands still until the test writes to it."""
     with trying("pass_gate"):
-        return Path(os.environ["CRASH_GATE"]).read_text()
+        save("view", "from the gate")
+        return stand_at_gate()
 
 
 @flow
-def gated() -> str:
-    return pass_gate()
+def gated(before: str = "checkpoint") -> str:
+    """Stands still before it writes what is named: a `checkpoint`, a `save`, a `wait`, its `end`."""
+    if before == "checkpoint":
+        return pass_gate()
+    plan("first")
+    tell("begin", "pass_gate")
+    stand_at_gate()
+    if before == "save":
+        save("large", "x" * 20_000)
+    elif before == "wait":
+        wait(name="approve", schema=bool)
+    return "open"
+
+
+@checkpoint
+def hoard(number: int, size: int) -> str:
+    with trying(f"hoard-{number}"):
+        return str(number).ljust(size, "x")
+
+
+@flow
+def hoarding(steps: int, size: int) -> int:
+    """Fills the disk, and would rather not hear of it."""
+    for number in range(steps):
+        try:
+            hoard(number, size)
+        except Exception as error:
+            tell("heard", type(error).__name__)
+        tell("got", f"hoard-{number}")
+    return steps

@@ -1,0 +1,74 @@
+"""Following an execution: what it prints while it prints it, when it comes to wait, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitaru_registry.executions.log_lines import log_file
+from kitaru_registry.executions.logs import LogFilter, as_entry, lines_from
+from kitaru_registry.models import Execution, ExecutionId, LogEntry
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+SHORTEST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.25
+LOOK_AFTER_SECONDS = 1.0
+
+
+def follow(
+    client: KitaruClient, exec_id: ExecutionId, *, wanted: LogFilter, offset: int, interval: float
+) -> Iterator[LogEntry | Execution]:
+    """Its log from an offset on, live, until it has ended.
+
+    Between two lines comes the execution itself, whenever it has come to a wait, and last of all when it has ended.
+    """
+    tail = Tail(log_file(client.home, exec_id), wanted, offset)
+    pause, waiting_for, looked_at = SHORTEST_PAUSE_SECONDS, None, time.monotonic()
+    while True:
+        # The status first: what was printed before the end is then in the log.
+        status = client.executions.status(exec_id)
+        before = tail.offset
+        yield from tail.read(all_of_it=status in ENDED)
+        if status in ENDED:
+            yield client.executions.get(exec_id)
+            return
+        if status == "waiting":
+            execution = client.executions.get(exec_id)
+            asked = tuple(wait.key for wait in execution.pending_waits)
+            if execution.status == "waiting" and asked != waiting_for:
+                waiting_for = asked
+                yield execution
+        else:
+            waiting_for = None
+        if time.monotonic() - looked_at > LOOK_AFTER_SECONDS:
+            looked_at = time.monotonic()
+            client.look_after(exec_id)
+        pause = SHORTEST_PAUSE_SECONDS if tail.offset != before else min(pause * 2, interval)
+        time.sleep(min(pause, interval))
+
+
+class Tail:
+    """A place in a log that others write to."""
+
+    def __init__(self, path: Path, wanted: LogFilter, offset: int) -> None:
+        self.offset = offset
+        self._path = path
+        self._wanted = wanted
+
+    def read(self, *, all_of_it: bool) -> Iterator[LogEntry]:
+        """What has come since; from the beginning where the file was cut or made anew."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size < self.offset:
+            self.offset = 0
+        if size == self.offset:
+            return
+        for line in lines_from(self._path, self.offset, all_of_it=all_of_it):
+            self.offset = line.end
+            if self._wanted.fits(line):
+                yield as_entry(line)

@@ -1,0 +1,66 @@
+"""What a child executes is seen by its runner in shared memory, and a crash is told by it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from kitaru_runner.in_flight import SLOTS, InFlightPage, open_page
+
+Sides = tuple[InFlightPage, InFlightPage]
+
+
+@pytest.fixture
+def sides() -> Iterator[Sides]:
+    descriptor = open_page()
+    child, runner = InFlightPage(descriptor), InFlightPage(descriptor)
+    os.close(descriptor)
+    yield child, runner
+    child.close()
+    runner.close()
+
+
+def test_the_runner_sees_what_is_under_way_oldest_first(sides: Sides) -> None:
+    child, runner = sides
+
+    child.begin("write", "write", 1, 20)
+    child.begin("map[0]/research", "research", 3, 10)
+
+    assert runner.read() == [
+        {"key": "map[0]/research", "name": "research", "tries": 3, "started_us": 10},
+        {"key": "write", "name": "write", "tries": 1, "started_us": 20},
+    ]
+
+
+def test_what_has_ended_is_gone_and_its_slot_is_used_again(sides: Sides) -> None:
+    child, runner = sides
+
+    for number in range(3 * SLOTS):
+        child.begin(f"step#{number}", "step", 1, number)
+        child.end(f"step#{number}", 1)
+    child.begin("last", "last", 1, 1)
+
+    assert [call["key"] for call in runner.read()] == ["last"]
+
+
+def test_more_than_there_are_slots_and_longer_than_one_are_not_shown(sides: Sides) -> None:
+    child, runner = sides
+    child.begin("k" * 300, "k", 1, 0)
+
+    for number in range(SLOTS + 5):
+        child.begin(f"map[{number}]/step", "step", 1, number)
+
+    assert len(runner.read()) == SLOTS
+    for number in range(SLOTS + 5):
+        child.end(f"map[{number}]/step", 1)
+    assert runner.read() == []
+
+
+def test_a_slot_that_is_being_written_is_passed_over(sides: Sides) -> None:
+    child, runner = sides
+    child.begin("step", "step", 1, 1)
+    child._memory[2:5] = b"\xff\xff\xff"
+
+    assert runner.read() == []
