@@ -166,7 +166,7 @@ class LoopSide:
 
     def halted(self, error: BaseException) -> None:
         """Let every standing wait raise this; in any thread."""
-        self._loop.call_soon_threadsafe(self._raise_in_waits, error)
+        tell_loop(self._loop, lambda: self._raise_in_waits(error))
 
     def _raise_in_waits(self, error: BaseException) -> None:
         for future in self._waiting.values():
@@ -418,6 +418,14 @@ def is_cancellation(entry: Entry) -> bool:
     return entry.error is not None and entry.error.get("class") == "asyncio.exceptions:CancelledError"
 
 
+def tell_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
+    """Call something on the loop, from any thread; nothing where the loop has ended."""
+    try:
+        loop.call_soon_threadsafe(what)
+    except RuntimeError:
+        pass
+
+
 async def run_on_loop(
     branch: Branch, body: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
@@ -426,5 +434,5 @@ async def run_on_loop(
     loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
     branch.task = main = asyncio.current_task()
     assert main is not None
-    branch.engine.has_loop(lambda: loop.is_closed() or loop.call_soon_threadsafe(main.cancel))
+    branch.engine.has_loop(lambda: tell_loop(loop, main.cancel))
     return await body(*args, **kwargs)

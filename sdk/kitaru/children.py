@@ -145,6 +145,9 @@ class ChildHandle(FlowHandle):
     def logs(self, *, checkpoint: str | None = None) -> NoReturn:
         self._only_outside("logs()")
 
+    def stream(self, offset: int = 0) -> NoReturn:
+        self._only_outside("stream()")
+
     def _only_outside(self, what: str) -> NoReturn:
         raise KitaruContextError(
             f"{what} of a child execution cannot be asked for by its parent's flow",

@@ -249,6 +249,8 @@ class LocalRun:
         self.again = False
         """Its parent, which was retried, wants it to go on; it may be about to end."""
         self._cut_at: float | None = None
+        # What is learnt by an attempt's journal is said to that attempt's engine.
+        self._turn = threading.RLock()
         self._begin(claim)
 
     def _begin(self, claim: queue.Claim) -> None:
@@ -262,15 +264,10 @@ class LocalRun:
         journal.may_pickle = self.client.config.values.pickle != "forbid"
         engine = Engine(journal, journal.open(entrypoint=""))
         journal.listener = engine.parking
-        self._attempt = journal, engine
-
-    @property
-    def _journal(self) -> RegistryJournal:
-        return self._attempt[0]
-
-    @property
-    def _engine(self) -> Engine:
-        return self._attempt[1]
+        with self._turn:
+            self._journal, self._engine = journal, engine
+            if self._cut_at is not None:
+                engine.cancel()
 
     def execute(self) -> None:
         clock.listeners.append(self._wake.set)
@@ -341,22 +338,32 @@ class LocalRun:
             if self._ended.is_set():
                 return
             try:
-                waits.fire_due(self.client.database)
-                ending.end_late(self.client.database)
-                self._journal.poll_answers()
-                if self._cut_at is not None:
-                    self._cut_short()
-                elif queue.is_to_end(self.client.database, self._journal.row):
-                    self._cancel()
-                elif not self._journal.parked and time.monotonic() >= beat_at:
-                    beat_at = time.monotonic() + BEAT_SECONDS
-                    self._beat()
+                beat_at = self._look(beat_at)
             except KitaruBackendError:
                 continue  # the disk may have room in a moment
 
+    def _look(self, beat_at: float) -> float:
+        """What has come, what is due, and from `beat_at` on a heartbeat; when the next is to be."""
+        waits.fire_due(self.client.database)
+        ending.end_late(self.client.database)
+        self._journal.poll_answers()
+        if self._cut_at is not None:
+            self._cut_short()
+        elif self._is_to_end():
+            self._cancel()
+        elif not self._journal.parked and time.monotonic() >= beat_at:
+            beat_at = time.monotonic() + BEAT_SECONDS
+            self._beat()
+        return beat_at
+
+    def _is_to_end(self) -> bool:
+        """Whether somebody has asked for that; of one that waits, has ended it."""
+        status, asked = queue.standing(self.client.database, self._journal.row)
+        return asked or status == "cancelled" or (status == "failed" and self._journal.parked)
+
     def _cancel(self) -> None:
         """Let the flow end; what it executes may clean up for a moment."""
-        if not self._ended.is_set():
+        with self._turn:
             self._cut_at = time.monotonic() + CANCEL_SECONDS
             self._engine.cancel()
 
@@ -374,16 +381,16 @@ class LocalRun:
         return min(ANSWER_POLL_SECONDS, max(0.0, (due_us - now_us()) / 1_000_000))
 
     def _beat(self) -> None:
-        # Both of one attempt: the flow's thread may begin the next meanwhile.
-        journal, engine = self._attempt
-        beat = journal.beat()
-        if beat.is_late:
-            ending.end_attempt(
-                self.client.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
-            )
-            self._cancel()
-        elif not beat.owned and not journal.parked and not self._ended.is_set():
-            engine.halt(KitaruFencedError("another process owns this execution by now"))
+        with self._turn:
+            journal = self._journal
+            beat = journal.beat()
+            if beat.is_late:
+                ending.end_attempt(
+                    self.client.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
+                )
+                self._cancel()
+            elif not beat.owned and not journal.parked and not self._ended.is_set():
+                self._engine.halt(KitaruFencedError("another process owns this execution by now"))
 
     def poke(self) -> None:
         """Something has come for this execution: look now."""

@@ -106,6 +106,17 @@ def test_a_call_says_its_own_number_of_retries(flows: Any, project: Project) -> 
     assert size(project, "steady") == 2
 
 
+def test_a_heartbeat_between_two_attempts_ends_neither(
+    flows: Any, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kitaru import running
+
+    monkeypatch.setattr(running, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(running, "ANSWER_POLL_SECONDS", 0.0)
+
+    assert flows.plain.run(40, retries=50).wait(60) == (1, 40)
+
+
 # Cache
 
 

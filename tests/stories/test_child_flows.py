@@ -97,10 +97,19 @@ def test_a_flow_s_own_retries_and_time_are_those_of_its_snapshot(shared_place: P
     assert late["error"]["type"] == "KitaruExecutionError"
 
 
-def test_a_retry_of_the_parent_retries_the_child(shared_place: Place, tmp_path: Path) -> None:
-    options = shared_place("versions", "show", "family").item["config"]["options"]
+def test_the_options_of_a_flow_are_part_of_its_version(place: Place, tmp_path: Path) -> None:
+    said = {}
+    for name in ("stubborn", "late"):
+        place.deploy(f"flows/family.py:{name}")
+        said[name] = place("versions", "show", name).item["config"]["options"]
 
-    assert options == {"retries": 0, "cache": None, "finish_timeout": None, "env": []}
+    inputs = json.dumps({"folder": str(tmp_path)})
+    done, late = place.invoke("stubborn", inputs), place.invoke("late", inputs, expect=1)
+
+    plain = {"retries": 0, "cache": None, "finish_timeout": None, "env": []}
+    assert said == {"stubborn": {**plain, "retries": 2}, "late": {**plain, "finish_timeout": 0.3}}
+    assert (done["result"], done["attempt"]) == (3, 3)
+    assert late["error"]["type"] == "KitaruTimeoutError"
 
 
 # Cancelled

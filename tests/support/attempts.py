@@ -17,6 +17,7 @@ from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
+from kitaru_runner.children import Children
 from kitaru_runner.engine import Engine
 from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Loaded, Outcome, WaitRequest
 from kitaru_runner.recording import RegistryJournal
@@ -159,7 +160,7 @@ class TestExecution:
         queue.make_due(self.database, self.exec_id)
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), owner)
         assert claim is not None, f"{self.exec_id} is {self.status}"
-        journal = RegistryJournal(self.database, self.writer, claim, stays=stays)
+        journal = RegistryJournal(self.database, self.writer, claim, stays=stays, children=Children(self.database))
         ending = EndingJournal(journal, writes=writes, stays=stays)
         engine = Engine(ending, journal.open(entrypoint="flows.py:flow"))
         journal.listener = engine.parking

@@ -23,6 +23,8 @@ FRUITLESS_LIMIT = 5
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
+WITH_PARENT = ", with its parent"
+
 
 def finish(
     database: Database, row: int, attempt: int, *, result: Value | None, error: Mapping[str, Any] | None
@@ -95,7 +97,7 @@ def begin_children_anew(connection: Connection, row: int, keys: Sequence[str], *
     for stood in connection.execute(select(waits).where(standing)).all():
         child = connection.execute(select(executions).where(executions.c.id == stood.child)).one()
         if child.status == "failed" and child.deleted_us is None:
-            begin_anew(connection, child, child.error, actor=f"{actor}, with its parent")
+            begin_anew(connection, child, child.error, actor=actor.removesuffix(WITH_PARENT) + WITH_PARENT)
             forget_deadline(connection, child.id)
         elif child.status == "cancelled" and child.parent == row:
             cancelled.append(child.parent_key)
@@ -248,9 +250,10 @@ def cancel_all(connection: Connection, row: Any, actor: str | None) -> str:
     elif status not in ENDED:
         end_cancelled(connection, row.id, actor)
         status = "cancelled"
+    said = actor if actor is None or actor.endswith(WITH_PARENT) else actor + WITH_PARENT
     for child in connection.execute(select(executions).where(executions.c.parent == row.id)).all():
         if child.status not in ENDED:
-            cancel_all(connection, child, f"{actor}, with its parent")
+            cancel_all(connection, child, said)
     return status
 
 
