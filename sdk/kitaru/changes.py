@@ -49,6 +49,7 @@ def of_settings(before: SnapshotConfig, after: SnapshotConfig) -> Iterator[str]:
         ("platform", before.platform, after.platform),
         ("retries", before.options.retries, after.options.retries),
         ("env", listed(before.options.env), listed(after.options.env)),
+        ("pickle", before.options.pickle or "allow", after.options.pickle or "allow"),
         ("journal protocol", before.protocol, after.protocol),
         ("codec", before.codec, after.codec),
     ):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitaru_registry.config import find_root, load_project
+from kitaru_registry.config import find_root, load_project, span_seconds
 from kitaru_registry.errors import KitaruUsageError
 
 
@@ -129,3 +129,33 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(KitaruUsageError, match=r"projct.*; runner\.idle_seconds|runner\.idle_seconds.*; .*projct"):
         load_project(tmp_path, environ={})
+
+
+@pytest.mark.parametrize(("span", "seconds"), [("90d", 7_776_000), ("12h", 43_200), ("30m", 1_800), ("2w", 1_209_600)])
+def test_a_retention_is_a_number_and_a_unit(tmp_path: Path, span: str, seconds: int) -> None:
+    write(tmp_path / "kitaru.toml", f'[retention]\nexecutions = "{span}"\n')
+
+    kept = load_project(tmp_path, environ={}).retention.executions
+
+    assert kept is not None
+    assert span_seconds(kept) == seconds
+
+
+@pytest.mark.parametrize("span", ["soon", "0d", "-1d", "90", "90 d", "1y"])
+def test_another_retention_is_refused(tmp_path: Path, span: str) -> None:
+    write(tmp_path / "kitaru.toml", f'[retention]\nexecutions = "{span}"\n')
+
+    with pytest.raises(KitaruUsageError, match=f"retention.executions: '{span}' is no span of time"):
+        load_project(tmp_path, environ={})
+
+
+@pytest.mark.parametrize(("variable", "pickle"), [("", "forbid"), ("allow", "allow"), ("forbid", "forbid")])
+def test_a_variable_wins_over_what_is_said_of_pickles(tmp_path: Path, variable: str, pickle: str) -> None:
+    write(tmp_path / "kitaru.toml", '[values]\npickle = "forbid"\n')
+
+    assert load_project(tmp_path, environ={"KITARU_PICKLE": variable}).values.pickle == pickle
+
+
+def test_another_word_for_pickles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KitaruUsageError, match="KITARU_PICKLE is 'no'"):
+        load_project(tmp_path, environ={"KITARU_PICKLE": "no"})

@@ -75,7 +75,7 @@ def test_other_bytes_of_one_release_are_said() -> None:
 def test_settings_are_said_with_what_they_were() -> None:
     after = config(
         python="3.12",
-        options=FlowOptions(retries=2, env=("TOKEN",)),
+        options=FlowOptions(retries=2, env=("TOKEN",), pickle="forbid"),
         input_schema={"type": "object", "properties": {"topic": {"type": "string"}, "count": {"type": "integer"}}},
         output_schema=None,
     )
@@ -84,6 +84,7 @@ def test_settings_are_said_with_what_they_were() -> None:
         "python: 3.12 (was 3.11)",
         "retries: 2 (was 0)",
         "env: TOKEN (was none)",
+        "pickle: forbid (was allow)",
         "inputs: topic, count (was topic)",
         "output: another type",
     )
