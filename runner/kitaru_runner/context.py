@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kitaru_registry.errors import KitaruContextError
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,16 +33,37 @@ class Call:
     place: int
 
 
+class Span:
+    """The time of a try. What a thread does that was left behind when it was over is not recorded."""
+
+    __slots__ = ("_outer", "_over")
+
+    def __init__(self, outer: Span | None) -> None:
+        self._outer = outer
+        self._over = False
+
+    def end(self) -> None:
+        self._over = True
+
+    @property
+    def is_over(self) -> bool:
+        return self._over or (self._outer is not None and self._outer.is_over)
+
+
 class Branch:
     """One line of execution, in which calls come one after another."""
 
-    __slots__ = ("_ordinals", "_places", "call", "engine", "metadata", "saved", "scope", "task")
+    __slots__ = ("_ordinals", "_places", "call", "engine", "metadata", "saved", "scope", "span", "task")
 
-    def __init__(self, engine: Engine, scope: str = "", *, call: Call | None = None) -> None:
+    def __init__(
+        self, engine: Engine, scope: str = "", *, call: Call | None = None, span: Span | None = None
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.scope = scope
         self.call = call
         """The checkpoint that this branch executes; None in the flow's body."""
+        self.span = span
+        """Of the innermost try that has a timeout."""
         self.task: asyncio.Task[Any] | None = None
         self.saved: list[Saved] = []
         self.metadata: dict[str, Any] = {}
@@ -51,20 +72,41 @@ class Branch:
 
     def next_call(self, name: str, id_: str | None = None) -> Call:
         place, self._places = self._places, self._places + 1
-        return Call(self.scope + (id_ or self._numbered(name)), name, self.scope, place)
+        return Call(self.scope + (self._taken(id_) if id_ else self._numbered(name)), name, self.scope, place)
 
     def open(self, kind: str) -> Branch:
         """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`."""
         number = self._ordinals[f"[{kind}"] = self._ordinals.get(f"[{kind}", -1) + 1
-        return Branch(self.engine, f"{self.scope}{kind}[{number}]/", call=self.call)
+        return Branch(self.engine, f"{self.scope}{kind}[{number}]/", call=self.call, span=self.span)
 
     def open_map(self, count: int) -> list[Branch]:
         """A scope for each element: `map[0]/`, and `map#2[0]/` of a second map in the same scope."""
         name = self._numbered("map")
-        return [Branch(self.engine, f"{self.scope}{name}[{index}]/", call=self.call) for index in range(count)]
+        scopes = (f"{self.scope}{name}[{index}]/" for index in range(count))
+        return [Branch(self.engine, scope, call=self.call, span=self.span) for scope in scopes]
 
     def open_try(self, call: Call, number: int) -> Branch:
-        return Branch(self.engine, f"{call.key}/try{number}/", call=call)
+        return Branch(self.engine, f"{call.key}/try{number}/", call=call, span=self.span)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that happens here counts any more."""
+        return self.span is not None and self.span.is_over
+
+    def _taken(self, id_: str) -> str:
+        """An id, which names one call of its scope.
+
+        Raises:
+            KitaruUsageError: it has named another.
+        """
+        if id_ in self._ordinals:
+            where = f" in {self.scope.rstrip('/')}" if self.scope else ""
+            raise KitaruUsageError(
+                f"{id_} names another call{where} already, so id={id_!r} cannot name this one",
+                hint="give each call an id of its own, or none: calls are numbered then",
+            )
+        self._ordinals[id_] = 1
+        return id_
 
     def _numbered(self, name: str) -> str:
         ordinal = self._ordinals[name] = self._ordinals.get(name, 0) + 1

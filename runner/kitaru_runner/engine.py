@@ -9,15 +9,21 @@ the `Journal` below it differs.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
 from hashlib import blake2b
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruContextError, KitaruDivergenceError, KitaruFencedError, KitaruStateError
+from kitaru_registry.errors import (
+    KitaruContextError,
+    KitaruDivergenceError,
+    KitaruFencedError,
+    KitaruStateError,
+    KitaruTimeoutError,
+)
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, active, current
+from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
 from kitaru_runner.futures import (
     CheckpointFuture,
@@ -25,16 +31,19 @@ from kitaru_runner.futures import (
     Lane,
     Lanes,
     Pool,
+    Slot,
     Turnstile,
     futures_in,
     with_values,
 )
+from kitaru_runner.isolating import Processes
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, ChildRequest, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
-from kitaru_runner.trying import Executed, Try, call_in_time, digest_of
+from kitaru_runner.submitting import Submission
+from kitaru_runner.trying import Executed, Try, cached_entry, digest_of, perform, perform_again
 
 POOL_THREADS = 128
 
@@ -56,12 +65,13 @@ class Engine:
         self.journal = journal
         self.recorded = Recorded(opening)
         self.lineage = Lineage()
-        self.deliveries = Deliveries()
         self.parking = Parking(self)
+        self.deliveries = Deliveries(self.parking)
         self.lanes = Lanes()
+        self.pool = Pool(POOL_THREADS)
+        self.isolated = Processes()
         self._fenced = fenced
         self._turnstile = Turnstile(last_seq(opening.entries))
-        self._pool = Pool(POOL_THREADS)
         self._halted: BaseException | None = None
         self._tasks: set[Any] = set()
         # Made at need by engine_async: importing asyncio costs more than all of this.
@@ -71,6 +81,7 @@ class Engine:
         active.enter(caller_is_plain=caller_is_plain)
 
     def leave(self) -> None:
+        self.isolated.end()
         active.leave()
 
     # Calls: keys, divergence
@@ -82,6 +93,8 @@ class Engine:
             KitaruDivergenceError: the journal holds another call at this place; the execution has failed.
         """
         self.check_halted()
+        if branch.span is not None:
+            self.check_time(branch)
         call = branch.next_call(name, id_)
         expected = self.recorded.expected_at(call)
         if expected is not None and expected.key != call.key:
@@ -116,6 +129,11 @@ class Engine:
         if self._halted is not None:
             raise self._halted
 
+    def check_time(self, branch: Branch) -> None:
+        """Raise where the code that calls was left behind by a timeout: nothing of it is recorded."""
+        if branch.call is not None and branch.is_over:
+            raise KitaruTimeoutError(f"the time of checkpoint {branch.call.key} is over")
+
     @property
     def is_halted(self) -> bool:
         return self._halted is not None
@@ -123,6 +141,7 @@ class Engine:
     def halt(self, error: BaseException) -> None:
         """Let every later call, and everyone who stands at a wait, raise this."""
         self._halted = error
+        self.isolated.end()
         self.parking.wake()
         if self.loop_side is not None:
             self.loop_side.halted(error)
@@ -163,17 +182,17 @@ class Engine:
         if entry is None:
             return self.executed(self._execute(call, work, branch, inputs))
         self.warn_of_other_inputs(call, entry, inputs)
-        return self.replayed(entry, lambda: work.function(*work.args, **work.kwargs))
+        return self.replayed(entry, lambda: perform_again(branch, call, entry, work))
 
     def submit(
-        self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lane: Lane | None = None,
+        self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lanes: Sequence[Lane] = (),
         id_: str | None = None,
     ) -> CheckpointFuture[Any]:  # fmt: skip
         """A future of the call's outcome; `branch` is the scope that was opened for it.
 
         Args:
             after: what is to end first. Futures among the arguments are too, and their values are passed.
-            lane: limits how many calls execute at once.
+            lanes: each limits how many calls execute at once.
         """
         call = self.place(branch, work.spec.name, id_)
         future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries, key=call.key)
@@ -184,59 +203,43 @@ class Engine:
             if not first:
                 self.warn_of_other_inputs(call, entry, inputs)
             self.deliveries.recorded(
-                future, entry.seq, lambda: self.replayed(entry, lambda: run_work(with_values(work, first)))
+                future,
+                entry.seq,
+                lambda: self.replayed(entry, lambda: perform_again(branch, call, entry, with_values(work, first))),
             )
             return future
-        context = copy_context()
-        context.run(current.set, branch)
-        self.parking.begin()
-
-        def execute() -> None:
-            try:
-                if future.set_running_or_notify_cancel():
-                    context.run(self._execute_submitted, call, with_values(work, first), branch, future)
-            except BaseException as error:  # the record could not be written: whoever asks must hear of it
-                future.set_exception(error)
-            finally:
-                self.parking.end()
-                if lane is not None:
-                    self.lanes.leave(lane)
-
-        if lane is None:
-            self._pool.submit(execute)
-        else:
-            self.lanes.enter(lane, lambda: self._pool.submit(execute))
+        Submission(self, call, branch, work, future, first, lanes).begin()
         return future
 
-    def _execute_submitted(self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any]) -> None:
+    def execute_submitted(
+        self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any], slot: Slot
+    ) -> None:  # fmt: skip
         inputs = self.digest(work)
         entry = self.recorded.find(call, inputs)
         if entry is None:
-            self._execute(call, work, branch, inputs, future)
+            self._execute(call, work, branch, inputs, future, slot)
             return
-        self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry, lambda: run_work(work)))
+        again = lambda: perform_again(branch, call, entry, work)  # noqa: E731
+        self.deliveries.recorded(future, entry.seq, lambda: self.replayed(entry, again))
         self.deliveries.deliver(future)
 
     def _execute(
-        self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None
-    ) -> Executed:
+        self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None,
+        slot: Slot | None = None,
+    ) -> Executed:  # fmt: skip
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
         known = self.reusable(call, work, inputs)
         if known is not None:
             return self._end(known, future)
         while True:
-            self.pause(call, work.spec)
+            self.pause(call, work.spec, slot)
             attempt = self.begin_try(call, work, branch, inputs)
-            token = current.set(attempt.branch)
             try:
-                value = run_work(work) if work.spec.timeout_seconds is None else call_in_time(work, call)
-            except Exception as error:
-                ended = attempt.failed(error)
-            else:
-                ended = attempt.returned(value)
+                ended = perform(attempt, work)
             finally:
-                current.reset(token)
                 self.parking.end()
+            if branch.span is not None:
+                self.check_time(branch)
             if ended.entry.kind == "c":
                 return self._end(ended, future)
             self.commit([ended.entry])
@@ -269,13 +272,18 @@ class Engine:
             return 0
         return max(0, ended_us + spec.backoff.pause_us(failed, salt=call.key) - now_us())
 
-    def pause(self, call: Call, spec: CheckpointSpec) -> None:
-        """Let the pause after a failed try pass."""
+    def pause(self, call: Call, spec: CheckpointSpec, slot: Slot | None = None) -> None:
+        """Let the pause after a failed try pass. Another call may have its room meanwhile."""
         left = self.pause_us(call, spec)
-        if left > 0:
-            from kitaru_runner.waiting import pause_before_try
+        if left <= 0:
+            return
+        from kitaru_runner.waiting import pause_before_try
 
-            pause_before_try(self, call, left)
+        if slot is not None:
+            slot.leave()
+        pause_before_try(self, call, left)
+        if slot is not None:
+            slot.enter_again()
 
     # What a replay, a cache and a guard say
 
@@ -295,12 +303,7 @@ class Engine:
         found = self.guard(lambda: self.journal.cached(key))
         if found is None:
             return None
-        value, of = found
-        at = now_us()
-        return Executed(
-            Entry("c", call.key, at, value=value, place=call.place, type=work.spec.type, inputs=inputs, started_us=at,
-                  metadata={"cached": of}), value,
-        )  # fmt: skip
+        return cached_entry(call, work.spec, inputs, *found)
 
     def _permit(self, call: Call, spec: CheckpointSpec, replay: Any) -> None:
         if replay.get("only_recorded"):
@@ -315,10 +318,13 @@ class Engine:
             )
 
     def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
-        wanted = work.spec.cache if self.opening.cache is None else self.opening.cache
+        wanted = work.spec.cache
+        # A guard is not opened by what the whole flow says: its effect would not happen.
+        if self.opening.cache is not None and work.spec.replay != "never":
+            wanted = self.opening.cache
         if not wanted or not self.opening.code or codec.is_opaque(inputs):
             return None
-        said = f"{self.opening.code}\0{work.spec.identity}\0".encode()
+        said = f"{self.opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
         return blake2b(said + inputs, digest_size=16).digest()
 
     # Outcomes
@@ -434,8 +440,12 @@ class Engine:
         self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
-def run_work(work: Work) -> Any:
-    return work.function(*work.args, **work.kwargs)
+def as_deployed(identity: str) -> str:
+    """A function's module and name; those of a script as they are when it is deployed."""
+    module, _, name = identity.partition(":")
+    if module == "__main__":
+        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
+    return f"{module}:{name}"
 
 
 def answer_of(entry: Entry) -> Answer:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FailureOrigin,
         KitaruBackendError,
         KitaruContextError,
+        KitaruCrashError,
         KitaruDivergenceError,
         KitaruError,
         KitaruExecutionError,
@@ -75,6 +76,7 @@ _PLACES = {
     "KitaruFeatureNotAvailableError": "kitaru_registry.errors",
     "KitaruLogRetrievalError": "kitaru_registry.errors",
     "FailureOrigin": "kitaru_registry.errors",
+    "KitaruCrashError": "kitaru_registry.errors",
     "KitaruWaitTimeout": "kitaru_registry.errors",
     "KitaruWaitAborted": "kitaru_registry.errors",
 }
@@ -87,6 +89,7 @@ __all__ = [
     "KitaruBackendError",
     "KitaruClient",
     "KitaruContextError",
+    "KitaruCrashError",
     "KitaruDivergenceError",
     "KitaruError",
     "KitaruExecutionError",
