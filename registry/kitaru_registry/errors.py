@@ -16,6 +16,7 @@
     └── KitaruRuntimeError (RuntimeError)          1
         ├── KitaruDeployError                      2  the flow's code or dependencies cannot be deployed
         ├── KitaruTimeoutError (TimeoutError)      1  a checkpoint, or an execution, took longer than it may
+        ├── KitaruCrashError                       1  the process of an isolated checkpoint was killed, or exited
         ├── KitaruWaitTimeout (TimeoutError)       1  a wait expired, and has no default
         ├── KitaruWaitAborted                      1  somebody aborted the wait
         └── KitaruExecutionError                   1  an execution ended without a result
@@ -126,6 +127,20 @@ class KitaruDeployError(KitaruRuntimeError):
 
 class KitaruTimeoutError(KitaruRuntimeError, TimeoutError):
     """A try of a checkpoint took longer than its `timeout`, or an execution longer than its `finish_timeout`."""
+
+
+class KitaruCrashError(KitaruRuntimeError):
+    """The process of a try under `runtime="isolated"` ended without an outcome.
+
+    `signal` names what killed it (`SIGKILL`, `SIGSEGV`); else it exited by itself, with `exit_status`.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, signal: str | None = None, exit_status: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.signal = signal
+        self.exit_status = exit_status
 
 
 class KitaruWaitTimeout(KitaruRuntimeError, TimeoutError):

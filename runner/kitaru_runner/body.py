@@ -25,6 +25,9 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     branch = Branch(engine)
     token = current.set(branch)
     engine.enter(caller_is_plain=False)
+    # This thread counts as in flight up to the end that is recorded.
+    engine.parking.begin()
+    engine.parking.own()
     try:
         try:
             value = call(branch, body, kwargs)
@@ -41,6 +44,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     else:
         return engine.finish(encoded, None)
     finally:
+        engine.parking.disown()
         engine.leave()
         current.reset(token)
 
@@ -54,8 +58,16 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
 
     from kitaru_runner.engine_async import run_on_loop
 
-    with asyncio.Runner() as runner:
-        return runner.run(run_on_loop(branch, body, args, named))
+    # A loop's thread rests when its tasks do; engine_async sees that.
+    aside = branch.engine.parking.aside()
+    try:
+        with asyncio.Runner() as runner:
+            try:
+                return runner.run(run_on_loop(branch, body, args, named))
+            finally:
+                branch.engine.loop_side.is_over = True
+    finally:
+        aside.back()
 
 
 def describe(error: BaseException, *, unseen: Sequence[str] = ()) -> dict[str, Any]:

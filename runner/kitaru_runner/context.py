@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kitaru_registry.errors import KitaruContextError
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,16 +45,37 @@ class Left:
         """Ids of artifacts of other executions."""
 
 
+class Span:
+    """The time of a try. What a thread does that was left behind when it was over is not recorded."""
+
+    __slots__ = ("_outer", "_over")
+
+    def __init__(self, outer: Span | None) -> None:
+        self._outer = outer
+        self._over = False
+
+    def end(self) -> None:
+        self._over = True
+
+    @property
+    def is_over(self) -> bool:
+        return self._over or (self._outer is not None and self._outer.is_over)
+
+
 class Branch:
     """One line of execution, in which calls come one after another."""
 
-    __slots__ = ("_ordinals", "_places", "call", "engine", "left", "scope", "task")
+    __slots__ = ("_ordinals", "_places", "call", "engine", "left", "scope", "span", "task")
 
-    def __init__(self, engine: Engine, scope: str = "", *, call: Call | None = None) -> None:
+    def __init__(
+        self, engine: Engine, scope: str = "", *, call: Call | None = None, span: Span | None = None
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.scope = scope
         self.call = call
         """The checkpoint that this branch executes; None in the flow's body."""
+        self.span = span
+        """Of the innermost try that has a timeout."""
         self.task: asyncio.Task[Any] | None = None
         self.left = Left()
         self._ordinals: dict[str, int] = {}
@@ -62,7 +83,7 @@ class Branch:
 
     def next_call(self, name: str, id_: str | None = None) -> Call:
         place, self._places = self._places, self._places + 1
-        return Call(self.scope + (id_ or self._numbered(name)), name, self.scope, place)
+        return Call(self.scope + (self._taken(id_) if id_ else self._numbered(name)), name, self.scope, place)
 
     def open(self, kind: str) -> Branch:
         """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`."""
@@ -75,7 +96,27 @@ class Branch:
         return [self._inner(f"{self.scope}{name}[{index}]/") for index in range(count)]
 
     def open_try(self, call: Call, number: int) -> Branch:
-        return Branch(self.engine, f"{call.key}/try{number}/", call=call)
+        return Branch(self.engine, f"{call.key}/try{number}/", call=call, span=self.span)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that happens here counts any more."""
+        return self.span is not None and self.span.is_over
+
+    def _taken(self, id_: str) -> str:
+        """An id, which names one call of its scope.
+
+        Raises:
+            KitaruUsageError: it has named another.
+        """
+        if id_ in self._ordinals:
+            where = f" in {self.scope.rstrip('/')}" if self.scope else ""
+            raise KitaruUsageError(
+                f"{id_} names another call{where} already, so id={id_!r} cannot name this one",
+                hint="give each call an id of its own, or none: calls are numbered then",
+            )
+        self._ordinals[id_] = 1
+        return id_
 
     def call_without_place(self, name: str) -> Call:
         """A call that may be made or not: the places of the others do not depend on it."""
@@ -83,7 +124,7 @@ class Branch:
 
     def _inner(self, scope: str) -> Branch:
         """A scope within this one: of the same checkpoint, if this is one's."""
-        inner = Branch(self.engine, scope, call=self.call)
+        inner = Branch(self.engine, scope, call=self.call, span=self.span)
         inner.left = self.left
         return inner
 

@@ -9,10 +9,9 @@ the `Journal` below it differs.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NoReturn
 
@@ -22,9 +21,10 @@ from kitaru_registry.errors import (
     KitaruDivergenceError,
     KitaruFencedError,
     KitaruStateError,
+    KitaruTimeoutError,
 )
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, active, current
+from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, describe_unkept, rebuild
 from kitaru_runner.futures import (
@@ -33,16 +33,19 @@ from kitaru_runner.futures import (
     Lane,
     Lanes,
     Pool,
+    Slot,
     Turnstile,
     futures_in,
     with_values,
 )
+from kitaru_runner.isolating import Processes
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
-from kitaru_runner.trying import Executed, Remade, Try, call_in_time, digest_of
+from kitaru_runner.submitting import Submission
+from kitaru_runner.trying import Executed, Remade, Try, cached_entry, digest_of, perform, perform_again
 
 POOL_THREADS = 128
 
@@ -64,12 +67,13 @@ class Engine:
         self.journal = journal
         self.recorded = Recorded(opening)
         self.lineage = Lineage()
-        self.deliveries = Deliveries()
         self.parking = Parking(self)
+        self.deliveries = Deliveries(self.parking)
         self.lanes = Lanes()
+        self.pool = Pool(POOL_THREADS)
+        self.isolated = Processes()
         self._fenced = fenced
         self._turnstile = Turnstile(last_seq(opening.entries))
-        self._pool = Pool(POOL_THREADS)
         self._halted: BaseException | None = None
         self.executing = Executing()
         self._end_main: Callable[[], object] | None = None
@@ -84,6 +88,7 @@ class Engine:
         active.enter(caller_is_plain=caller_is_plain)
 
     def leave(self) -> None:
+        self.isolated.end()
         active.leave()
 
     # Calls: keys, divergence
@@ -95,6 +100,8 @@ class Engine:
             KitaruDivergenceError: the journal holds another call at this place; the execution has failed.
         """
         self.check_halted()
+        if branch.span is not None:
+            self.check_time(branch)
         call = branch.next_call(name, id_)
         expected = self.recorded.expected_at(call)
         if expected is not None and expected.key != call.key:
@@ -130,6 +137,11 @@ class Engine:
         if self._halted is not None:
             raise self._halted
 
+    def check_time(self, branch: Branch) -> None:
+        """Raise where the code that calls was left behind by a timeout: nothing of it is recorded."""
+        if branch.call is not None and branch.is_over:
+            raise KitaruTimeoutError(f"the time of checkpoint {branch.call.key} is over")
+
     @property
     def is_halted(self) -> bool:
         return self._halted is not None
@@ -142,6 +154,7 @@ class Engine:
     def halt(self, error: BaseException) -> None:
         """Let every later call, and everyone who stands at a wait, raise this."""
         self._halted = error
+        self.isolated.end()
         self.parking.wake()
         if self.loop_side is not None:
             self.loop_side.halted(error)
@@ -218,14 +231,14 @@ class Engine:
         return self.replayed(entry, lambda: self.again(entry, call, work, branch))
 
     def submit(
-        self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lane: Lane | None = None,
+        self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lanes: Sequence[Lane] = (),
         id_: str | None = None,
     ) -> CheckpointFuture[Any]:  # fmt: skip
         """A future of the call's outcome; `branch` is the scope that was opened for it.
 
         Args:
             after: what is to end first. Futures among the arguments are too, and their values are passed.
-            lane: limits how many calls execute at once.
+            lanes: each limits how many calls execute at once.
         """
         call = self.place(branch, work.spec.name, id_)
         future: CheckpointFuture[Any] = CheckpointFuture(self.deliveries, key=call.key)
@@ -242,32 +255,16 @@ class Engine:
                 lambda: self.replayed(entry, lambda: self.again(entry, call, with_values(work, first), branch)),
             )
             return future
-        context = copy_context()
-        context.run(current.set, branch)
-        self.parking.begin()
-
-        def execute() -> None:
-            try:
-                if future.set_running_or_notify_cancel():
-                    context.run(self._execute_submitted, call, with_values(work, first), branch, future)
-            except BaseException as error:  # the record could not be written: whoever asks must hear of it
-                future.set_exception(error)
-            finally:
-                self.parking.end()
-                if lane is not None:
-                    self.lanes.leave(lane)
-
-        if lane is None:
-            self._pool.submit(execute)
-        else:
-            self.lanes.enter(lane, lambda: self._pool.submit(execute))
+        Submission(self, call, branch, work, future, first, lanes).begin()
         return future
 
-    def _execute_submitted(self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any]) -> None:
+    def execute_submitted(
+        self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any], slot: Slot
+    ) -> None:  # fmt: skip
         inputs = self.digest(work)
         entry = self.recorded.find(call, inputs)
         if entry is None:
-            self._execute(call, work, branch, inputs, future)
+            self._execute(call, work, branch, inputs, future, slot)
             return
         future.failed = failed_key(entry)
         self.deliveries.recorded(
@@ -276,40 +273,26 @@ class Engine:
         self.deliveries.deliver(future)
 
     def _execute(
-        self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None
-    ) -> Executed:
+        self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None,
+        slot: Slot | None = None,
+    ) -> Executed:  # fmt: skip
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
         known = self.reusable(call, work, inputs)
         if known is not None:
             return self._end(known, future)
         while True:
-            self.pause(call, work.spec)
+            self.pause(call, work.spec, slot)
             attempt = self.begin_try(call, work, branch, inputs)
-            token = current.set(attempt.branch)
             try:
-                value = self._run(work, call)
-            except Exception as error:
-                ended = attempt.failed(error)
-            else:
-                ended = attempt.returned(value)
+                ended = perform(attempt, work)
             finally:
-                current.reset(token)
                 self.parking.end()
+            if branch.span is not None:
+                self.check_time(branch)
             if ended.entry.kind == "c":
                 return self._end(ended, future)
             self.commit([ended.entry])
             self.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
-
-    def _run(self, work: Work, call: Call) -> Any:
-        if work.spec.timeout_seconds is None:
-            with self.executing:
-                return work.function(*work.args, **work.kwargs)
-
-        def function(*args: Any, **kwargs: Any) -> Any:
-            with self.executing:
-                return work.function(*args, **kwargs)
-
-        return call_in_time(replace(work, function=function), call)
 
     def _end(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         """Record an outcome, and let its future resolve when its turn comes."""
@@ -339,13 +322,18 @@ class Engine:
             return 0
         return max(0, ended_us + spec.backoff.pause_us(failed, salt=call.key) - now_us())
 
-    def pause(self, call: Call, spec: CheckpointSpec) -> None:
-        """Let the pause after a failed try pass."""
+    def pause(self, call: Call, spec: CheckpointSpec, slot: Slot | None = None) -> None:
+        """Let the pause after a failed try pass. Another call may have its room meanwhile."""
         left = self.pause_us(call, spec)
-        if left > 0:
-            from kitaru_runner.waiting import pause_before_try
+        if left <= 0:
+            return
+        from kitaru_runner.waiting import pause_before_try
 
-            pause_before_try(self, call, left)
+        if slot is not None:
+            slot.leave()
+        pause_before_try(self, call, left)
+        if slot is not None:
+            slot.enter_again()
 
     # What a replay, a cache and a guard say
 
@@ -365,12 +353,7 @@ class Engine:
         found = self.guard(lambda: self.journal.cached(key))
         if found is None:
             return None
-        value, of = found
-        at = now_us()
-        return Executed(
-            Entry("c", call.key, at, value=value, place=call.place, type=work.spec.type, inputs=inputs, started_us=at,
-                  metadata={"cached": of}), value,
-        )  # fmt: skip
+        return cached_entry(call, work.spec, inputs, *found)
 
     def permit(self, call: Call) -> None:
         """Let a call be made that is not recorded.
@@ -398,10 +381,13 @@ class Engine:
         )
 
     def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
-        wanted = work.spec.cache if self.opening.cache is None else self.opening.cache
+        wanted = work.spec.cache
+        # A guard is not opened by what the whole flow says: its effect would not happen.
+        if self.opening.cache is not None and work.spec.replay != "never":
+            wanted = self.opening.cache
         if not wanted or not self.opening.code or codec.is_opaque(inputs):
             return None
-        said = f"{self.opening.code}\0{work.spec.identity}\0".encode()
+        said = f"{self.opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
         return blake2b(said + inputs, digest_size=16).digest()
 
     # Outcomes
@@ -448,17 +434,15 @@ class Engine:
         failed = 0
         while True:
             self.check_halted()
-            token = current.set(branch.open_try(call, entry.tries or 1))
             self.parking.begin()
             try:
-                return codec.encode(run_try(work, call))
+                return perform_again(branch.open_try(call, entry.tries or 1), call, work)
             except Exception as error:
                 failed += 1
                 if not work.spec.retries_after(error, failed):
                     raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
             finally:
                 self.parking.end()
-                current.reset(token)
             time.sleep(pause_in_place(work.spec, failed, call))
 
     def check_digest(self, entry: Entry, encoded: Encoded) -> Any:
@@ -517,12 +501,6 @@ class Engine:
         self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
-def run_try(work: Work, call: Call) -> Any:
-    if work.spec.timeout_seconds is None:
-        return work.function(*work.args, **work.kwargs)
-    return call_in_time(work, call)
-
-
 def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float:
     """Seconds between tries of a value that is made again: nothing of them is recorded, so nothing can park."""
     return min(spec.backoff.pause_us(failed_tries, salt=call.key) / 1_000_000, HELD_PAUSE_SECONDS)
@@ -530,6 +508,14 @@ def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float
 
 def failed_key(entry: Entry) -> str | None:
     return entry.key if entry.error is not None else None
+
+
+def as_deployed(identity: str) -> str:
+    """A function's module and name; those of a script as they are when it is deployed."""
+    module, _, name = identity.partition(":")
+    if module == "__main__":
+        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
+    return f"{module}:{name}"
 
 
 def answer_of(entry: Entry) -> Answer:

@@ -1,4 +1,4 @@
-"""The engine's side on an event loop: asynchronous checkpoints and waits.
+"""The engine's side on an event loop: tasks, turns and waits; calling_async.py has the checkpoints.
 
 Outcomes reach their tasks one at a time, in the order of the journal, each after the loop has come to rest: so a
 replay takes the same turns as the first run, through `gather`, `FIRST_COMPLETED` and task groups alike. Checkpoints
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -17,14 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, current
-from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, pause_in_place
-from kitaru_runner.failures import describe_unkept, rebuild
-from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
-from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry
-from kitaru_runner.specs import Work
-from kitaru_runner.trying import Executed, timed_out
+from kitaru_runner.context import Branch, current
+from kitaru_runner.engine import Engine
+from kitaru_runner.futures import CheckpointFuture, Lane
+from kitaru_runner.protocol import Answer, Entry
 
 if TYPE_CHECKING:
     from kitaru_runner.waiting import Stand
@@ -59,6 +56,10 @@ class LoopSide:
         self._watched_activity = -1
         self._rested_seconds = 0.0
         self._parked_activity = -1
+        self._thread = threading.get_ident()
+        self._watching = False
+        self.is_over = False
+        """The body has ended. The tasks that it left are cut short, which is no outcome of theirs."""
         engine.loop_side = self
 
     # Turns
@@ -144,8 +145,7 @@ class LoopSide:
         if early is not None:
             future.set_result(early)
         self._parked_activity = -1
-        if len(self._waiting) == 1:
-            self._loop.call_later(REST_SECONDS, self._watch)
+        self._begin_to_watch()
         try:
             return await future
         finally:
@@ -177,11 +177,25 @@ class LoopSide:
         """What holds back the calls above a limit, in order."""
         return self._lanes.setdefault(lane, asyncio.Semaphore(lane.limit))
 
+    def watch_from_thread(self) -> bool:
+        """A thread is about to stand at a wait, beside the loop; False, and nothing done, where it is the loop's."""
+        if threading.get_ident() == self._thread:
+            return False
+        if not self.is_over:
+            self._loop.call_soon_threadsafe(self._begin_to_watch)
+        return True
+
+    def _begin_to_watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(REST_SECONDS, self._watch)
+
     def _watch(self) -> None:
         """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
-        if not self._waiting:
-            return
         parking = self.engine.parking
+        if not self._waiting and not parking.is_stood_at:
+            self._watching = False
+            return
         moved = parking.activity != self._watched_activity or not parking.idle or bool(self._turns)
         self._watched_activity = parking.activity
         self._rested_seconds = 0.0 if moved else self._rested_seconds + REST_SECONDS
@@ -243,128 +257,6 @@ def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     return side
 
 
-async def run_checkpoint(
-    work: Work, *, id_: str | None = None, lane: Lane | None = None, after: Sequence[CheckpointFuture[Any]] = ()
-) -> Any:
-    """The outcome of an asynchronous call: recorded, or executed and recorded.
-
-    Its scope is that of the task that awaits it, which need not be the one that called: `gather(fetch(1))`.
-    """
-    branch = branch_here(work.spec.name)
-    engine = branch.engine
-    side = loop_side(engine, branch)
-    call = engine.place(branch, work.spec.name, id_)
-    for future in (*after, *futures_in(work)):
-        await future
-    work = with_values(work, futures_in(work))
-    inputs = engine.digest(work)
-    entry = engine.recorded.find(call, inputs)
-    if entry is not None:
-        return await replay(side, branch, call, work, entry, inputs)
-    if lane is None:
-        return await execute(side, branch, call, work, inputs)
-    async with side.lane(lane):
-        return await execute(side, branch, call, work, inputs)
-
-
-async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
-    """The outcome of an earlier attempt, in its turn."""
-    engine = side.engine
-    engine.warn_of_other_inputs(call, entry, inputs)
-    await side.turn(entry.seq)
-    if is_cancellation(entry):
-        # Its caller gave up waiting; it will again.
-        await asyncio.get_running_loop().create_future()
-    if entry.flags & DIGEST_ONLY and entry.error is None:
-        return engine.check_digest(entry, await again(side, branch, call, work, entry))
-    return engine.outcome(entry)
-
-
-async def again(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry) -> Encoded:
-    """The value of a call under `record="digest"`, executed again."""
-    engine, failed = side.engine, 0
-    while True:
-        engine.check_halted()
-        token = current.set(branch.open_try(call, entry.tries or 1))
-        engine.parking.begin()
-        try:
-            return codec.encode(await in_time(work, call))
-        except Exception as error:
-            failed += 1
-            if not work.spec.retries_after(error, failed):
-                raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
-        finally:
-            engine.parking.end()
-            current.reset(token)
-        await asyncio.sleep(pause_in_place(work.spec, failed, call))
-
-
-async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes) -> Any:
-    """Run the tries that are left, and record the outcome."""
-    engine = side.engine
-    known = engine.reusable(call, work, inputs)
-    if known is not None:
-        await side.commit(known.entry)
-        return engine.executed(known)
-    while True:
-        await pause(side, call, work)
-        attempt = engine.begin_try(call, work, branch, inputs)
-        token = current.set(attempt.branch)
-        ended: Executed
-        try:
-            value = await in_time(work, call)
-        except Exception as error:
-            ended = attempt.failed(error)
-        except asyncio.CancelledError as error:
-            current.reset(token)
-            engine.parking.end()
-            if not engine.is_halted:
-                engine.commit([attempt.cancelled(error).entry])
-            raise
-        else:
-            ended = attempt.returned(value)
-        current.reset(token)
-        try:
-            await side.commit(ended.entry)
-        finally:
-            engine.parking.end()
-        if ended.entry.kind == "c":
-            return engine.executed(ended)
-        engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
-
-
-async def in_time(work: Work, call: Call) -> Any:
-    """What the function gives, within its timeout."""
-    if work.spec.timeout_seconds is None:
-        return await work.function(*work.args, **work.kwargs)
-    limit = asyncio.timeout(work.spec.timeout_seconds)
-    try:
-        async with limit:
-            return await work.function(*work.args, **work.kwargs)
-    except TimeoutError as error:
-        if limit.expired():
-            raise timed_out(work, call) from error
-        raise
-
-
-async def pause(side: LoopSide, call: Call, work: Work) -> None:
-    """Let the pause after a failed try pass: in place if it is short, else as a durable timer."""
-    from kitaru_runner.waiting import pause_request
-
-    engine = side.engine
-    left_us = engine.pause_us(call, work.spec)
-    if left_us > HELD_PAUSE_SECONDS * 1_000_000:
-        request = pause_request(call, left_us)
-        if engine.guard(lambda: engine.journal.open_wait(request)) is None:
-            await side.answer(request.key)
-    elif left_us:
-        engine.parking.begin()
-        try:
-            await asyncio.sleep(left_us / 1_000_000)
-        finally:
-            engine.parking.end()
-
-
 async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     """The outcome of a call that was submitted to a thread, when its turn has come."""
     side = loop_side(branch.engine, branch)
@@ -389,9 +281,10 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import open_stand
+    from kitaru_runner.waiting import open_stand, refuse_in_checkpoint
 
     branch = branch_here(stand.name)
+    refuse_in_checkpoint(branch, stand)
     engine = branch.engine
     side = loop_side(engine, branch)
     call, entry, answer = open_stand(branch, stand)
@@ -414,10 +307,6 @@ def branch_here(name: str) -> Branch:
     return branch
 
 
-def is_cancellation(entry: Entry) -> bool:
-    return entry.error is not None and entry.error.get("class") == "asyncio.exceptions:CancelledError"
-
-
 def tell_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
     """Call something on the loop, from any thread; nothing where the loop has ended."""
     try:
@@ -435,4 +324,5 @@ async def run_on_loop(
     branch.task = main = asyncio.current_task()
     assert main is not None
     branch.engine.has_loop(lambda: tell_loop(loop, main.cancel))
+    LoopSide(branch.engine, loop)
     return await body(*args, **kwargs)

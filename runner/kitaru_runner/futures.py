@@ -12,14 +12,17 @@ import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
 from kitaru_runner.specs import Work
+
+if TYPE_CHECKING:
+    from kitaru_runner.parking import Aside, Parking
 
 T = TypeVar("T")
 
@@ -50,8 +53,10 @@ class CheckpointFuture(Future[T], Generic[T]):
     def result(self, timeout: float | None = None) -> T:
         """The value, or the failure raised. `timeout` in seconds, then TimeoutError."""
         self._look()
-        self._refuse_to_block_a_loop()
-        return super().result(timeout)
+        if not super().done():
+            self._refuse_to_block_a_loop()
+            self._block(timeout)
+        return super().result(None if timeout is None else 0)
 
     def load(self) -> T:
         """The value: another name for `result()`."""
@@ -59,7 +64,9 @@ class CheckpointFuture(Future[T], Generic[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._look()
-        return super().exception(timeout)
+        if not super().done():
+            self._block(timeout)
+        return super().exception(None if timeout is None else 0)
 
     def done(self) -> bool:
         if self.seq is not None:
@@ -99,11 +106,31 @@ class CheckpointFuture(Future[T], Generic[T]):
         if self._deliveries is None or self.done():
             return super().result()
         recorded = threading.Event()
+        aside = self._deliveries.parking.aside()
+
+        def herald(_: object = None) -> None:
+            aside.back()
+            recorded.set()
+
         # A future whose outcome could not be recorded ends too.
-        Future.add_done_callback(self, lambda _: recorded.set())
-        if self._deliveries.when_recorded(self, recorded.set):
+        Future.add_done_callback(self, herald)
+        if self._deliveries.when_recorded(self, herald):
             recorded.wait()
+        aside.back()
         return super().result() if self.read is None else self.read()
+
+    def _block(self, timeout: float | None) -> None:
+        """Until it has ended, or the time is over. The execution may park meanwhile."""
+        aside = self._deliveries.parking.aside() if self._deliveries is not None else None
+        if aside is not None:
+            Future.add_done_callback(self, aside.back)
+        try:
+            super().exception(timeout)
+        except (TimeoutError, CancelledError):
+            pass  # for the caller to see
+        finally:
+            if aside is not None:
+                aside.back()
 
     def _look(self) -> None:
         if self._deliveries is not None:
@@ -113,7 +140,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         import sys
 
         asyncio = sys.modules.get("asyncio")
-        if asyncio is None or self.done():
+        if asyncio is None:
             return
         try:
             asyncio.get_running_loop()
@@ -147,8 +174,10 @@ class Deliveries:
     User code may run when a future resolves, so that happens under no lock: a thread claims the future first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parking: Parking) -> None:
+        self.parking = parking
         self._condition = threading.Condition()
+        self._asides: list[Aside] = []
         self._open: dict[int, CheckpointFuture[Any]] = {}
         self._order: list[int] = []
         self._heralds: dict[CheckpointFuture[Any], list[Callable[[], None]]] = {}
@@ -161,7 +190,7 @@ class Deliveries:
             insort(self._order, seq)
             for herald in self._heralds.pop(future, ()):
                 herald()
-            self._condition.notify_all()
+            self._call_back()
 
     def unseen_failures(self) -> list[str]:
         """Keys of the recorded failures that nobody has looked at, in recorded order."""
@@ -199,7 +228,7 @@ class Deliveries:
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return False
-                    self._condition.wait(left)
+                    self._wait(left)
                     continue
                 future = self._open.get(first) if first is not None else None
                 claimed = first is not None and self._claim(first)
@@ -209,7 +238,21 @@ class Deliveries:
 
     def notify(self) -> None:
         with self._condition:
-            self._condition.notify_all()
+            self._call_back()
+
+    def _wait(self, seconds: float | None) -> None:
+        aside = self.parking.aside()
+        self._asides.append(aside)
+        try:
+            self._condition.wait(seconds)
+        finally:
+            self._asides.remove(aside)
+            aside.back()
+
+    def _call_back(self) -> None:
+        for aside in self._asides:
+            aside.back()
+        self._condition.notify_all()
 
     def _claim(self, seq: int) -> bool:
         if self._open.pop(seq, None) is None:
@@ -278,7 +321,7 @@ class Turnstile:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """At most `limit` calls of this name execute at once."""
+    """At most `limit` calls of this name execute at once. A call may be in several."""
 
     name: str
     limit: int
@@ -310,6 +353,40 @@ class Lanes:
                 self._busy[lane.name] -= 1
         if following is not None:
             following()
+
+
+class Slot:
+    """A call's room in all its lanes. A pause between its tries gives that up."""
+
+    def __init__(self, lanes: Lanes, of: Sequence[Lane]) -> None:
+        self._lanes = lanes
+        self._of = of
+        self._held = 0
+
+    def enter(self, start: Callable[[], None]) -> None:
+        """Start when there is room in each lane, taken in order."""
+        if self._held == len(self._of):
+            start()
+            return
+        lane = self._of[self._held]
+
+        def go_on() -> None:
+            self._held += 1
+            self.enter(start)
+
+        self._lanes.enter(lane, go_on)
+
+    def enter_again(self) -> None:
+        """Wait for room."""
+        if self._of:
+            room = threading.Event()
+            self.enter(room.set)
+            room.wait()
+
+    def leave(self) -> None:
+        while self._held:
+            self._held -= 1
+            self._lanes.leave(self._of[self._held])
 
 
 class Pool:

@@ -88,6 +88,16 @@ def load_module(root: Path, file: Path) -> ModuleType:
     parent = name.rpartition(".")[0]
     if parent:
         importlib.import_module(parent)
+    return import_file(name, file)
+
+
+def import_file(name: str, file: Path) -> ModuleType:
+    """The file as the module of that name, imported afresh.
+
+    Raises:
+        KitaruUsageError: it is not a Python file.
+        Exception: whatever the module raises.
+    """
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise KitaruUsageError(f"{file} is not a Python file", hint="write path/to/file.py:flow_name")

@@ -47,6 +47,9 @@ SERVED_PROTOCOLS = frozenset({1, 2})
 CODEC = 1
 """Number of the set of value codecs (codec.py) that a child writes and reads."""
 
+PAUSE = "/pause@"
+"""In the key of the timer between two tries of a checkpoint, after that one's."""
+
 INLINE_BYTES = 1 << 16
 """A recorded value above this is fetched by `value` when it is asked for."""
 

@@ -19,6 +19,7 @@ from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.protocol import (
     INLINE_BYTES,
+    PAUSE,
     Answer,
     Answers,
     ChildRequest,
@@ -94,6 +95,8 @@ class RegistryJournal:
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
+        if self.parked:
+            self._go_on()
         with self._writer.naming():
             last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
         with self._lock:
@@ -101,8 +104,7 @@ class RegistryJournal:
                 if entry.kind in "ct":
                     self._in_flight.pop((entry.key, entry.tries or 1), None)
                     self._in_flight_changed = True
-                    self._open.pop(f"{entry.key}/pause", None)
-                    self._deadlines.pop(f"{entry.key}/pause", None)
+                    self._forget_pauses(entry.key)
                 elif entry.kind == "w":
                     for key in self._groups.pop(entry.key, [entry.key]):
                         self._open.pop(key, None)
@@ -111,10 +113,19 @@ class RegistryJournal:
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         with self._lock:
+            self._forget_pauses(key)
             self._in_flight[key, tries] = {"key": key, "name": name, "tries": tries, "started_us": at_us}
             self._in_flight_changed = True
 
+    def _forget_pauses(self, key: str) -> None:
+        """The pauses between the tries of that call are over."""
+        for paused in [known for known in self._open if known.startswith(f"{key}{PAUSE}")]:
+            self._open.pop(paused)
+            self._deadlines.pop(paused, None)
+
     def open_wait(self, wait: WaitRequest) -> Answer | None:
+        if self.parked:
+            self._go_on()
         known = waits.open_wait(self._database, self.row, self.attempt, vars_of(wait))
         with self._lock:
             self._open[wait.key] = known is not None
@@ -132,6 +143,8 @@ class RegistryJournal:
             return min(self._deadlines.values(), default=None)
 
     def park(self) -> bool:
+        if self.parked:
+            return not self._stays
         with self._lock:
             open_keys = list(self._open)
         came, waits_now = queue.park(self._database, self.row, self.attempt, open_keys)
@@ -154,9 +167,13 @@ class RegistryJournal:
         if not new:
             return
         if self.parked:
-            self.parked = False
-            queue.unpark(self._database, self.row, self.attempt)
+            self._go_on()
         self._tell(new)
+
+    def _go_on(self) -> None:
+        """A process that stayed goes on with the same attempt: an answer came, or it was not quite at rest."""
+        self.parked = False
+        queue.unpark(self._database, self.row, self.attempt)
 
     def _tell(self, answers: Mapping[str, Any]) -> None:
         for key, answer in answers.items():
@@ -193,6 +210,8 @@ class RegistryJournal:
 
     def child(self, request: ChildRequest) -> tuple[str, int]:
         children = self._may_have_children()
+        if self.parked:
+            self._go_on()
         new = children.prepare(self._claim, request)
         entry = Entry(
             "x", request.key, now_us(), place=request.place, inputs=request.digest,
@@ -217,6 +236,8 @@ class RegistryJournal:
         ending.stop(self._database, self.row, self.attempt, key=key)
 
     def finish(self, outcome: Outcome) -> bool:
+        if self.parked:
+            self._go_on()
         with self._writer.naming():
             result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
             return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)

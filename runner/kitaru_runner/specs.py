@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from zlib import crc32
 
+from kitaru_registry.errors import KitaruTimeoutError, KitaruUsageError
+
+YEAR = 366 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -20,6 +24,14 @@ class Backoff:
     factor: float = 2.0
     longest: float = 3600.0
     jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("first", 0, YEAR), ("factor", 1, 1e9), ("longest", 0, YEAR), ("jitter", 0, 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                raise KitaruUsageError(
+                    f"Backoff({name}={value!r}) is no pause", hint=f"give a number from {least} to {most:g}"
+                )
 
     def pause_us(self, failed_tries: int, *, salt: str) -> int:
         """Microseconds to leave after so many failed tries."""
@@ -63,6 +75,13 @@ class CheckpointSpec:
         return isinstance(error, self.retry_on) if isinstance(self.retry_on, tuple) else bool(self.retry_on(error))
 
 
+def timed_out(spec: CheckpointSpec, key: str) -> KitaruTimeoutError:
+    return KitaruTimeoutError(
+        f"checkpoint {key} took longer than its timeout of {spec.timeout_seconds:g} s",
+        hint=f"give it longer: @checkpoint(timeout=...) above {spec.name}",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One call of a checkpoint: what is to be executed."""
@@ -71,3 +90,7 @@ class Work:
     function: Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
+
+
+def run_work(work: Work) -> Any:
+    return work.function(*work.args, **work.kwargs)

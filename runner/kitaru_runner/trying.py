@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruTimeoutError
+from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call
-from kitaru_runner.failures import describe_failure, describe_unkept
+from kitaru_runner.context import Branch, Call, Span, current
+from kitaru_runner.failures import describe_failure, describe_unkept, rebuild
+from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.recorded import name_in
-from kitaru_runner.specs import CheckpointSpec, Work
+from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
 
 DIGEST_CODEC = "digest"
 """The "value" of `record="digest"`: its sha256."""
+
+
+OWN_CANCELLATION = "raised_by_itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,28 @@ class Try:
             encoded = codec.encode(value)
         except Exception as error:  # no codec carries it: the checkpoint did not succeed
             return self.cancelled(error)
+        return self.encoded(encoded)
+
+    def encoded(self, encoded: Encoded) -> Executed:
         kept = digest_of(encoded) if self.spec.record == "digest" else encoded
         return Executed(self._entry("c", kept, None), encoded)
 
     def failed(self, error: BaseException) -> Executed:
-        kind = "t" if self.spec.retries_after(error, self.number) else "c"
-        return Executed(self._entry(kind, None, self._described(error)))
+        try:
+            again = self.spec.retries_after(error, self.number)
+        except Exception as broken:  # retry_on cannot say: that is what the checkpoint fails with
+            return self.cancelled(broken)
+        return Executed(self._entry("t" if again else "c", None, self._described(error)))
+
+    def failed_as(self, described: Mapping[str, Any], *, final: bool) -> Executed:
+        """It failed in another process, which described how."""
+        if not final:
+            try:
+                final = not self.spec.retries_after(rebuild(described), self.number)
+            except Exception as broken:
+                return self.cancelled(broken)
+        kept = dict(described) if self.spec.record == "value" else self._described(rebuild(described))
+        return Executed(self._entry("c" if final else "t", None, kept))
 
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
@@ -63,6 +83,11 @@ class Try:
         describe = describe_failure if self.spec.record == "value" else describe_unkept
         return describe(error, checkpoint=self.call.key)
 
+    def cancelled_itself(self, error: BaseException) -> Executed:
+        """It failed with what looks like its caller's giving up."""
+        described = {**describe_failure(error, checkpoint=self.call.key), OWN_CANCELLATION: True}
+        return Executed(self._entry("c", None, described))
+
     def _entry(self, kind: str, value: Encoded | None, error: dict[str, Any] | None) -> Entry:
         call, branch = self.call, self.branch
         kept = self.spec.record == "value"
@@ -70,7 +95,7 @@ class Try:
             kind=kind,
             key=call.key,
             ended_us=now_us(),
-            name=None if name_in(call.key) == call.name else call.name,
+            name=shown_name(call),
             value=value,
             error=error,
             tries=self.number if self.number > 1 or kind == "t" else None,
@@ -111,14 +136,88 @@ def digest_of(encoded: Encoded) -> Encoded:
     return Encoded(DIGEST_CODEC, sha256(encoded.data).digest())
 
 
-def timed_out(work: Work, call: Call) -> KitaruTimeoutError:
-    return KitaruTimeoutError(
-        f"checkpoint {call.key} took longer than its timeout of {work.spec.timeout_seconds:g} s",
-        hint=f"give it longer: @checkpoint(timeout=...) above {work.spec.name}",
-    )
+def perform(attempt: Try, work: Work) -> Executed:
+    """Make a synchronous try; what it came to."""
+    if work.spec.isolated:
+        return isolated(IsolatedTry(attempt.branch.engine, attempt.call, work), attempt)
+    try:
+        value = call_in(attempt.branch, attempt.call, work)
+    except Exception as error:
+        return attempt.failed(error)
+    return attempt.returned(value)
 
 
-def call_in_time(work: Work, call: Call) -> Any:
+def call_in(branch: Branch, call: Call, work: Work) -> Any:
+    """What the function returns, in the scope of a try, within its timeout."""
+    token = current.set(branch)
+    try:
+        if work.spec.timeout_seconds is not None:
+            return call_in_time(work, branch, call)
+        with branch.engine.executing:
+            return run_work(work)
+    finally:
+        current.reset(token)
+
+
+def isolated(own: IsolatedTry, attempt: Try) -> Executed:
+    """What a try in a process of its own came to.
+
+    Raises:
+        Exception: the attempt was halted, which ended that process.
+    """
+    try:
+        entry = own.execute()
+    except (KitaruCrashError, KitaruTimeoutError, KitaruBackendError) as error:
+        return attempt.failed(error)
+    except KitaruUsageError as error:
+        return attempt.cancelled(error)
+    attempt.branch.left.saved.extend(entry.saved)
+    attempt.branch.left.metadata.update(entry.metadata or {})
+    attempt.branch.left.loaded.extend(entry.parents)
+    if entry.error is not None:
+        return attempt.failed_as(entry.error, final=entry.kind == "c")
+    assert entry.value is not None
+    return attempt.encoded(entry.value)
+
+
+def perform_again(branch: Branch, call: Call, work: Work) -> Encoded:
+    """The value of a recorded call whose value was not kept; what it calls has the keys that are recorded."""
+    if work.spec.isolated:
+        return value_of(IsolatedTry(branch.engine, call, work).execute())
+    return codec.encode(call_in(branch, call, work))
+
+
+def value_of(ended: Entry) -> Encoded:
+    if ended.error is not None:
+        raise rebuild(ended.error)
+    assert ended.value is not None
+    return ended.value
+
+
+def cached_entry(call: Call, spec: CheckpointSpec, inputs: bytes, value: Encoded, of: str) -> Executed:
+    """The outcome of a call that `of`, a call of some execution, has made before."""
+    at = now_us()
+    entry = Entry(
+        "c", call.key, at, name=shown_name(call), value=value, place=call.place, type=spec.type, inputs=inputs,
+        started_us=at, metadata={"cached": of}, flags=flags_of(spec),
+    )  # fmt: skip
+    return Executed(entry, value)
+
+
+def not_begun(call: Call, spec: CheckpointSpec, error: BaseException, *, tries: int) -> Entry:
+    """Its caller gave up before a try, or between two."""
+    return Entry(
+        "c", call.key, now_us(), name=shown_name(call), error=describe_failure(error, checkpoint=call.key),
+        tries=tries or None, place=call.place, type=spec.type, flags=flags_of(spec),
+    )  # fmt: skip
+
+
+def shown_name(call: Call) -> str | None:
+    """The checkpoint's name, where its key does not say it."""
+    return None if name_in(call.key) == call.name else call.name
+
+
+def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
     """What the function returns, in a thread of its own that is left behind when its time is over.
 
     A thread cannot be ended from outside: an exception is put into it, which Python code raises at its next
@@ -127,13 +226,18 @@ def call_in_time(work: Work, call: Call) -> Any:
     Raises:
         KitaruTimeoutError: the time was over first.
     """
+    span = branch.span = Span(branch.span)
     done = threading.Event()
     ended: list[Callable[[], Any]] = []
     context = copy_context()
 
+    def execute() -> Any:
+        with branch.engine.executing:
+            return run_work(work)
+
     def run() -> None:
         try:
-            value = context.run(work.function, *work.args, **work.kwargs)
+            value = context.run(execute)
         except BaseException as failure:
             error = failure
             ended.append(lambda: throw(error))
@@ -144,8 +248,9 @@ def call_in_time(work: Work, call: Call) -> Any:
     thread = threading.Thread(target=run, name=f"kitaru-{work.spec.name}", daemon=True)
     thread.start()
     if not done.wait(work.spec.timeout_seconds):
+        span.end()
         interrupt(thread)
-        raise timed_out(work, call)
+        raise timed_out(work.spec, call.key)
     return ended[0]()
 
 

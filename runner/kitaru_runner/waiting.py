@@ -10,7 +10,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, answer_of
-from kitaru_runner.protocol import Answer, Entry, WaitRequest
+from kitaru_runner.protocol import PAUSE, Answer, Entry, WaitRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,7 @@ class Stand:
 
 def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer | None]:
     """The call's place, its record if it has one, and the answer if it is there already."""
-    if branch.call is not None:
-        what = {"sleep": "sleep()", "child": "a child flow"}.get(stand.kind, "wait()")
-        raise KitaruContextError(
-            f"{what} was called inside checkpoint {branch.call.key}",
-            hint=f"call {what} in the flow's body: a checkpoint executes again when it is cut short",
-        )
+    refuse_in_checkpoint(branch, stand)
     engine = branch.engine
     call = engine.place(branch, stand.name)
     entry = engine.recorded.find(call)
@@ -53,6 +48,15 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)
     return call, None, answer
+
+
+def refuse_in_checkpoint(branch: Branch, stand: Stand) -> None:
+    if branch.call is not None:
+        what = {"sleep": "sleep()", "child": "a child flow"}.get(stand.kind, "wait()")
+        raise KitaruContextError(
+            f"{what} was called inside checkpoint {branch.call.key}",
+            hint=f"call {what} in the flow's body: a checkpoint executes again when it is cut short",
+        )
 
 
 def open_wait(engine: Engine, request: WaitRequest) -> Answer | None:
@@ -95,18 +99,24 @@ def stand_at(branch: Branch, stand: Stand) -> Answer:
     return replace(answer, key=call.key)
 
 
-def pause_request(call: Call, left_us: int) -> WaitRequest:
+def pause_request(call: Call, failed_us: int, left_us: int) -> WaitRequest:
+    """A timer of its own for each pause: the failure that it follows is part of its key."""
     at = now_us()
-    return WaitRequest(f"{call.key}/pause", call.name, None, None, None, at, kind="sleep", deadline_us=at + left_us)
+    key = f"{call.key}{PAUSE}{failed_us}"
+    return WaitRequest(key, call.name, None, None, None, at, kind="sleep", deadline_us=at + left_us)
 
 
 def pause_before_try(engine: Engine, call: Call, left_us: int) -> None:
     """Let a pause pass: in place if it is short, else as a durable timer, which holds no process."""
     if left_us <= HELD_PAUSE_SECONDS * 1_000_000:
-        engine.parking.pause(left_us / 1_000_000)
+        engine.parking.begin()
+        try:
+            engine.parking.hold(left_us / 1_000_000)
+        finally:
+            engine.parking.end()
         engine.check_halted()
         return
-    request = pause_request(call, left_us)
+    request = pause_request(call, engine.recorded.failed_tries(call.key)[1], left_us)
     if open_wait(engine, request) is None:
         engine.parking.stand_at(request.key)
         engine.check_halted()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FailureOrigin,
         KitaruBackendError,
         KitaruContextError,
+        KitaruCrashError,
         KitaruDivergenceError,
         KitaruError,
         KitaruExecutionError,
@@ -77,6 +78,7 @@ _PLACES = {
     "KitaruFeatureNotAvailableError": "kitaru_registry.errors",
     "KitaruLogRetrievalError": "kitaru_registry.errors",
     "FailureOrigin": "kitaru_registry.errors",
+    "KitaruCrashError": "kitaru_registry.errors",
     "KitaruWaitTimeout": "kitaru_registry.errors",
     "KitaruWaitAborted": "kitaru_registry.errors",
 }
@@ -89,6 +91,7 @@ __all__ = [
     "KitaruBackendError",
     "KitaruClient",
     "KitaruContextError",
+    "KitaruCrashError",
     "KitaruDivergenceError",
     "KitaruError",
     "KitaruExecutionError",

@@ -13,7 +13,7 @@ from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
-from kitaru_runner.specs import Backoff, CheckpointSpec, RetryOn, Work
+from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, run_work
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,20 +27,24 @@ class Checkpoint(Generic[P, R]):
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.spec = spec
+        # A parameter of the function's own goes to the function.
+        self._takes = frozenset(inspect.signature(function).parameters)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The recorded outcome, or that of executing the function now.
 
-        Keyword `id`: the call's own name in the journal, instead of the function's name and ordinal.
+        Futures of `.submit` and `.map` among the arguments are passed as their values.
+
+        Keyword `id`: the call's own name in the journal, instead of the function's name and ordinal. Keyword `after`:
+        a future, or several, that are to end well first. A parameter of the function's own goes before both.
         """
         branch = branch_of_call(self.spec.name)
+        id_, after = self._options(kwargs) if kwargs else (None, ())
+        work = Work(self.spec, self.function, args, kwargs)
         if branch is None:
-            return self.function(*args, **kwargs)
-        id_ = take_id(kwargs)
+            return cast(R, run_work(with_values(work, (*after, *futures_in(work)))))
         if self.is_async:
-            return cast(R, self._on_loop(self._work(args, kwargs), id_))
-        after = take_after(kwargs)
-        work = self._work(args, kwargs)
+            return cast(R, self._on_loop(work, id_, (), after))
         work = with_values(work, (*after, *futures_in(work)))
         result: R = branch.engine.checkpoint(branch, work, id_=id_)
         return result
@@ -77,9 +81,10 @@ class Checkpoint(Generic[P, R]):
         if branch is None:
             return [self._plain_future(element, dict(kwargs)) for element in elements]
         scopes = branch.open_map(len(elements))
-        lane = Lane(scopes[0].scope, limit) if scopes and limit is not None else None
+        lanes = (Lane(scopes[0].scope, limit),) if scopes and limit is not None else ()
         return [
-            self._submit_in(scope, element, dict(kwargs), lane) for scope, element in zip(scopes, elements, strict=True)
+            self._submit_in(scope, element, dict(kwargs), lanes)
+            for scope, element in zip(scopes, elements, strict=True)
         ]
 
     def __get__(self, instance: object, owner: type | None = None) -> Checkpoint[..., R]:
@@ -88,36 +93,39 @@ class Checkpoint(Generic[P, R]):
             return self
         bound: Callable[..., R] = functools.partial(cast(Callable[..., R], self.function), instance)
         functools.update_wrapper(bound, self.function)
-        return Checkpoint(bound, replace(self.spec, bind=binder(bound)))
+        # The object is an argument like others: other objects, other inputs.
+        return Checkpoint(bound, replace(self.spec, bind=functools.partial(self.spec.bind, instance)))
 
-    def _work(self, args: Any, kwargs: Any) -> Work:
-        return Work(self.spec, self.function, args, kwargs)
+    def _options(self, kwargs: dict[str, Any]) -> tuple[str | None, Sequence[CheckpointFuture[Any]]]:
+        """`id=` and `after=`, taken out of the arguments."""
+        id_ = None if "id" in self._takes else take_id(kwargs)
+        return id_, () if "after" in self._takes else take_after(kwargs)
 
-    def _lane(self) -> Lane | None:
+    def _lanes(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+        """With that of the decorator: both limits hold."""
         limit = self.spec.max_concurrency
-        return None if limit is None else Lane(self.spec.name, limit)
+        return lanes if limit is None else (*lanes, Lane(self.spec.identity, limit))
 
     def _submit_in(
-        self, scope: Branch, args: Any, kwargs: dict[str, Any], lane: Lane | None = None
+        self, scope: Branch, args: Any, kwargs: dict[str, Any], lanes: Sequence[Lane] = ()
     ) -> CheckpointFuture[R]:
-        id_, after = take_id(kwargs), take_after(kwargs)
-        lane = lane or self._lane()
-        work = self._work(args, kwargs)
+        id_, after = self._options(kwargs)
+        work = Work(self.spec, self.function, args, kwargs)
         if self.is_async and loop_is_running():
-            return self._submit_on_loop(scope, work, after, lane, id_)
-        if self.is_async:
+            return self._submit_on_loop(scope, work, after, lanes, id_)
+        if self.is_async and not self.spec.isolated:
             work = replace(work, function=self._run_to_end)
-        return scope.engine.submit(scope, work, after=after, lane=lane, id_=id_)
+        return scope.engine.submit(scope, work, after=after, lanes=self._lanes(lanes), id_=id_)
 
     def _on_loop(
-        self, work: Work, id_: str | None, lane: Lane | None = None, after: Sequence[CheckpointFuture[Any]] = ()
+        self, work: Work, id_: str | None, lanes: Sequence[Lane], after: Sequence[CheckpointFuture[Any]]
     ) -> Any:
-        from kitaru_runner.engine_async import run_checkpoint
+        from kitaru_runner.calling_async import run_checkpoint
 
-        return run_checkpoint(work, id_=id_, lane=lane or self._lane(), after=after)
+        return run_checkpoint(work, id_=id_, lanes=self._lanes(lanes), after=after)
 
     def _submit_on_loop(
-        self, scope: Branch, work: Work, after: Sequence[CheckpointFuture[Any]], lane: Lane | None, id_: str | None
+        self, scope: Branch, work: Work, after: Sequence[CheckpointFuture[Any]], lanes: Sequence[Lane], id_: str | None
     ) -> CheckpointFuture[R]:
         import asyncio
 
@@ -127,7 +135,7 @@ class Checkpoint(Generic[P, R]):
             # The element's scope is its own, not one more for this task.
             current.set(scope)
             try:
-                value = await self._on_loop(work, id_, lane, after)
+                value = await self._on_loop(work, id_, lanes, after)
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, Exception):
@@ -150,8 +158,10 @@ class Checkpoint(Generic[P, R]):
 
     def _plain_future(self, args: Any, kwargs: Any) -> CheckpointFuture[R]:
         future: CheckpointFuture[R] = CheckpointFuture()
+        _, after = self._options(kwargs)
         try:
-            future.set_result(self._run_to_end(*args, **kwargs) if self.is_async else self.function(*args, **kwargs))
+            work = Work(self.spec, self._run_to_end if self.is_async else self.function, args, kwargs)
+            future.set_result(run_work(with_values(work, (*after, *futures_in(work)))))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -159,8 +169,8 @@ class Checkpoint(Generic[P, R]):
 
 def take_id(kwargs: dict[str, Any]) -> str | None:
     id_ = kwargs.pop("id", None)
-    if id_ is not None and (not isinstance(id_, str) or not id_ or "/" in id_):
-        raise KitaruUsageError(f"id={id_!r} cannot name a call", hint="give a text without '/'")
+    if id_ is not None and (not isinstance(id_, str) or not id_ or any(mark in id_ for mark in "/#!")):
+        raise KitaruUsageError(f"id={id_!r} cannot name a call", hint="give a text without '/', '#' and '!'")
     return id_
 
 
@@ -248,9 +258,9 @@ def spec_of(
     check_one_of("runtime", runtime or "inline", ("inline", "isolated"))
     check_one_of("replay", replay, ("allowed", "never"))
     check_one_of("record", record, ("value", "digest"))
-    if timeout is not None and not (is_number(timeout) and timeout > 0):
+    if timeout is not None and not (is_number(timeout) and 0 < timeout <= YEAR):
         raise KitaruUsageError(f"timeout={timeout!r} is no time", hint="give seconds, more than 0")
-    if not isinstance(backoff, Backoff) and not (is_number(backoff) and backoff >= 0):
+    if not isinstance(backoff, Backoff) and not (is_number(backoff) and 0 <= backoff <= YEAR):
         raise KitaruUsageError(f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, or a kitaru.Backoff")
     name = getattr(function, "__name__", "checkpoint").strip("<>")
     return CheckpointSpec(

@@ -18,6 +18,7 @@ NAMES = [
     "KitaruBackendError",
     "KitaruClient",
     "KitaruContextError",
+    "KitaruCrashError",
     "KitaruDivergenceError",
     "KitaruError",
     "KitaruExecutionError",

@@ -234,8 +234,9 @@ def park(database: Database, row: int, attempt: int, open_keys: Collection[str])
 
 
 def unpark(database: Database, row: int, attempt: int) -> bool:
-    """A process that stayed goes on with the same attempt after an answer. False: another took over."""
+    """A process that stayed goes on with the same attempt. False: another took over."""
     with database.write() as connection:
+        connection.execute(owned_update(row, attempt, "waiting").values(status="pending"))
         woken = connection.execute(
             owned_update(row, attempt, "pending").values(status="running", lease_until_us=lease_end())
         )

@@ -1,0 +1,250 @@
+"""Calls of asynchronous checkpoints: their tries, timeouts and pauses, and callers that give up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from kitaru_runner import codec
+from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.engine import HELD_PAUSE_SECONDS, pause_in_place
+from kitaru_runner.engine_async import LoopSide, branch_here, loop_side
+from kitaru_runner.failures import describe_unkept, rebuild
+from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
+from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
+from kitaru_runner.specs import Work, timed_out
+from kitaru_runner.trying import OWN_CANCELLATION, Executed, Try, isolated, not_begun, value_of
+from kitaru_runner.waiting import pause_request
+
+T = TypeVar("T")
+
+CANCELLED = "asyncio.exceptions:CancelledError"
+
+
+class LoopSlot:
+    """A call's room in all its lanes. A pause between its tries gives that up."""
+
+    def __init__(self, side: LoopSide, lanes: Sequence[Lane]) -> None:
+        self._rooms = [side.lane(lane) for lane in lanes]
+        self._held: list[asyncio.Semaphore] = []
+
+    async def enter(self) -> None:
+        for room in self._rooms[len(self._held) :]:
+            await room.acquire()
+            self._held.append(room)
+
+    def leave(self) -> None:
+        while self._held:
+            self._held.pop().release()
+
+
+async def run_checkpoint(
+    work: Work, *, id_: str | None = None, lanes: Sequence[Lane] = (), after: Sequence[CheckpointFuture[Any]] = ()
+) -> Any:
+    """The outcome of an asynchronous call: recorded, or executed and recorded.
+
+    Its scope is that of the task that awaits it, which need not be the one that called: `gather(fetch(1))`.
+    """
+    branch = branch_here(work.spec.name)
+    engine = branch.engine
+    call = engine.place(branch, work.spec.name, id_)
+    side = loop_side(engine, branch)
+    first = (*after, *futures_in(work))
+    entry = engine.recorded.find(call, b"")
+    if first and (entry is None or not is_cancellation(entry)):
+        with giving_up(side, call, work):
+            for future in first:
+                await future
+        work = with_values(work, first)
+    inputs = engine.digest(work)
+    entry = engine.recorded.find(call, inputs)
+    if entry is not None:
+        return await replay(side, branch, call, work, entry, inputs)
+    slot = LoopSlot(side, lanes)
+    try:
+        if lanes:
+            with giving_up(side, call, work):
+                await slot.enter()
+        return await execute(side, branch, call, work, inputs, slot)
+    finally:
+        slot.leave()
+
+
+async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
+    """The outcome of an earlier attempt, in its turn."""
+    engine = side.engine
+    engine.warn_of_other_inputs(call, entry, inputs)
+    await side.turn(entry.seq)
+    if is_cancellation(entry):
+        # Its caller gave up waiting; it will again.
+        await asyncio.get_running_loop().create_future()
+    if entry.flags & DIGEST_ONLY and entry.error is None:
+        return engine.check_digest(entry, await execute_again(branch, call, work, entry))
+    return engine.outcome(entry)
+
+
+async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) -> Encoded:
+    """The value of a call under `record="digest"`, executed again; what it calls has the keys that are recorded."""
+    engine, failed = branch.engine, 0
+    while True:
+        engine.check_halted()
+        engine.parking.begin()
+        try:
+            return await tried_again(branch.open_try(call, entry.tries or 1), call, work)
+        except Exception as error:
+            failed += 1
+            if not work.spec.retries_after(error, failed):
+                raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
+        finally:
+            engine.parking.end()
+        await asyncio.sleep(pause_in_place(work.spec, failed, call))
+
+
+async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
+    if work.spec.isolated:
+        own = IsolatedTry(branch.engine, call, work)
+        return value_of(await in_a_thread(own.execute, give_up=own.end))
+    token = current.set(branch)
+    try:
+        return codec.encode(await in_time(work, call))
+    finally:
+        current.reset(token)
+
+
+async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
+    """Run the tries that are left, and record the outcome."""
+    engine = side.engine
+    known = engine.reusable(call, work, inputs)
+    if known is not None:
+        with giving_up(side, call, work):
+            await side.commit(known.entry)
+        return engine.executed(known)
+    while True:
+        with giving_up(side, call, work):
+            await pause(side, call, work, slot)
+        attempt = engine.begin_try(call, work, branch, inputs)
+        try:
+            with giving_up(side, call, work, attempt):
+                ended = await tried(attempt, work)
+                await side.commit(ended.entry)
+        finally:
+            engine.parking.end()
+        if ended.entry.kind == "c":
+            return engine.executed(ended)
+        engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
+
+
+@contextmanager
+def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None = None) -> Iterator[None]:
+    """Record it when the caller gives up: a replay, which may come further in the same time, gives up there too."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        engine = side.engine
+        if not engine.is_halted and not side.is_over:
+            failed, _ = engine.recorded.failed_tries(call.key)
+            begun = attempt.cancelled(error).entry if attempt is not None else None
+            engine.commit([begun or not_begun(call, work.spec, error, tries=failed)])
+        raise
+
+
+async def tried(attempt: Try, work: Work) -> Executed:
+    """Make a try; what it came to."""
+    if work.spec.isolated:
+        own = IsolatedTry(attempt.branch.engine, attempt.call, work)
+        return await in_a_thread(lambda: isolated(own, attempt), give_up=own.end)
+    token = current.set(attempt.branch)
+    try:
+        return attempt.returned(await in_time(work, attempt.call))
+    except Exception as error:
+        return attempt.failed(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled it: it awaited something that was.
+        return attempt.cancelled_itself(error)
+    finally:
+        current.reset(token)
+
+
+async def in_a_thread(execute: Callable[[], T], *, give_up: Callable[[], None]) -> T:
+    """What `execute` gives, in a thread of its own.
+
+    Args:
+        give_up: lets it end soon, when the caller gives up.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(end: Callable[[Any], None], outcome: object) -> None:
+        if not done.done():
+            end(outcome)
+
+    def run() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], object] = (done.set_result, execute())
+        except BaseException as error:
+            outcome = (done.set_exception, error)
+        try:
+            loop.call_soon_threadsafe(tell, *outcome)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits any more
+
+    threading.Thread(target=run, name="kitaru-isolated", daemon=True).start()
+    try:
+        return await done
+    except asyncio.CancelledError:
+        give_up()
+        raise
+
+
+async def in_time(work: Work, call: Call) -> Any:
+    """What the function gives, within its timeout."""
+    if work.spec.timeout_seconds is None:
+        return await work.function(*work.args, **work.kwargs)
+    limit = asyncio.timeout(work.spec.timeout_seconds)
+    try:
+        async with limit:
+            value = await work.function(*work.args, **work.kwargs)
+    except Exception as error:
+        if limit.expired():
+            raise timed_out(work.spec, call.key) from error
+        raise
+    if limit.expired():  # it went on nevertheless
+        raise timed_out(work.spec, call.key)
+    return value
+
+
+async def pause(side: LoopSide, call: Call, work: Work, slot: LoopSlot) -> None:
+    """Let the pause after a failed try pass: in place if it is short, else as a durable timer."""
+    engine = side.engine
+    left_us = engine.pause_us(call, work.spec)
+    if not left_us:
+        return
+    slot.leave()
+    await pass_time(side, call, left_us)
+    await slot.enter()
+
+
+async def pass_time(side: LoopSide, call: Call, left_us: int) -> None:
+    engine = side.engine
+    if left_us > HELD_PAUSE_SECONDS * 1_000_000:
+        request = pause_request(call, engine.recorded.failed_tries(call.key)[1], left_us)
+        if engine.guard(lambda: engine.journal.open_wait(request)) is None:
+            await side.answer(request.key)
+        return
+    engine.parking.begin()
+    try:
+        await asyncio.sleep(left_us / 1_000_000)
+    finally:
+        engine.parking.end()
+
+
+def is_cancellation(entry: Entry) -> bool:
+    error = entry.error
+    return error is not None and error.get("class") == CANCELLED and OWN_CANCELLATION not in error

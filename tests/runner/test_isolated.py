@@ -1,0 +1,528 @@
+"""`runtime="isolated"`: each try in a process of its own, which may die without the execution."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attempts import Executions, TestExecution
+
+from kitaru import (
+    KitaruContextError,
+    KitaruCrashError,
+    KitaruTimeoutError,
+    checkpoint,
+    current_execution_id,
+    load,
+    log,
+    now,
+    save,
+    sleep,
+    wait,
+)
+from kitaru_runner.body import run_body
+from kitaru_runner.failures import ExecutionCancelled
+
+PATIENCE_SECONDS = 20
+
+
+@dataclass
+class Order:
+    item: str
+    count: int
+
+    @checkpoint(runtime="isolated")
+    def priced(self, each: int) -> int:
+        return self.count * each
+
+
+@checkpoint(runtime="isolated")
+def where(order: Order, *, suffix: str = "") -> dict[str, Any]:
+    return {"pid": os.getpid(), "item": order.item + suffix, "folder": str(Path.cwd()), "set": os.environ.get("SET_BY")}
+
+
+@checkpoint(runtime="isolated")
+async def where_async(number: int) -> int:
+    await asyncio.sleep(0)
+    return number * os.getpid() // os.getpid()
+
+
+@checkpoint(runtime="isolated")
+def fail(word: str) -> None:
+    log(said=word)
+    raise FileNotFoundError(2, word)
+
+
+@checkpoint
+def plain(number: int) -> int:
+    return number
+
+
+def ends(how: str, log_of_tries: str = "") -> str:
+    """Ends its process, unless it was tried before."""
+    path = Path(log_of_tries)
+    tries = len(path.read_text()) if log_of_tries and path.exists() else 0
+    if log_of_tries:
+        path.write_text("x" * (tries + 1))
+    if tries:
+        return "survived"
+    if how == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "SIGSEGV":
+        ctypes.string_at(0)
+    elif how == "exit":
+        os._exit(3)
+    elif how == "sys.exit":
+        sys.exit(3)
+    return "went on"
+
+
+end_once = checkpoint(runtime="isolated")(ends)
+end_and_retry = checkpoint(runtime="isolated", retries=1)(ends)
+
+CRASHES = {
+    "SIGKILL": "was killed by SIGKILL",
+    "SIGSEGV": "was killed by SIGSEGV",
+    "exit": "ended with exit code 3",
+    "sys.exit": "ended with exit code 3",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "own"
+    made.mkdir()
+    return made
+
+
+# What goes over, and what comes back
+
+
+def test_it_executes_elsewhere_with_the_same_surroundings(
+    execution: TestExecution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SET_BY", "parent")
+
+    execution.attempt(lambda: where(Order("tea", 2), suffix="!"))
+
+    seen = execution.result
+    assert seen["pid"] != os.getpid()
+    assert (seen["item"], seen["folder"], seen["set"]) == ("tea!", str(tmp_path), "parent")
+
+
+def test_a_recorded_one_starts_no_process(execution: TestExecution) -> None:
+    def body() -> list[Any]:
+        return [where(Order("tea", 1)), plain(1)]
+
+    execution.attempt(body, writes=1)
+    (row,) = execution.rows
+    execution.attempt(body)
+
+    assert row.key == "where"
+    assert execution.result[0] == execution.outcomes["where"]
+
+
+def test_a_method_takes_its_object_along(execution: TestExecution) -> None:
+    execution.attempt(lambda: Order("tea", 3).priced(4))
+
+    assert execution.result == 12
+
+
+def test_a_function_without_a_name_goes_over_by_value(execution: TestExecution) -> None:
+    factor = 7
+
+    @checkpoint(runtime="isolated")
+    def scaled(number: int) -> int:
+        return factor * number
+
+    def body() -> list[int]:
+        return [scaled(2), checkpoint(runtime="isolated")(lambda number: number + factor)(1)]
+
+    execution.attempt(body)
+
+    assert execution.result == [14, 8]
+
+
+def test_a_function_that_cannot_go_over_fails_its_checkpoint_and_says_why(execution: TestExecution) -> None:
+    lock = threading.Lock()
+
+    @checkpoint(runtime="isolated", retries=3)
+    def locked() -> bool:
+        return lock.locked()
+
+    execution.attempt(locked)
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.checkpoint) == ("KitaruUsageError", "locked")
+    assert "its function cannot be sent to another process: cannot pickle" in error.message
+    assert [row.kind for row in execution.rows] == ["c"]
+
+
+def test_an_argument_that_no_codec_carries_fails_its_checkpoint(execution: TestExecution) -> None:
+    @checkpoint(runtime="isolated")
+    def use(given: Any) -> None: ...
+
+    execution.attempt(lambda: use(threading.Lock()))
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.checkpoint) == ("KitaruUsageError", "use")
+
+
+def test_a_value_that_no_codec_carries_fails_its_checkpoint_at_once(execution: TestExecution) -> None:
+    @checkpoint(runtime="isolated", retries=3)
+    def generate() -> Any:
+        return (number for number in range(3))
+
+    execution.attempt(generate)
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.checkpoint) == ("KitaruUsageError", "generate")
+    assert [row.kind for row in execution.rows] == ["c"]
+
+
+@pytest.mark.parametrize("writes", [None, 1])
+def test_its_failure_is_raised_with_its_own_line(execution: TestExecution, writes: int | None) -> None:
+    def body() -> str:
+        try:
+            fail("missing")
+        except FileNotFoundError as error:
+            plain(1)
+            return f"{error.errno} {error.strerror}"
+        return ""
+
+    execution.attempt(body, writes=writes)
+    if writes is not None:
+        execution.attempt(body)
+
+    assert execution.result == "2 missing"
+    (call, _) = execution.record.checkpoints
+    assert call.error is not None
+    assert (call.error.file, call.error.line) == (__file__, fail.function.__code__.co_firstlineno + 3)
+    assert call.metadata == {"said": "missing"}
+
+
+def test_what_it_saves_and_logs_comes_with_its_outcome(execution: TestExecution) -> None:
+    @checkpoint(runtime="isolated")
+    def report(of: str) -> list[Any]:
+        save("report", {"pages": 3}, type="context")
+        log(tokens=12)
+        return [load(of, "double"), current_execution_id(), now().tzinfo is not None]
+
+    @checkpoint
+    def double() -> int:
+        return 2
+
+    def body() -> Any:
+        double()
+        return [report(str(current_execution_id())), load(str(current_execution_id()), "report")]
+
+    execution.attempt(body)
+
+    assert execution.result == [[2, execution.exec_id, True], {"pages": 3}]
+    assert execution.record.checkpoints[1].metadata == {"tokens": 12}
+
+
+def test_a_load_that_fails_is_raised_there(execution: TestExecution) -> None:
+    @checkpoint(runtime="isolated")
+    def look(of: str) -> str:
+        try:
+            return str(load(of, "nothing"))
+        except LookupError as error:
+            return str(error)
+
+    execution.attempt(lambda: look(str(current_execution_id())))
+
+    assert "has no artifact nothing" in execution.result
+
+
+def test_tries_are_processes_of_their_own(execution: TestExecution, folder: Path) -> None:
+    @checkpoint(runtime="isolated", retries=2, retry_on=ConnectionError)
+    def flaky(folder: Path) -> int:
+        (folder / str(os.getpid())).touch()
+        tries = len(list(folder.iterdir()))
+        if tries < 3:
+            raise ConnectionError(f"try {tries}")
+        return tries
+
+    execution.attempt(lambda: flaky(folder))
+
+    assert execution.result == 3
+    assert [(row.kind, row.tries) for row in execution.rows] == [("t", 1), ("t", 2), ("c", 3)]
+
+
+# What it may not do
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: plain(1), "checkpoint plain was called inside checkpoint <lambda>"),
+        (lambda: plain.submit(1), "checkpoint plain was called"),
+        (lambda: plain.map([1]), "checkpoint plain was called"),
+        (lambda: wait(name="approve", schema=bool), r"wait\(\) was called inside checkpoint"),
+        (lambda: sleep(1), r"sleep\(\) was called inside checkpoint"),
+    ],
+)
+def test_what_needs_the_journal_is_refused(execution: TestExecution, call: Any, said: str) -> None:
+    with pytest.raises(KitaruContextError, match=said.replace("<lambda>", "lambda")):
+        raise_of(execution, checkpoint(runtime="isolated")(call))
+
+
+@pytest.mark.parametrize("asked", ["wait", "checkpoint"])
+def test_what_needs_the_journal_is_refused_on_a_loop_too(execution: TestExecution, asked: str) -> None:
+    @checkpoint(runtime="isolated")
+    async def ask(asked: str) -> Any:
+        return await (wait(name="approve") if asked == "wait" else where_async(1))
+
+    async def body() -> Any:
+        return await ask(asked)
+
+    with pytest.raises(KitaruContextError, match="inside checkpoint ask"):
+        raise_of(execution, body)
+
+
+def raise_of(execution: TestExecution, body: Any) -> None:
+    """Run an attempt, and raise what its body raised."""
+    raised: list[BaseException] = []
+
+    def noting() -> Any:
+        try:
+            return asyncio.run(body()) if asyncio.iscoroutinefunction(body) else body()
+        except Exception as error:
+            raised.append(error)
+
+    async def noting_async() -> Any:
+        try:
+            return await body()
+        except Exception as error:
+            raised.append(error)
+
+    execution.attempt(noting_async if asyncio.iscoroutinefunction(body) else noting)
+    raise raised[0]
+
+
+# Its end
+
+
+@pytest.mark.parametrize(("how", "said"), CRASHES.items())
+def test_a_process_that_dies_is_a_failure_that_says_how(execution: TestExecution, how: str, said: str) -> None:
+    def body() -> list[Any]:
+        try:
+            checkpoint(runtime="isolated")(ends)(how)
+        except KitaruCrashError as error:
+            plain(1)
+            return [error.message, error.signal, error.exit_status]
+        return []
+
+    execution.attempt(body, writes=1)
+    execution.attempt(body)
+
+    message, name, status = execution.result
+    assert message == f"the process of checkpoint ends {said}"
+    assert (name, status) == ((how, None) if how.startswith("SIG") else (None, 3))
+    assert [row.kind for row in execution.rows] == ["c", "c"]
+
+
+@pytest.mark.parametrize("how", CRASHES)
+def test_a_process_that_dies_is_tried_again(execution: TestExecution, tmp_path: Path, how: str) -> None:
+    execution.attempt(lambda: end_and_retry(how, str(tmp_path / "tries")))
+
+    assert execution.result == "survived"
+    assert [(row.kind, row.tries) for row in execution.rows] == [("t", 1), ("c", 2)]
+
+
+@checkpoint(runtime="isolated", timeout=1)
+def stand_still(folder: Path) -> None:
+    """With a process of its own, in a call that no exception can end."""
+    inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    (folder / "new").write_text(f"{os.getpid()} {inner.pid}")
+    (folder / "new").rename(folder / "pids")
+    while True:
+        time.sleep(1000)
+
+
+@checkpoint(runtime="isolated")
+def stand_still_for_ever(folder: Path) -> None:
+    stand_still.function(folder)
+
+
+@checkpoint(runtime="isolated")
+async def stand_still_async(folder: Path) -> None:
+    stand_still.function(folder)
+
+
+def has_ended(pid: int) -> bool:
+    """Polled for a moment: a process that was killed may still be dying."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], PATIENCE_SECONDS)[0])
+    finally:
+        os.close(descriptor)
+
+
+def all_ended(folder: Path) -> bool:
+    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+    return len(pids) == 2 and all(has_ended(pid) for pid in pids)
+
+
+def until_there(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.005)
+
+
+def test_its_timeout_kills_it_and_what_it_started(execution: TestExecution, tmp_path: Path) -> None:
+    def body() -> str:
+        try:
+            stand_still(tmp_path)
+        except KitaruTimeoutError as error:
+            return error.message
+        return ""
+
+    execution.attempt(body)
+
+    assert execution.result == "checkpoint stand_still took longer than its timeout of 1 s"
+    assert all_ended(tmp_path)
+
+
+def test_a_caller_that_gives_up_kills_it(execution: TestExecution, tmp_path: Path) -> None:
+    async def body() -> str:
+        task = asyncio.create_task(given_up(tmp_path))
+        await asyncio.to_thread(until_there, tmp_path / "pids")
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            return "given up"
+        return ""
+
+    async def given_up(folder: Path) -> None:
+        await stand_still_async(folder)
+
+    execution.attempt(body)
+
+    assert execution.result == "given up"
+    assert all_ended(tmp_path)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_attempt_that_is_halted_kills_it(execution: TestExecution, tmp_path: Path, asynchronous: bool) -> None:
+    engine, _, _ = execution.begin()
+
+    def body() -> None:
+        stand_still_for_ever(tmp_path)
+
+    async def body_async() -> None:
+        await stand_still_async(tmp_path)
+
+    def cancel() -> None:
+        until_there(tmp_path / "pids")
+        engine.halt(ExecutionCancelled())
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(ExecutionCancelled):
+        run_body(engine, body_async if asynchronous else body, {})
+    canceller.join()
+
+    assert execution.rows == []
+    assert all_ended(tmp_path)
+
+
+def test_one_that_its_flow_leaves_behind_ends_with_the_flow(execution: TestExecution, tmp_path: Path) -> None:
+    def body() -> str:
+        stand_still_for_ever.submit(tmp_path)
+        until_there(tmp_path / "pids")
+        return "ended"
+
+    execution.attempt(body)
+
+    assert execution.result == "ended"
+    assert all_ended(tmp_path)
+
+
+# Beside each other
+
+
+def test_an_asynchronous_one_does_not_block_the_flow_s_loop(execution: TestExecution, tmp_path: Path) -> None:
+    @checkpoint(runtime="isolated")
+    async def until_told(path: Path) -> str:
+        while not path.exists():
+            await asyncio.sleep(0.005)
+        return "told"
+
+    @checkpoint
+    async def tell(path: Path) -> str:
+        path.touch()
+        return "tells"
+
+    async def body() -> list[str]:
+        return await asyncio.gather(until_told(tmp_path / "told"), tell(tmp_path / "told"))
+
+    execution.attempt(body)
+
+    assert execution.result == ["told", "tells"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_map_of_them_executes_no_more_at_once_than_it_may(
+    executions: Executions, folder: Path, asynchronous: bool
+) -> None:
+    def count(number: int, folder: Path) -> int:
+        mine = folder / str(os.getpid())
+        mine.touch()
+        time.sleep(0.05)
+        seen = len(list(folder.iterdir()))
+        mine.unlink()
+        return seen
+
+    async def count_async(number: int, folder: Path) -> int:
+        return count(number, folder)
+
+    counted = checkpoint(runtime="isolated")(count_async if asynchronous else count)
+
+    def body() -> list[int]:
+        return [future.result() for future in counted.map(range(5), max_concurrency=2, folder=folder)]
+
+    async def body_async() -> list[int]:
+        return list(await asyncio.gather(*counted.map(range(5), max_concurrency=2, folder=folder)))
+
+    execution = executions.new()
+    execution.attempt(body_async if asynchronous else body)
+
+    assert len(execution.result) == 5
+    assert set(execution.result) <= {1, 2}
+
+
+def test_one_whose_value_is_not_kept_executes_again_in_a_process(execution: TestExecution) -> None:
+    @checkpoint(runtime="isolated", record="digest")
+    def secret() -> list[Any]:
+        return [42, os.getpid() != 0]
+
+    def body() -> Any:
+        return [secret(), plain(1)]
+
+    execution.attempt(body, writes=1)
+    execution.attempt(body)
+
+    assert execution.result == [[42, True], 1]
+    assert [row.key for row in execution.rows] == ["secret", "plain"]
