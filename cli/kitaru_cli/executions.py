@@ -58,7 +58,7 @@ def add_to(app: typer.Typer) -> None:
     command(
         executions,
         "executions.input",
-        examples=["kitaru executions input 3f2a91c4 --value true"],
+        examples=["kitaru executions input 3f2a91c4 --value true", "kitaru executions input 3f2a91c4 --abort"],
     )(give_input)
     command(
         executions,
@@ -107,6 +107,8 @@ def list_executions(
         str | None, typer.Option("--replay-of", metavar="EXECUTION", help="Replays of this execution only.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
+    page: Annotated[int | None, typer.Option("--page", metavar="N", min=1, help="Which page, from 1.")] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", min=1, help="How many on a page.")] = 20,
     output: Output = Format.text,
 ) -> Answer:
     """List executions, the newest first."""
@@ -122,6 +124,8 @@ def list_executions(
         tag=tag,
         replay_of=replay_of,
         limit=limit,
+        page=page,
+        size=size,
     )
     return items(found, lambda: executions_text(found))
 
@@ -141,12 +145,20 @@ def give_input(
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="KEY", help="Which wait; by default the only pending one.")
     ] = None,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="End the wait without an answer: the flow gets KitaruWaitAborted.")
+    ] = False,
     output: Output = Format.text,
 ) -> Answer:
-    """Answer what an execution waits for, and set it going again."""
-    from kitaru_cli.waits import answer_wait
+    """Answer what an execution waits for, and set it going again.
 
-    return answer_wait(execution, wait, value, output)
+    An answer that names a wait which is not open yet is kept for it.
+    """
+    from kitaru_cli.waits import abort_wait, answer_wait
+
+    if abort and value is not None:
+        raise typer.BadParameter("either --value or --abort", param_hint="--abort")
+    return abort_wait(execution, wait) if abort else answer_wait(execution, wait, value, output)
 
 
 def resume(

@@ -12,7 +12,7 @@ from kitaru_cli.commands import LOOK, ExecutionArgument, Output, command, group,
 from kitaru_cli.execution_text import example_answer
 from kitaru_cli.output import Answer, Format, item, items
 from kitaru_cli.tables import Facts, Part, Table, bold, dim, status
-from kitaru_cli.words import ago, first_line, moment, now, short_id, value_line
+from kitaru_cli.words import ago, due, first_line, moment, now, short_id, value_line
 
 if TYPE_CHECKING:
     from kitaru import KitaruClient
@@ -76,6 +76,12 @@ def answer_wait(execution: str, key: str | None, value: str | None, output: Form
     return item(answered, lambda: answered_text(answered))
 
 
+def abort_wait(execution: str, key: str | None) -> Answer:
+    aborted = open_client().executions.abort_wait(execution, wait=key, door="cli")
+    exec_id = short_id(aborted.exec_id or execution)
+    return item(aborted, lambda: [f"{aborted.key} of {exec_id} is aborted: its flow gets KitaruWaitAborted"])
+
+
 def asked(wait: Wait, execution: str, output: Format) -> object:
     """The answer of the person at the terminal.
 
@@ -120,6 +126,7 @@ def waits_text(waits: Sequence[Wait]) -> Sequence[Part]:
     if not waits:
         return [dim("Nothing waits for an answer.")]
     seen_from = now()
+    expiring = any(wait.deadline for wait in waits)
     rows = [
         (
             bold(short_id(wait.exec_id or "-")),
@@ -127,10 +134,12 @@ def waits_text(waits: Sequence[Wait]) -> Sequence[Part]:
             wait.key,
             first_line(wait.question or "-"),
             ago(wait.entered_at, seen_from),
+            *([due(wait.deadline)] if expiring else []),
         )
         for wait in waits
     ]
-    return [Table(("execution", "flow", "wait", "question", "since"), rows, wraps=frozenset({"flow", "question"}))]
+    columns = ("execution", "flow", "wait", "question", "since", *(("until",) if expiring else ()))
+    return [Table(columns, rows, wraps=frozenset({"flow", "question"}))]
 
 
 def wait_text(wait: Wait, execution: str) -> Sequence[Part]:
@@ -141,6 +150,7 @@ def wait_text(wait: Wait, execution: str) -> Sequence[Part]:
             ("of", f"{wait.flow or '-'} {wait.exec_id or execution}"),
             ("status", status(wait.status)),
             ("since", moment(wait.entered_at, seen_from)),
+            *([("until", due(wait.deadline))] if wait.deadline else []),
             *([("context", value_line(wait.metadata))] if wait.metadata else []),
             *([("answer", value_line(wait.answer))] if wait.status == "answered" else []),
             *(
@@ -163,6 +173,11 @@ def wait_text(wait: Wait, execution: str) -> Sequence[Part]:
 
 def answered_text(wait: Wait) -> Sequence[Part]:
     exec_id = short_id(wait.exec_id or "")
+    if wait.status == "early":
+        return [
+            f"{exec_id} has no wait {wait.name} yet: the answer {value_line(wait.answer)} is kept for the first one",
+            dim(f"look at it: kitaru waits list --exec {exec_id}"),
+        ]
     return [
         f"{wait.key} of {exec_id} is answered: {value_line(wait.answer)}",
         dim(f"it goes on; look at it: kitaru executions get {exec_id}"),

@@ -49,6 +49,11 @@ def moment(at: datetime | None, seen_from: datetime) -> str:
     return NO_TIME if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({ago(at, seen_from)})"
 
 
+def due(at: datetime | None) -> str:
+    """Local wall time of what is to come."""
+    return NO_TIME if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def took(start: datetime | None, end: datetime | None) -> str:
     """`12ms`, `1.2s`, `3m 05s`, `2h 03m`; a dash where one of the two is missing."""
     if start is None or end is None:

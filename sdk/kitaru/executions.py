@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
+from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
@@ -399,6 +400,10 @@ class Executions:
             reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
         elif execution.status == "waiting" and execution.kind == "source" and not held:
             reason = "its process is gone; an answer starts it again"
+        elif execution.status == "waiting" and (
+            until_us := waits.sleeps_until_us(self._client.database, execution.exec_id)
+        ):
+            reason = f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
         elif execution.status == "pending" and execution.kind == "source" and not held:
             reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
         elif execution.status == "pending" and reason is None:

@@ -142,6 +142,20 @@ def deadline_of(database: Database, row: int, key: str) -> int | None:
         return found
 
 
+def sleeps_until_us(database: Database, exec_id: str) -> int | None:
+    """When an execution goes on that waits for a time and for nobody."""
+    standing = (
+        select(waits.c.kind, waits.c.deadline_us)
+        .join(executions, executions.c.id == waits.c.execution)
+        .where(executions.c.exec_id == exec_id, waits.c.status == "pending")
+    )
+    with database.read() as connection:
+        found = connection.execute(standing).all()
+    if not found or any(wait.kind != "sleep" for wait in found):
+        return None
+    return min(int(wait.deadline_us) for wait in found)
+
+
 def fire_due(database: Database) -> int:
     """End the sleeps and waits whose time has come, and let their executions go on; how many there were."""
     due = and_(waits.c.status == "pending", waits.c.deadline_us <= now_us())
