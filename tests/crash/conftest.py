@@ -15,7 +15,7 @@ from crashes import PATIENCE_SECONDS, Template, Trial
 from kitaru_registry.home import Home
 from kitaru_registry.models import ExecutionId
 
-FLOWS = ("tour", "doomed", "stumbling", "gated", "hoarding")
+FLOWS = ("tour", "doomed", "stumbling", "gated", "hoarding", "whole")
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_a_flow_that_no_other_process_can_find_is_refused(shared_place: Place, t
 
 def test_a_flow_s_own_retries_and_time_are_those_of_its_snapshot(shared_place: Place, tmp_path: Path) -> None:
     stubborn = play(shared_place, "stubborn", tmp_path)
-    late = play(shared_place, "late", tmp_path, expect=1)
+    late = shared_place.settled(play(shared_place, "late", tmp_path, "--detach")["exec_id"], status="failed")
 
     assert stubborn["result"] == 3
     assert below(shared_place, stubborn["exec_id"])["attempt"] == 3
@@ -104,10 +104,10 @@ def test_the_options_of_a_flow_are_part_of_its_version(place: Place, tmp_path: P
         said[name] = place("versions", "show", name).item["config"]["options"]
 
     inputs = json.dumps({"folder": str(tmp_path)})
-    done, late = place.invoke("stubborn", inputs), place.invoke("late", inputs, expect=1)
+    done, late = place.invoke("stubborn", inputs), place.invoke("late", inputs, "--detach")
+    late = place.settled(late["exec_id"], status="failed")
 
-    plain = {"retries": 0, "cache": None, "finish_timeout": None, "env": []}
-    assert said == {"stubborn": {**plain, "retries": 2}, "late": {**plain, "finish_timeout": 0.3}}
+    assert said == {"stubborn": {"retries": 2, "env": []}, "late": {"retries": 0, "finish_timeout": 0.3, "env": []}}
     assert (done["result"], done["attempt"]) == (3, 3)
     assert late["error"]["type"] == "KitaruTimeoutError"
 

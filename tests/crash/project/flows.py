@@ -175,3 +175,21 @@ def hoarding(steps: int, size: int) -> int:
             tell("heard", type(error).__name__)
         tell("got", f"hoard-{number}")
     return steps
+
+
+@checkpoint
+def work(number: int) -> int:
+    with trying(f"work{number}"):
+        return number * 10
+
+
+@flow
+def half(number: int) -> int:
+    return work(number)
+
+
+@flow
+def whole() -> list[int]:
+    """Two child executions side by side."""
+    halves = [half.run(number) for number in (1, 2)]
+    return [work(3), *(started.wait() for started in halves)]
