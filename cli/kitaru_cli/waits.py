@@ -11,7 +11,7 @@ import typer
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, command, group, open_client
 from kitaru_cli.execution_text import example_answer
 from kitaru_cli.output import Answer, Format, item, items
-from kitaru_cli.tables import Facts, Part, Table, bold, dim, status
+from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
 from kitaru_cli.words import ago, due, first_line, moment, now, short_id, value_line
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def waits_text(waits: Sequence[Wait]) -> Sequence[Part]:
         return [dim("Nothing waits for an answer.")]
     seen_from = now()
     expiring = any(wait.deadline for wait in waits)
-    rows = [
+    rows: list[tuple[str | Styled, ...]] = [
         (
             bold(short_id(wait.exec_id or "-")),
             wait.flow or "-",
