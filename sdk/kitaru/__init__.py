@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kitaru_runner.custom import register_codec
     from kitaru_runner.specs import Backoff
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "flow": "kitaru.flows",
