@@ -62,18 +62,22 @@ class InFlightPage:
             self._free.append(slot)
 
     def read(self) -> list[dict[str, Any]]:
-        """What is under way, oldest first, as `executions.in_flight` keeps it."""
+        """What is under way, oldest first, as `executions.in_flight` keeps it; nothing after `close`."""
+        with self._lock:
+            # One thread of a runner beats, while another closes what its child has left.
+            memory = b"" if self._memory.closed else self._memory[:]
         found = []
-        for at in range(0, SLOTS * SLOT_BYTES, SLOT_BYTES):
-            length = int.from_bytes(self._memory[at : at + LENGTH_BYTES], "big")
+        for at in range(0, len(memory), SLOT_BYTES):
+            length = int.from_bytes(memory[at : at + LENGTH_BYTES], "big")
             if not length:
                 continue
             try:
-                key, name, tries, at_us = json.loads(self._memory[at + LENGTH_BYTES : at + LENGTH_BYTES + length])
+                key, name, tries, at_us = json.loads(memory[at + LENGTH_BYTES : at + LENGTH_BYTES + length])
             except (ValueError, TypeError):
                 continue  # it was being written
             found.append({"key": key, "name": name, "tries": tries, "started_us": at_us})
         return sorted(found, key=lambda call: (call["started_us"], call["key"]))
 
     def close(self) -> None:
-        self._memory.close()
+        with self._lock:
+            self._memory.close()

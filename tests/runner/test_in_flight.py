@@ -64,3 +64,13 @@ def test_a_slot_that_is_being_written_is_passed_over(sides: Sides) -> None:
     child._memory[2:5] = b"\xff\xff\xff"
 
     assert runner.read() == []
+
+
+def test_nothing_is_under_way_once_the_page_is_closed(sides: Sides) -> None:
+    """A heartbeat may come while another thread closes what an ended child has left."""
+    child, runner = sides
+    child.begin("step", "step", 1, 1)
+
+    runner.close()
+
+    assert runner.read() == []

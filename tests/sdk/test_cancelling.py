@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +64,17 @@ async def sleeps(name):
         await asyncio.sleep(600)
     finally:
         Path(f"{name}.left").touch()
+
+@checkpoint(runtime="isolated")
+def turns_elsewhere(name):
+    Path(f"{name}.reached").write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.001)
+
+@flow
+def busy_elsewhere(name: str):
+    step(1)
+    turns_elsewhere(name)
 
 @flow
 def busy(name: str):
@@ -192,6 +204,18 @@ def test_one_that_blocks_outside_of_python_has_ended_for_everybody_else(flows: A
 
     os.close(os.open(project.root / "pipe", os.O_WRONLY))
     project.until(lambda: not threads_of("blocked"), "its thread has ended")
+    assert [call.key for call in project.client.executions.get(handle.exec_id).checkpoints] == ["step"]
+
+
+def test_a_checkpoint_s_own_process_is_ended(flows: Any, project: Project) -> None:
+    handle = flows.busy_elsewhere.run("gate")
+    project.until_there("gate.reached")
+    project.until(lambda: (project.root / "gate.reached").read_text() != "", "it has said its process")
+    process = (project.root / "gate.reached").read_text()
+
+    assert handle.cancel().status == "cancelled"
+
+    project.until(lambda: not Path(f"/proc/{process}").exists(), "the process has ended")
     assert [call.key for call in project.client.executions.get(handle.exec_id).checkpoints] == ["step"]
 
 
