@@ -16,7 +16,7 @@ def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle
     """See Executions.retry."""
     found = client.executions.get(exec_id)
     if found.status == "failed" and found.kind == "source":
-        from kitaru.running import require_resumable
+        from kitaru.sources import require_resumable
 
         require_resumable(client, found, with_edits=with_edits, command="retry")
     ending.retry(client.database, found.exec_id, actor=client.actor)

@@ -94,7 +94,7 @@ def replay(client: KitaruClient, exec_id: str, request: Request) -> FlowHandle:
     prepared = prepare(client, exec_id, request)
     row = prepared.original.row
     if prepared.target.resolved is None and row.kind == "source":
-        from kitaru.running import require_resumable
+        from kitaru.sources import require_resumable
 
         execution = reading.get_execution(client.database, row.exec_id)
         require_resumable(client, execution, with_edits=request.with_edits, command="replay")

@@ -149,7 +149,7 @@ class Runners:
 
     def _start_source(self, execution: Execution, *, with_edits: bool) -> None:
         """Start a source execution again, in a process of its own, with the interpreter and folder it began with."""
-        from kitaru.running import require_resumable
+        from kitaru.sources import require_resumable
 
         source = require_resumable(self._client, execution, with_edits=with_edits)
         queue.make_due(self._client.database, execution.exec_id)

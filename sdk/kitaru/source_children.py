@@ -32,7 +32,7 @@ class SourceChildren:
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
         """See recording.Children."""
-        from kitaru.running import source_for
+        from kitaru.sources import source_for
 
         client = self._client
         if request.entrypoint is None:
