@@ -25,7 +25,7 @@ from kitaru_cli.many import (
     to_all,
 )
 from kitaru_cli.output import Answer, Format, item, items
-from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner, runner_at_once
+from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner
 from kitaru_cli.words import now, short_id
 
 STATUSES = ("pending", "running", "waiting", "completed", "failed", "cancelled")
@@ -176,7 +176,6 @@ def resume(
     output: Output = Format.text,
 ) -> Answer:
     """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
-    runner_at_once()
     client = open_client()
     handle = client.executions.resume(execution, with_edits=with_edits, accept=accept, reason=reason)
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)

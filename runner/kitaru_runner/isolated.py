@@ -244,7 +244,10 @@ def end_with_parent(pid: int, lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
         # The pipe alone would not do where the parent was forked: a fork holds its end too.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != pid or select.select([lifeline], [], [], 0)[0]:
+    # Not select(), which takes no descriptor above 1023: the parent may have as many open.
+    closed = select.poll()
+    closed.register(lifeline)
+    if os.getppid() != pid or closed.poll(0):
         os._exit(0)
 
 

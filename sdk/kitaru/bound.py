@@ -19,6 +19,13 @@ class BoundExecution(Execution):
 
     _client: KitaruClient = PrivateAttr()
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it says the same, whichever client has read it."""
+        return isinstance(other, Execution) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(self.exec_id)
+
     @property
     def flow_name(self) -> str:
         return self.flow
