@@ -39,6 +39,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     else:
         return engine.finish(encoded, None)
     finally:
+        engine.end()
         engine.leave()
         current.reset(token)
 
@@ -52,7 +53,7 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
 
     from kitaru_runner.engine_async import run_on_loop
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=branch.engine.pace.loop_factory) as runner:
         return runner.run(run_on_loop(branch, body, args, named))
 
 

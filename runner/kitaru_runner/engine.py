@@ -36,11 +36,12 @@ from kitaru_runner.futures import (
     with_values,
 )
 from kitaru_runner.lineage import Lineage
+from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, ChildRequest, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
-from kitaru_runner.trying import Executed, Try, call_in_time, digest_of
+from kitaru_runner.trying import Executed, Try, call_in_time, digest_of, not_called
 
 POOL_THREADS = 128
 
@@ -51,9 +52,12 @@ HELD_PAUSE_SECONDS = 5.0
 class Engine:
     """One attempt at an execution."""
 
-    def __init__(self, journal: Journal, opening: Opening, *, fenced: Callable[[], NoReturn] | None = None) -> None:
+    def __init__(
+        self, journal: Journal, opening: Opening, *, fenced: Callable[[], NoReturn] | None = None, pace: Pace = MACHINE
+    ) -> None:
         """
         Args:
+            pace: how its threads take turns, and how its short pauses pass.
             fenced: what to do when another attempt owns the execution: a child ends at once. By default the error
                 is raised, from this call and every later one.
         """
@@ -62,12 +66,13 @@ class Engine:
         self.journal = journal
         self.recorded = Recorded(opening)
         self.lineage = Lineage()
-        self.deliveries = Deliveries()
+        self.pace = pace
+        self.deliveries = Deliveries(pace)
         self.parking = Parking(self)
         self.lanes = Lanes()
         self._fenced = fenced
-        self._turnstile = Turnstile(last_seq(opening.entries))
-        self._pool = Pool(POOL_THREADS)
+        self._turnstile = Turnstile(last_seq(opening.entries), pace)
+        self._pool = Pool(POOL_THREADS, pace)
         self._halted: BaseException | None = None
         self._tasks: set[Any] = set()
         # Made at need by engine_async: importing asyncio costs more than all of this.
@@ -138,11 +143,18 @@ class Engine:
         if self.loop_side is not None:
             self.loop_side.halted(error)
 
+    def end(self) -> None:
+        """The flow's body is over: threads that it left behind go on to nothing."""
+        if self._halted is None:
+            self.halt(KitaruFencedError("the flow has ended"))
+
     # Writing
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
+        self.pace.point()
         last: int = self.write(lambda: self.journal.record(entries))
+        self.pace.point()
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
@@ -209,11 +221,12 @@ class Engine:
         context = copy_context()
         context.run(current.set, branch)
         self.parking.begin()
+        self.pace.point()
 
         def execute() -> None:
             try:
                 if future.set_running_or_notify_cancel():
-                    context.run(self._execute_submitted, call, with_values(work, first), branch, future)
+                    context.run(self._execute_submitted, call, work, first, branch, future)
             except BaseException as error:  # the record could not be written: whoever asks must hear of it
                 future.set_exception(error)
             finally:
@@ -227,7 +240,16 @@ class Engine:
             self.lanes.enter(lane, lambda: self._pool.submit(execute))
         return future
 
-    def _execute_submitted(self, call: Call, work: Work, branch: Branch, future: CheckpointFuture[Any]) -> None:
+    def _execute_submitted(
+        self, call: Call, work: Work, first: Sequence[CheckpointFuture[Any]], branch: Branch,
+        future: CheckpointFuture[Any],
+    ) -> None:  # fmt: skip
+        try:
+            work = with_values(work, first)
+        except Exception as error:
+            # Recorded, so that its future has a place among the others' ends.
+            self._end(Executed(not_called(call, work.spec, error)), future)
+            return
         inputs = self.digest(work)
         entry = self.recorded.find(call, inputs)
         if entry is None:
@@ -248,7 +270,7 @@ class Engine:
             attempt = self.begin_try(call, work, branch, inputs)
             token = current.set(attempt.branch)
             try:
-                value = run_work(work) if work.spec.timeout_seconds is None else call_in_time(work, call)
+                value = run_work(work) if work.spec.timeout_seconds is None else call_in_time(work, call, self.pace)
             except Exception as error:
                 ended = attempt.failed(error)
             else:
@@ -272,6 +294,7 @@ class Engine:
 
     def begin_try(self, call: Call, work: Work, branch: Branch, inputs: bytes) -> Try:
         self.check_halted()
+        self.pace.point()
         number = self.recorded.failed_tries(call.key)[0] + 1
         started_us = now_us()
         self.parking.begin()
@@ -404,7 +427,7 @@ class Engine:
         entry = self.recorded.find(call)
         if entry is not None:
             return self.outcome(entry)
-        encoded = codec.encode(make())
+        encoded = codec.encode(self.pace.noted(name, make))
         self.commit([Entry("n", call.key, now_us(), place=call.place, value=encoded)])
         return codec.decode(encoded)
 
@@ -446,11 +469,11 @@ class Engine:
         value = self.guard(lambda: self.journal.load(exec_id, name, index))
         return self._noted(codec.decode(value), f"{exec_id}:{name}", len(value.data))
 
-    def record_answer(self, call: Call, answer: Answer) -> None:
-        """A wait's outcome."""
+    def record_answer(self, call: Call, answer: Answer) -> int:
+        """A wait's outcome; its number in the journal."""
         said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
         value = Encoded("json", answer.data)
-        self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
+        return self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
 def run_work(work: Work) -> Any:

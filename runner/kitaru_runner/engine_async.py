@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
@@ -21,7 +21,7 @@ from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Entry
 from kitaru_runner.specs import Work
-from kitaru_runner.trying import Executed, timed_out
+from kitaru_runner.trying import Executed, not_called, timed_out
 
 if TYPE_CHECKING:
     from kitaru_runner.waiting import Stand
@@ -45,7 +45,9 @@ class LoopSide:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = engine
         self._loop = loop
-        self._turns: list[tuple[int, asyncio.Future[None]]] = []
+        # The second number keeps those apart who stand at the same outcome.
+        self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._enlisted = 0
         self._undelivered = engine.recorded.order()
         self._pumping = False
         self._spins = 0
@@ -72,14 +74,15 @@ class LoopSide:
             self._undelivered.remove(seq)
 
     def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
-        heapq.heappush(self._turns, (seq, future))
+        self._enlisted += 1
+        heapq.heappush(self._turns, (seq, self._enlisted, future))
         self._spins = 0
         if not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        while self._turns and self._turns[0][1].done():
+        while self._turns and self._turns[0][2].done():
             self.delivered(heapq.heappop(self._turns)[0])
         if not self._turns:
             self._pumping = False
@@ -93,12 +96,12 @@ class LoopSide:
         earlier = [known for known in self._undelivered if known < seq]
         if earlier and self._stalled_at != seq:
             self._stalled_at = seq
-            self._loop.call_later(STALL_SECONDS, self._pump)
+            self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
             return
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
-        heapq.heappop(self._turns)[1].set_result(None)
+        heapq.heappop(self._turns)[2].set_result(None)
         self._spins = 0
         self._loop.call_soon(self._pump)
 
@@ -142,7 +145,7 @@ class LoopSide:
             future.set_result(early)
         self._parked_activity = -1
         if len(self._waiting) == 1:
-            self._loop.call_later(REST_SECONDS, self._watch)
+            self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
         try:
             return await future
         finally:
@@ -150,7 +153,10 @@ class LoopSide:
 
     def answered(self, key: str) -> None:
         """An answer has come, in any thread."""
-        self._loop.call_soon_threadsafe(self._resolve, key)
+        self._call(self._resolve, key)
+
+    def _call(self, call: Callable[..., None], *args: object) -> None:
+        call_on(self._loop, call, *args)
 
     def _resolve(self, key: str) -> None:
         future = self._waiting.get(key)
@@ -163,7 +169,7 @@ class LoopSide:
 
     def halted(self, error: BaseException) -> None:
         """Let every standing wait raise this; in any thread."""
-        self._loop.call_soon_threadsafe(self._raise_in_waits, error)
+        self._call(self._raise_in_waits, error)
 
     def _raise_in_waits(self, error: BaseException) -> None:
         for future in self._waiting.values():
@@ -185,7 +191,7 @@ class LoopSide:
         if not moved and self._parked_activity != parking.activity and not self._held_by_timer():
             self._parked_activity = parking.activity
             parking.park()
-        self._loop.call_later(REST_SECONDS, self._watch)
+        self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
 
     def _held_by_timer(self) -> bool:
         if self._rested_seconds > TIMER_SECONDS:
@@ -193,6 +199,15 @@ class LoopSide:
         timers = getattr(self._loop, "_scheduled", ())
         horizon = self._loop.time() + TIMER_SECONDS
         return any(not t.cancelled() and t.when() < horizon for t in timers)
+
+
+def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:
+    """Call it on the loop, from any thread; not where the flow has ended, and its loop is closed."""
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 class ScopedTask(asyncio.Task[T]):
@@ -223,6 +238,17 @@ def task_factory(
     return task
 
 
+_as_completed = asyncio.as_completed
+
+
+def as_completed(awaitables: Iterable[Any], *, timeout: float | None = None) -> Any:
+    """`asyncio.as_completed`. That makes tasks of coroutines in the order of a set, which is another in each process,
+    so within a flow they are made here, in the order that they are given in."""
+    if current.get() is not None:
+        awaitables = [asyncio.ensure_future(each) for each in dict.fromkeys(awaitables)]
+    return _as_completed(awaitables, timeout=timeout)
+
+
 def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     """The engine's side on the running loop.
 
@@ -251,9 +277,13 @@ async def run_checkpoint(
     engine = branch.engine
     side = loop_side(engine, branch)
     call = engine.place(branch, work.spec.name, id_)
-    for future in (*after, *futures_in(work)):
-        await future
-    work = with_values(work, futures_in(work))
+    try:
+        for future in (*after, *futures_in(work)):
+            await future
+        work = with_values(work, futures_in(work))
+    except Exception as error:
+        await prevented(side, call, work, error)
+        raise
     inputs = engine.digest(work)
     entry = engine.recorded.find(call, inputs)
     if entry is not None:
@@ -262,6 +292,15 @@ async def run_checkpoint(
         return await execute(side, branch, call, work, inputs)
     async with side.lane(lane):
         return await execute(side, branch, call, work, inputs)
+
+
+async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) -> None:
+    """Give a call that another one's failure kept from being made its place among the outcomes."""
+    entry = side.engine.recorded.find(call)
+    if entry is None:
+        await side.commit(not_called(call, work.spec, error))
+    else:
+        await side.turn(entry.seq)
 
 
 async def replay(side: LoopSide, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
@@ -354,7 +393,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
             known.set_result(None)
 
     def herald(_: object = None) -> None:
-        loop.call_soon_threadsafe(end)
+        call_on(loop, end)
 
     # Its own callback: a future whose outcome could not be recorded ends too.
     Future.add_done_callback(future, herald)
@@ -379,7 +418,7 @@ async def stand(stand: Stand) -> Answer:
         answer = await side.answer(call.key)
     assert answer is not None
     if entry is None:
-        engine.record_answer(call, answer)
+        await side.turn(engine.record_answer(call, answer))
     return answer
 
 
@@ -401,5 +440,6 @@ async def run_on_loop(
 ) -> Any:
     """A flow's asynchronous body, on a loop whose tasks have scopes."""
     asyncio.get_running_loop().set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
+    asyncio.as_completed = asyncio.tasks.as_completed = as_completed  # type: ignore[assignment]  # of one minor's typeshed
     branch.task = asyncio.current_task()
     return await body(*args, **kwargs)

@@ -8,17 +8,18 @@ go the same way in every attempt, however many were ready when they were called.
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
+from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.specs import Work
 
 T = TypeVar("T")
@@ -29,9 +30,10 @@ THREADS_BEGUN_BY_ONE = 2
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
 
-    def __init__(self, deliveries: Deliveries | None = None, *, key: str | None = None) -> None:
+    def __init__(self, deliveries: Deliveries | None = None, *, key: str | None = None, pace: Pace = MACHINE) -> None:
         super().__init__()
         self._deliveries = deliveries
+        self._pace = pace if deliveries is None else deliveries.pace
         self._hash = id(self) if key is None else crc32(key.encode())
         self.seq: int | None = None
         """The outcome's number in the journal, once it has one."""
@@ -49,7 +51,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         """The value, or the failure raised. `timeout` in seconds, then TimeoutError."""
         self._look()
         self._refuse_to_block_a_loop()
-        return super().result(timeout)
+        return super().result(self._until_done(timeout))
 
     def load(self) -> T:
         """The value: another name for `result()`."""
@@ -57,7 +59,7 @@ class CheckpointFuture(Future[T], Generic[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._look()
-        return super().exception(timeout)
+        return super().exception(self._until_done(timeout))
 
     def done(self) -> bool:
         if self.seq is not None:
@@ -95,13 +97,17 @@ class CheckpointFuture(Future[T], Generic[T]):
     def peek(self) -> T:
         """The outcome, once it is recorded, for a call that it is passed to: whoever stands here hears nothing."""
         if self._deliveries is None or self.done():
-            return super().result()
+            return super().result(self._until_done(None))
         recorded = threading.Event()
         # A future whose outcome could not be recorded ends too.
         Future.add_done_callback(self, lambda _: recorded.set())
         if self._deliveries.when_recorded(self, recorded.set):
+            self._pace.until(recorded.is_set)
             recorded.wait()
         return super().result() if self.read is None else self.read()
+
+    def _until_done(self, timeout: float | None) -> float | None:
+        return self._pace.until(super().done, timeout)
 
     def _look(self) -> None:
         if self._deliveries is not None:
@@ -145,7 +151,8 @@ class Deliveries:
     User code may run when a future resolves, so that happens under no lock: a thread claims the future first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace = MACHINE) -> None:
+        self.pace = pace
         self._condition = threading.Condition()
         self._open: dict[int, CheckpointFuture[Any]] = {}
         self._order: list[int] = []
@@ -183,21 +190,24 @@ class Deliveries:
 
     def next_for(self, waiter: object, event: threading.Event, timeout: float | None) -> bool:
         """Resolve, in recorded order, what `waiter` stands at, until its event is set."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self.pace.monotonic() + timeout
         while not event.is_set():
             with self._condition:
-                first = next((seq for seq in self._order if waiter in self._open[seq]._waiters), None)
+                first = self._first_for(waiter)
                 if first is None and not event.is_set():
-                    left = None if deadline is None else deadline - time.monotonic()
+                    left = None if deadline is None else deadline - self.pace.monotonic()
                     if left is not None and left <= 0:
                         return False
-                    self._condition.wait(left)
+                    self.pace.wait(self._condition, lambda: event.is_set() or self._first_for(waiter) is not None, left)
                     continue
                 future = self._open.get(first) if first is not None else None
                 claimed = first is not None and self._claim(first)
             if claimed and future is not None:
                 future.settle()
         return True
+
+    def _first_for(self, waiter: object) -> int | None:
+        return next((seq for seq in self._order if waiter in self._open[seq]._waiters), None)
 
     def notify(self) -> None:
         with self._condition:
@@ -242,8 +252,9 @@ class AskingEvent(threading.Event):
 class Turnstile:
     """Lets the holders of contiguous numbers through in order."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, pace: Pace = MACHINE) -> None:
         self._passed = after
+        self._pace = pace
         self._lock = threading.Lock()
         # Each waits at a gate of its own: a hundred threads that all wake for every number cost more than their work.
         self._gates: dict[int, threading.Lock] = {}
@@ -256,6 +267,7 @@ class Turnstile:
                 gate = self._gates[first] = threading.Lock()
                 gate.acquire()
         if gate is not None:
+            self._pace.until(lambda: not gate.locked())
             gate.acquire()  # released by the holder of the number before
         try:
             if act is not None:
@@ -313,8 +325,9 @@ class Pool:
     Not ThreadPoolExecutor: that refuses work once the main thread has ended, and a script may end with `.run()`.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, pace: Pace = MACHINE) -> None:
         self._size = size
+        self._pace = pace
         self._lock = threading.Lock()
         self._work: deque[Callable[[], None]] = deque()
         self._threads: set[int] = set()
@@ -341,7 +354,7 @@ class Pool:
 
     def _begin(self, number: int, work: Callable[[], None] | None = None) -> None:
         for _ in range(number):
-            threading.Thread(target=self._run, args=(work,), name="kitaru-checkpoint").start()
+            self._pace.start(partial(self._run, work), "kitaru-checkpoint")
 
     def _run(self, work: Callable[[], None] | None) -> None:
         ident = threading.get_ident()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kitaru_runner.protocol import Answer
@@ -58,9 +59,9 @@ class Parking:
         try:
             while True:
                 with self._condition:
-                    while key not in self._answers and (self._in_flight or parked_at == self.activity):
-                        self._engine.check_halted()
-                        self._condition.wait()
+                    there = partial(self._may_go_on, key, parked_at)
+                    while not there():
+                        self._engine.pace.wait(self._condition, there)
                     if key in self._answers:
                         return self._answers.pop(key)
                     self._engine.check_halted()
@@ -71,6 +72,11 @@ class Parking:
         finally:
             with self._condition:
                 self._standing.discard(key)
+
+    def _may_go_on(self, key: str, parked_at: int) -> bool:
+        """Whether there is an answer, or a reason to raise, or to park."""
+        moved = not self._in_flight and parked_at != self.activity
+        return key in self._answers or self._engine.is_halted or moved
 
     def take(self, key: str) -> Answer | None:
         """The answer, if it has come and nobody took it."""

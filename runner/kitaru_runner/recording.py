@@ -91,6 +91,7 @@ class RegistryJournal:
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
+        self._go_on()
         last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
         with self._lock:
             for entry in entries:
@@ -111,6 +112,7 @@ class RegistryJournal:
             self._in_flight_changed = True
 
     def open_wait(self, wait: WaitRequest) -> Answer | None:
+        self._go_on()
         known = waits.open_wait(self._database, self.row, self.attempt, vars_of(wait))
         with self._lock:
             self._open[wait.key] = known is not None
@@ -149,10 +151,14 @@ class RegistryJournal:
         new = waits.new_answers(self._database, self.row, untold)
         if not new:
             return
+        self._go_on()
+        self._tell(new)
+
+    def _go_on(self) -> None:
+        """Be running again where the execution was parked: a timer of the flow's own may have let it go on."""
         if self.parked:
             self.parked = False
             queue.unpark(self._database, self.row, self.attempt)
-        self._tell(new)
 
     def _tell(self, answers: Mapping[str, Any]) -> None:
         for key, answer in answers.items():
@@ -186,6 +192,7 @@ class RegistryJournal:
         return Encoded(found.codec, data), f"{found.exec_id}:{found.key}"
 
     def child(self, request: ChildRequest) -> tuple[str, int]:
+        self._go_on()
         children = self._may_have_children()
         new = children.prepare(self._claim, request)
         entry = Entry(
@@ -210,6 +217,7 @@ class RegistryJournal:
         ending.stop(self._database, self.row, self.attempt, key=key)
 
     def finish(self, outcome: Outcome) -> bool:
+        self._go_on()
         result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
         return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)
 

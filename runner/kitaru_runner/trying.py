@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -14,7 +13,8 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruTimeoutError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call
-from kitaru_runner.failures import describe_failure
+from kitaru_runner.failures import describe_failure, recorded_failure
+from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.recorded import name_in
 from kitaru_runner.specs import CheckpointSpec, Work
@@ -82,6 +82,14 @@ class Try:
         )
 
 
+def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
+    """The outcome of a call that another one's failure kept from being made: that failure."""
+    recorded = recorded_failure(error)
+    described = dict(recorded) if recorded is not None else describe_failure(error, checkpoint=call.key)
+    name = None if name_in(call.key) == call.name else call.name
+    return Entry("c", call.key, now_us(), name=name, error=described, place=call.place, type=spec.type)
+
+
 def flags_of(spec: CheckpointSpec) -> int:
     return (REPLAY_NEVER if spec.replay == "never" else 0) | (DIGEST_ONLY if spec.record == "digest" else 0)
 
@@ -97,7 +105,7 @@ def timed_out(work: Work, call: Call) -> KitaruTimeoutError:
     )
 
 
-def call_in_time(work: Work, call: Call) -> Any:
+def call_in_time(work: Work, call: Call, pace: Pace) -> Any:
     """What the function returns, in a thread of its own that is left behind when its time is over.
 
     A thread cannot be ended from outside: an exception is put into it, which Python code raises at its next
@@ -120,19 +128,13 @@ def call_in_time(work: Work, call: Call) -> Any:
             ended.append(lambda: value)
         done.set()
 
-    thread = threading.Thread(target=run, name=f"kitaru-{work.spec.name}", daemon=True)
-    thread.start()
-    if not done.wait(work.spec.timeout_seconds):
-        interrupt(thread)
+    thread = pace.start(run, f"kitaru-{work.spec.name}", daemon=True)
+    assert work.spec.timeout_seconds is not None
+    if not pace.pause(work.spec.timeout_seconds, done):
+        pace.interrupt(thread)
         raise timed_out(work, call)
     return ended[0]()
 
 
 def throw(error: BaseException) -> None:
     raise error
-
-
-def interrupt(thread: threading.Thread) -> None:
-    """Raise TimeoutError in a thread of this process."""
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeoutError))

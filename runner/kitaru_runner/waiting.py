@@ -105,7 +105,7 @@ def pause_before_try(engine: Engine, call: Call, left_us: int) -> None:
     if left_us <= HELD_PAUSE_SECONDS * 1_000_000:
         engine.parking.begin()
         try:
-            threading.Event().wait(left_us / 1_000_000)
+            engine.pace.pause(left_us / 1_000_000, threading.Event())
         finally:
             engine.parking.end()
         engine.check_halted()
