@@ -122,11 +122,8 @@ async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
     if work.spec.isolated:
         own = IsolatedTry(branch.engine, call, work)
         return value_of(await in_a_thread(own.execute, pace=branch.engine.pace, give_up=own.end))
-    token = current.set(branch)
-    try:
+    with scope_of_try(branch):
         return codec.encode(await in_time(work, call))
-    finally:
-        current.reset(token)
 
 
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
@@ -172,9 +169,10 @@ async def tried(attempt: Try, work: Work) -> Executed:
         own = IsolatedTry(attempt.branch.engine, attempt.call, work)
         pace = attempt.branch.engine.pace
         return await in_a_thread(lambda: isolated(own, attempt), pace=pace, give_up=own.end)
-    token = current.set(attempt.branch)
     try:
-        return attempt.returned(await in_time(work, attempt.call))
+        with scope_of_try(attempt.branch):
+            value = await in_time(work, attempt.call)
+        return attempt.returned(value)
     except Exception as error:
         return attempt.failed(error)
     except asyncio.CancelledError as error:
@@ -183,8 +181,19 @@ async def tried(attempt: Try, work: Work) -> Executed:
             raise
         # Nobody cancelled it: it awaited something that was.
         return attempt.cancelled_itself(error)
-    finally:
+
+
+@contextmanager
+def scope_of_try(branch: Branch) -> Iterator[None]:
+    token = current.set(branch)
+    try:
+        yield
+    except GeneratorExit:
+        raise  # discarded with its loop, in whatever context that happens
+    except BaseException:
         current.reset(token)
+        raise
+    current.reset(token)
 
 
 async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable[[], None]) -> T:
