@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+
+OWNED_LOOK_SECONDS = 0.005
+"""How often a thread that waits for a time looks at a clock that a test owns."""
 
 
 class Clock:
@@ -13,6 +17,15 @@ class Clock:
         self.read: Callable[[], int] = machine_us
         self.listeners: list[Callable[[], None]] = []
         """Called after a test has moved the clock."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Until the event is set, or so much time has passed by this clock; whether it is set."""
+        if self.read is machine_us:
+            return event.wait(seconds)
+        due_us = self.read() + int(seconds * 1_000_000)
+        while not event.is_set() and self.read() < due_us:
+            event.wait(OWNED_LOOK_SECONDS)
+        return event.is_set()
 
     def moved(self) -> None:
         for listener in tuple(self.listeners):

@@ -45,6 +45,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
         return engine.finish(encoded, None)
     finally:
         engine.parking.disown()
+        engine.end()
         engine.leave()
         current.reset(token)
 
@@ -61,7 +62,7 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
     # A loop's thread rests when its tasks do; engine_async sees that.
     aside = branch.engine.parking.aside()
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=branch.engine.pace.loop_factory) as runner:
             try:
                 return runner.run(run_on_loop(branch, body, args, named))
             finally:

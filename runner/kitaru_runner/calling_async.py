@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,9 +14,10 @@ from kitaru_runner.engine_async import LoopSide, branch_here, loop_side
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
 from kitaru_runner.specs import Work, timed_out
-from kitaru_runner.trying import OWN_CANCELLATION, Executed, Try, isolated, not_begun, value_of
+from kitaru_runner.trying import OWN_CANCELLATION, Executed, Try, isolated, not_begun, not_called, value_of
 from kitaru_runner.waiting import pause_request
 
 T = TypeVar("T")
@@ -56,10 +56,14 @@ async def run_checkpoint(
     first = (*after, *futures_in(work))
     entry = engine.recorded.find(call, b"")
     if first and (entry is None or not is_cancellation(entry)):
-        with giving_up(side, call, work):
-            for future in first:
-                await future
-        work = with_values(work, first)
+        try:
+            with giving_up(side, call, work):
+                for future in first:
+                    await future
+            work = with_values(work, first)
+        except Exception as error:
+            await prevented(side, call, work, error)
+            raise
     inputs = engine.digest(work)
     entry = engine.recorded.find(call, inputs)
     if entry is not None:
@@ -72,6 +76,16 @@ async def run_checkpoint(
         return await execute(side, branch, call, work, inputs, slot)
     finally:
         slot.leave()
+
+
+async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) -> None:
+    """Give a call that another one's failure kept from being made its place among the outcomes."""
+    entry = side.engine.recorded.find(call)
+    if entry is not None:
+        await side.turn(entry.seq)
+        return
+    with giving_up(side, call, work):
+        await side.commit(not_called(call, work.spec, error))
 
 
 async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
@@ -107,12 +121,9 @@ async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) ->
 async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
     if work.spec.isolated:
         own = IsolatedTry(branch.engine, call, work)
-        return value_of(await in_a_thread(own.execute, give_up=own.end))
-    token = current.set(branch)
-    try:
+        return value_of(await in_a_thread(own.execute, pace=branch.engine.pace, give_up=own.end))
+    with scope_of_try(branch):
         return codec.encode(await in_time(work, call))
-    finally:
-        current.reset(token)
 
 
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
@@ -156,10 +167,12 @@ async def tried(attempt: Try, work: Work) -> Executed:
     """Make a try; what it came to."""
     if work.spec.isolated:
         own = IsolatedTry(attempt.branch.engine, attempt.call, work)
-        return await in_a_thread(lambda: isolated(own, attempt), give_up=own.end)
-    token = current.set(attempt.branch)
+        pace = attempt.branch.engine.pace
+        return await in_a_thread(lambda: isolated(own, attempt), pace=pace, give_up=own.end)
     try:
-        return attempt.returned(await in_time(work, attempt.call))
+        with scope_of_try(attempt.branch):
+            value = await in_time(work, attempt.call)
+        return attempt.returned(value)
     except Exception as error:
         return attempt.failed(error)
     except asyncio.CancelledError as error:
@@ -168,11 +181,22 @@ async def tried(attempt: Try, work: Work) -> Executed:
             raise
         # Nobody cancelled it: it awaited something that was.
         return attempt.cancelled_itself(error)
-    finally:
+
+
+@contextmanager
+def scope_of_try(branch: Branch) -> Iterator[None]:
+    token = current.set(branch)
+    try:
+        yield
+    except GeneratorExit:
+        raise  # discarded with its loop, in whatever context that happens
+    except BaseException:
         current.reset(token)
+        raise
+    current.reset(token)
 
 
-async def in_a_thread(execute: Callable[[], T], *, give_up: Callable[[], None]) -> T:
+async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable[[], None]) -> T:
     """What `execute` gives, in a thread of its own.
 
     Args:
@@ -195,7 +219,7 @@ async def in_a_thread(execute: Callable[[], T], *, give_up: Callable[[], None]) 
         except RuntimeError:
             pass  # the loop was closed: nobody waits any more
 
-    threading.Thread(target=run, name="kitaru-isolated", daemon=True).start()
+    pace.start(run, "kitaru-isolated", daemon=True)
     try:
         return await done
     except asyncio.CancelledError:

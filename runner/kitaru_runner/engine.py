@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NoReturn
@@ -40,12 +39,13 @@ from kitaru_runner.futures import (
 )
 from kitaru_runner.isolating import Processes
 from kitaru_runner.lineage import Lineage
+from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
-from kitaru_runner.trying import Executed, Remade, Try, cached_entry, digest_of, perform, perform_again
+from kitaru_runner.trying import Executed, Remade, Try, cached_entry, digest_of, not_called, perform, perform_again
 
 POOL_THREADS = 128
 
@@ -56,9 +56,12 @@ HELD_PAUSE_SECONDS = 5.0
 class Engine:
     """One attempt at an execution."""
 
-    def __init__(self, journal: Journal, opening: Opening, *, fenced: Callable[[], NoReturn] | None = None) -> None:
+    def __init__(
+        self, journal: Journal, opening: Opening, *, fenced: Callable[[], NoReturn] | None = None, pace: Pace = MACHINE
+    ) -> None:
         """
         Args:
+            pace: how its threads take turns, and how its short pauses pass.
             fenced: what to do when another attempt owns the execution: a child ends at once. By default the error
                 is raised, from this call and every later one.
         """
@@ -67,20 +70,21 @@ class Engine:
         self.journal = journal
         self.recorded = Recorded(opening)
         self.lineage = Lineage()
+        self.pace = pace
         self.parking = Parking(self)
         self.deliveries = Deliveries(self.parking)
-        self.lanes = Lanes()
-        self.pool = Pool(POOL_THREADS)
+        self.lanes = Lanes(pace)
+        self.pool = Pool(POOL_THREADS, pace)
         self.isolated = Processes()
         self._fenced = fenced
-        self._turnstile = Turnstile(last_seq(opening.entries))
+        self._turnstile = Turnstile(last_seq(opening.entries), pace)
         self._halted: BaseException | None = None
         self.executing = Executing()
         self._end_main: Callable[[], object] | None = None
         self.root: str | None = None
         """Folder of the deployed code that runs; None in an execution that runs from source."""
         self._tasks: set[Any] = set()
-        self._remade = Remade()
+        self._remade = Remade(pace)
         # Made at need by engine_async: importing asyncio costs more than all of this.
         self.loop_side: Any = None
 
@@ -180,11 +184,18 @@ class Engine:
             self._end_main()
         self.executing.strike()
 
+    def end(self) -> None:
+        """The flow's body is over: threads that it left behind go on to nothing."""
+        if self._halted is None:
+            self.halt(KitaruFencedError("the flow has ended"))
+
     # Writing
 
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
+        self.pace.point()
         last: int = self.write(lambda: self.journal.record(entries))
+        self.pace.point()
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
 
@@ -272,6 +283,16 @@ class Engine:
         )
         self.deliveries.deliver(future)
 
+    def prevented(self, call: Call, spec: CheckpointSpec, error: Exception, future: CheckpointFuture[Any]) -> None:
+        """Record that another one's failure keeps the call from being made: its future has its place among the ends."""
+        entry = self.recorded.find(call)
+        if entry is None:
+            self._end(Executed(not_called(call, spec, error)), future)
+            return
+        future.failed = failed_key(entry)
+        self.deliveries.recorded(future, entry.seq, lambda: self.outcome(entry))
+        self.deliveries.deliver(future)
+
     def _execute(
         self, call: Call, work: Work, branch: Branch, inputs: bytes, future: CheckpointFuture[Any] | None = None,
         slot: Slot | None = None,
@@ -306,6 +327,7 @@ class Engine:
 
     def begin_try(self, call: Call, work: Work, branch: Branch, inputs: bytes) -> Try:
         self.check_halted()
+        self.pace.point()
         number = self.recorded.failed_tries(call.key)[0] + 1
         started_us = now_us()
         self.parking.begin()
@@ -443,7 +465,7 @@ class Engine:
                     raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
             finally:
                 self.parking.end()
-            time.sleep(pause_in_place(work.spec, failed, call))
+            self.parking.hold(pause_in_place(work.spec, failed, call))
 
     def check_digest(self, entry: Entry, encoded: Encoded) -> Any:
         """The value of a call under `record="digest"`, executed again; a warning where it is another one now."""
@@ -472,7 +494,7 @@ class Engine:
         entry = self.recorded.find(call)
         if entry is not None:
             return self.outcome(entry)
-        encoded = codec.encode(make())
+        encoded = codec.encode(self.pace.noted(name, make))
         self.commit([Entry("n", call.key, now_us(), place=call.place, value=encoded)])
         return codec.decode(encoded)
 
@@ -494,11 +516,11 @@ class Engine:
         if self.recorded.find(call) is None:
             self.commit([Entry("l", call.key, now_us(), place=call.place, metadata=dict(metadata))])
 
-    def record_answer(self, call: Call, answer: Answer) -> None:
-        """A wait's outcome."""
+    def record_answer(self, call: Call, answer: Answer) -> int:
+        """A wait's outcome; its number in the journal."""
         said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
         value = Encoded("json", answer.data)
-        self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
+        return self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
 def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float:

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import heapq
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,7 +45,9 @@ class LoopSide:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = engine
         self._loop = loop
-        self._turns: list[tuple[int, asyncio.Future[None]]] = []
+        # The second number keeps those apart who stand at the same outcome.
+        self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._enlisted = 0
         self._undelivered = engine.recorded.order()
         self._pumping = False
         self._spins = 0
@@ -76,14 +78,15 @@ class LoopSide:
             self._undelivered.remove(seq)
 
     def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
-        heapq.heappush(self._turns, (seq, future))
+        self._enlisted += 1
+        heapq.heappush(self._turns, (seq, self._enlisted, future))
         self._spins = 0
         if not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        while self._turns and self._turns[0][1].done():
+        while self._turns and self._turns[0][2].done():
             self.delivered(heapq.heappop(self._turns)[0])
         if not self._turns:
             self._pumping = False
@@ -97,12 +100,12 @@ class LoopSide:
         earlier = [known for known in self._undelivered if known < seq]
         if earlier and self._stalled_at != seq:
             self._stalled_at = seq
-            self._loop.call_later(STALL_SECONDS, self._pump)
+            self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
             return
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
-        heapq.heappop(self._turns)[1].set_result(None)
+        heapq.heappop(self._turns)[2].set_result(None)
         self._spins = 0
         self._loop.call_soon(self._pump)
 
@@ -153,7 +156,10 @@ class LoopSide:
 
     def answered(self, key: str) -> None:
         """An answer has come, in any thread."""
-        self._loop.call_soon_threadsafe(self._resolve, key)
+        self._call(self._resolve, key)
+
+    def _call(self, call: Callable[..., None], *args: object) -> None:
+        call_on(self._loop, call, *args)
 
     def _resolve(self, key: str) -> None:
         future = self._waiting.get(key)
@@ -166,7 +172,7 @@ class LoopSide:
 
     def halted(self, error: BaseException) -> None:
         """Let every standing wait raise this; in any thread."""
-        tell_loop(self._loop, lambda: self._raise_in_waits(error))
+        self._call(self._raise_in_waits, error)
 
     def _raise_in_waits(self, error: BaseException) -> None:
         for future in self._waiting.values():
@@ -182,13 +188,13 @@ class LoopSide:
         if threading.get_ident() == self._thread:
             return False
         if not self.is_over:
-            self._loop.call_soon_threadsafe(self._begin_to_watch)
+            self._call(self._begin_to_watch)
         return True
 
     def _begin_to_watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self._loop.call_later(REST_SECONDS, self._watch)
+            self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
 
     def _watch(self) -> None:
         """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
@@ -202,7 +208,7 @@ class LoopSide:
         if not moved and self._parked_activity != parking.activity and not self._held_by_timer():
             self._parked_activity = parking.activity
             parking.park()
-        self._loop.call_later(REST_SECONDS, self._watch)
+        self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
 
     def _held_by_timer(self) -> bool:
         if self._rested_seconds > TIMER_SECONDS:
@@ -210,6 +216,15 @@ class LoopSide:
         timers = getattr(self._loop, "_scheduled", ())
         horizon = self._loop.time() + TIMER_SECONDS
         return any(not t.cancelled() and t.when() < horizon for t in timers)
+
+
+def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
+    """Call it on the loop, from any thread; not where the flow has ended, and its loop is closed."""
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 class ScopedTask(asyncio.Task[T]):
@@ -240,6 +255,17 @@ def task_factory(
     return task
 
 
+_as_completed = asyncio.as_completed
+
+
+def as_completed(awaitables: Iterable[Any], *, timeout: float | None = None) -> Any:
+    """`asyncio.as_completed`. That makes tasks of coroutines in the order of a set, which is another in each process,
+    so within a flow they are made here, in the order that they are given in."""
+    if current.get() is not None:
+        awaitables = [asyncio.ensure_future(each) for each in dict.fromkeys(awaitables)]
+    return _as_completed(awaitables, timeout=timeout)
+
+
 def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     """The engine's side on the running loop.
 
@@ -268,7 +294,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
             known.set_result(None)
 
     def herald(_: object = None) -> None:
-        loop.call_soon_threadsafe(end)
+        call_on(loop, end)
 
     # Its own callback: a future whose outcome could not be recorded ends too.
     Future.add_done_callback(future, herald)
@@ -294,7 +320,7 @@ async def stand(stand: Stand) -> Answer:
         answer = await side.answer(call.key)
     assert answer is not None
     if entry is None:
-        engine.record_answer(call, answer)
+        await side.turn(engine.record_answer(call, answer))
     return replace(answer, key=call.key)
 
 
@@ -307,22 +333,15 @@ def branch_here(name: str) -> Branch:
     return branch
 
 
-def tell_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
-    """Call something on the loop, from any thread; nothing where the loop has ended."""
-    try:
-        loop.call_soon_threadsafe(what)
-    except RuntimeError:
-        pass
-
-
 async def run_on_loop(
     branch: Branch, body: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """A flow's asynchronous body, on a loop whose tasks have scopes."""
     loop = asyncio.get_running_loop()
     loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
+    asyncio.as_completed = asyncio.tasks.as_completed = as_completed  # type: ignore[assignment]  # of one minor's typeshed
     branch.task = main = asyncio.current_task()
     assert main is not None
-    branch.engine.has_loop(lambda: tell_loop(loop, main.cancel))
+    branch.engine.has_loop(lambda: call_on(loop, main.cancel))
     LoopSide(branch.engine, loop)
     return await body(*args, **kwargs)

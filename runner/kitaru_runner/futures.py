@@ -8,17 +8,19 @@ go the same way in every attempt, however many were ready when they were called.
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import current
+from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:
@@ -32,9 +34,10 @@ THREADS_BEGUN_BY_ONE = 2
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
 
-    def __init__(self, deliveries: Deliveries | None = None, *, key: str | None = None) -> None:
+    def __init__(self, deliveries: Deliveries | None = None, *, key: str | None = None, pace: Pace = MACHINE) -> None:
         super().__init__()
         self._deliveries = deliveries
+        self._pace = pace if deliveries is None else deliveries.pace
         self._hash = id(self) if key is None else crc32(key.encode())
         self.seq: int | None = None
         """The outcome's number in the journal, once it has one."""
@@ -104,7 +107,7 @@ class CheckpointFuture(Future[T], Generic[T]):
     def peek(self) -> T:
         """The outcome, once it is recorded, for a call that it is passed to: whoever stands here hears nothing."""
         if self._deliveries is None or self.done():
-            return super().result()
+            return super().result(self._until_done(None))
         recorded = threading.Event()
         aside = self._deliveries.parking.aside()
 
@@ -115,6 +118,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         # A future whose outcome could not be recorded ends too.
         Future.add_done_callback(self, herald)
         if self._deliveries.when_recorded(self, herald):
+            self._pace.until(recorded.is_set)
             recorded.wait()
         aside.back()
         return super().result() if self.read is None else self.read()
@@ -125,12 +129,15 @@ class CheckpointFuture(Future[T], Generic[T]):
         if aside is not None:
             Future.add_done_callback(self, aside.back)
         try:
-            super().exception(timeout)
-        except (TimeoutError, CancelledError):
-            pass  # for the caller to see
+            left = self._until_done(timeout)
+            with suppress(TimeoutError, CancelledError):  # for the caller to see
+                super().exception(left)
         finally:
             if aside is not None:
                 aside.back()
+
+    def _until_done(self, timeout: float | None) -> float | None:
+        return self._pace.until(super().done, timeout)
 
     def _look(self) -> None:
         if self._deliveries is not None:
@@ -176,6 +183,7 @@ class Deliveries:
 
     def __init__(self, parking: Parking) -> None:
         self.parking = parking
+        self.pace = parking.pace
         self._condition = threading.Condition()
         self._asides: list[Aside] = []
         self._open: dict[int, CheckpointFuture[Any]] = {}
@@ -220,15 +228,15 @@ class Deliveries:
 
     def next_for(self, waiter: object, event: threading.Event, timeout: float | None) -> bool:
         """Resolve, in recorded order, what `waiter` stands at, until its event is set."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self.pace.monotonic() + timeout
         while not event.is_set():
             with self._condition:
-                first = next((seq for seq in self._order if waiter in self._open[seq]._waiters), None)
+                first = self._first_for(waiter)
                 if first is None and not event.is_set():
-                    left = None if deadline is None else deadline - time.monotonic()
+                    left = None if deadline is None else deadline - self.pace.monotonic()
                     if left is not None and left <= 0:
                         return False
-                    self._wait(left)
+                    self._wait(lambda: event.is_set() or self._first_for(waiter) is not None, left)
                     continue
                 future = self._open.get(first) if first is not None else None
                 claimed = first is not None and self._claim(first)
@@ -236,15 +244,18 @@ class Deliveries:
                 future.settle()
         return True
 
+    def _first_for(self, waiter: object) -> int | None:
+        return next((seq for seq in self._order if waiter in self._open[seq]._waiters), None)
+
     def notify(self) -> None:
         with self._condition:
             self._call_back()
 
-    def _wait(self, seconds: float | None) -> None:
+    def _wait(self, there: Callable[[], bool], seconds: float | None) -> None:
         aside = self.parking.aside()
         self._asides.append(aside)
         try:
-            self._condition.wait(seconds)
+            self.pace.wait(self._condition, there, seconds)
         finally:
             self._asides.remove(aside)
             aside.back()
@@ -293,8 +304,9 @@ class AskingEvent(threading.Event):
 class Turnstile:
     """Lets the holders of contiguous numbers through in order."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, pace: Pace = MACHINE) -> None:
         self._passed = after
+        self._pace = pace
         self._lock = threading.Lock()
         # Each waits at a gate of its own: a hundred threads that all wake for every number cost more than their work.
         self._gates: dict[int, threading.Lock] = {}
@@ -307,6 +319,7 @@ class Turnstile:
                 gate = self._gates[first] = threading.Lock()
                 gate.acquire()
         if gate is not None:
+            self._pace.until(lambda: not gate.locked())
             gate.acquire()  # released by the holder of the number before
         try:
             if act is not None:
@@ -330,7 +343,8 @@ class Lane:
 class Lanes:
     """What is above a lane's limit starts when one of it has ended, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace = MACHINE) -> None:
+        self.pace = pace
         self._lock = threading.Lock()
         self._busy: dict[str, int] = {}
         self._queues: dict[str, deque[Callable[[], None]]] = {}
@@ -381,6 +395,7 @@ class Slot:
         if self._of:
             room = threading.Event()
             self.enter(room.set)
+            self._lanes.pace.until(room.is_set)
             room.wait()
 
     def leave(self) -> None:
@@ -398,8 +413,9 @@ class Pool:
     Not ThreadPoolExecutor: that refuses work once the main thread has ended, and a script may end with `.run()`.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, pace: Pace = MACHINE) -> None:
         self._size = size
+        self._pace = pace
         self._lock = threading.Lock()
         self._work: deque[Callable[[], None]] = deque()
         self._threads: set[int] = set()
@@ -426,7 +442,7 @@ class Pool:
 
     def _begin(self, number: int, work: Callable[[], None] | None = None) -> None:
         for _ in range(number):
-            threading.Thread(target=self._run, args=(work,), name="kitaru-checkpoint").start()
+            self._pace.start(partial(self._run, work), "kitaru-checkpoint")
 
     def _run(self, work: Callable[[], None] | None) -> None:
         ident = threading.get_ident()

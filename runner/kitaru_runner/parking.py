@@ -8,6 +8,7 @@ before it can be missed.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kitaru_runner.protocol import Answer
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 class Parking:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.pace = engine.pace
+        self._halted = threading.Event()
         self._condition = threading.Condition()
         self._in_flight = 0
         # Threads that are in flight, and may step aside.
@@ -63,8 +66,7 @@ class Parking:
         """Let so much time pass, in flight; less where the engine is halted."""
         self.begin()
         try:
-            with self._condition:
-                self._condition.wait_for(lambda: self._engine.is_halted, seconds)
+            self.hold(seconds)
         finally:
             self.end()
 
@@ -92,13 +94,13 @@ class Parking:
 
     def wake(self) -> None:
         """Let whoever stands look again: the engine was halted."""
+        self._halted.set()
         with self._condition:
             self._condition.notify_all()
 
     def hold(self, seconds: float) -> None:
         """Let a time pass in place, unless the engine is halted."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._engine.is_halted, seconds)
+        self.pace.pause(seconds, self._halted)
 
     def stand_at(self, key: str) -> Answer:
         """Block this thread until the answer is there; park whenever nothing else is in flight."""
@@ -110,9 +112,9 @@ class Parking:
         try:
             while True:
                 with self._condition:
-                    while key not in self._answers and (beside_loop or not self._should_park()):
-                        self._engine.check_halted()
-                        self._condition.wait()
+                    there = partial(self._may_go_on, key, beside_loop)
+                    while not there():
+                        self.pace.wait(self._condition, there)
                     if key in self._answers:
                         return self._answers.pop(key)
                     self._engine.check_halted()
@@ -126,6 +128,10 @@ class Parking:
                     self._in_flight += 1
                 if counted:
                     self._owners.add(threading.get_ident())
+
+    def _may_go_on(self, key: str, beside_loop: bool) -> bool:
+        """Whether there is an answer, or a reason to raise, or to park."""
+        return key in self._answers or self._engine.is_halted or (not beside_loop and self._should_park())
 
     def take(self, key: str) -> Answer | None:
         """The answer, if it has come and nobody took it."""

@@ -95,8 +95,7 @@ class RegistryJournal:
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:
-        if self.parked:
-            self._go_on()
+        self._go_on()
         with self._writer.naming():
             last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
         with self._lock:
@@ -124,8 +123,7 @@ class RegistryJournal:
             self._deadlines.pop(paused, None)
 
     def open_wait(self, wait: WaitRequest) -> Answer | None:
-        if self.parked:
-            self._go_on()
+        self._go_on()
         known = waits.open_wait(self._database, self.row, self.attempt, vars_of(wait))
         with self._lock:
             self._open[wait.key] = known is not None
@@ -166,14 +164,14 @@ class RegistryJournal:
         new = waits.new_answers(self._database, self.row, untold)
         if not new:
             return
-        if self.parked:
-            self._go_on()
+        self._go_on()
         self._tell(new)
 
     def _go_on(self) -> None:
         """A process that stayed goes on with the same attempt: an answer came, or it was not quite at rest."""
-        self.parked = False
-        queue.unpark(self._database, self.row, self.attempt)
+        if self.parked:
+            self.parked = False
+            queue.unpark(self._database, self.row, self.attempt)
 
     def _tell(self, answers: Mapping[str, Any]) -> None:
         for key, answer in answers.items():
@@ -209,9 +207,8 @@ class RegistryJournal:
         return Encoded(found.codec, data), f"{found.exec_id}:{found.key}"
 
     def child(self, request: ChildRequest) -> tuple[str, int]:
+        self._go_on()
         children = self._may_have_children()
-        if self.parked:
-            self._go_on()
         new = children.prepare(self._claim, request)
         entry = Entry(
             "x", request.key, now_us(), place=request.place, inputs=request.digest,
@@ -236,8 +233,7 @@ class RegistryJournal:
         ending.stop(self._database, self.row, self.attempt, key=key)
 
     def finish(self, outcome: Outcome) -> bool:
-        if self.parked:
-            self._go_on()
+        self._go_on()
         with self._writer.naming():
             result = self._writer.value(outcome.value.codec, outcome.value.data) if outcome.value else None
             return ending.finish(self._database, self.row, self.attempt, result=result, error=outcome.error)

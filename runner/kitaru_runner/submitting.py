@@ -33,6 +33,7 @@ class Submission:
 
     def begin(self) -> None:
         self._engine.parking.begin()
+        self._engine.pace.point()
         if self._first:
             self._engine.pool.submit(self._follow)
         else:
@@ -45,13 +46,24 @@ class Submission:
         try:
             self._work = self._context.run(with_values, self._work, self._first)
         except BaseException as error:
-            if self._future.set_running_or_notify_cancel():
-                self._future.set_exception(error)
-            parking.end()
+            try:
+                self._prevent(error)
+            finally:
+                parking.end()
         else:
             self._queue()
         finally:
             parking.disown()
+
+    def _prevent(self, error: BaseException) -> None:
+        if not self._future.set_running_or_notify_cancel():
+            return
+        try:
+            if not isinstance(error, Exception):
+                raise error
+            self._context.run(self._engine.prevented, self._call, self._work.spec, error, self._future)
+        except BaseException as failure:
+            self._future.set_exception(failure)
 
     def _queue(self) -> None:
         self._slot.enter(lambda: self._engine.pool.submit(self._execute))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
@@ -14,8 +13,9 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, Span, current
-from kitaru_runner.failures import describe_failure, describe_unkept, rebuild
+from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.recorded import name_in
 from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
@@ -114,7 +114,8 @@ class Try:
 class Remade:
     """Values that were not kept, executed again: each once in an attempt, whoever asks first."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace = MACHINE) -> None:
+        self._pace = pace
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._values: dict[str, Encoded] = {}
@@ -122,10 +123,18 @@ class Remade:
     def value(self, key: str, make: Callable[[], Encoded]) -> Encoded:
         with self._lock:
             own = self._locks.setdefault(key, threading.Lock())
+        self._pace.until(lambda: not own.locked())
         with own:
             if key not in self._values:
                 self._values[key] = make()
             return self._values[key]
+
+
+def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
+    """The outcome of a call that another one's failure kept from being made: that failure."""
+    recorded = recorded_failure(error)
+    described = dict(recorded) if recorded is not None else describe_failure(error, checkpoint=call.key)
+    return Entry("c", call.key, now_us(), name=shown_name(call), error=described, place=call.place, type=spec.type)
 
 
 def flags_of(spec: CheckpointSpec) -> int:
@@ -245,20 +254,15 @@ def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
             ended.append(lambda: value)
         done.set()
 
-    thread = threading.Thread(target=run, name=f"kitaru-{work.spec.name}", daemon=True)
-    thread.start()
-    if not done.wait(work.spec.timeout_seconds):
+    pace = branch.engine.pace
+    thread = pace.start(run, f"kitaru-{work.spec.name}", daemon=True)
+    assert work.spec.timeout_seconds is not None
+    if not pace.pause(work.spec.timeout_seconds, done):
         span.end()
-        interrupt(thread)
+        pace.interrupt(thread)
         raise timed_out(work.spec, call.key)
     return ended[0]()
 
 
 def throw(error: BaseException) -> None:
     raise error
-
-
-def interrupt(thread: threading.Thread) -> None:
-    """Raise TimeoutError in a thread of this process."""
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeoutError))

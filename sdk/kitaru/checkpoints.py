@@ -129,7 +129,9 @@ class Checkpoint(Generic[P, R]):
     ) -> CheckpointFuture[R]:
         import asyncio
 
-        future: CheckpointFuture[R] = CheckpointFuture()
+        future: CheckpointFuture[R] = CheckpointFuture(pace=scope.engine.pace)
+        # It is not cancelled with somebody who awaits it.
+        future.set_running_or_notify_cancel()
 
         async def execute() -> None:
             # The element's scope is its own, not one more for this task.

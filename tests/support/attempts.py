@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
 from kitaru_registry.database import Database
-from kitaru_registry.executions import creating, queue, reading, waits
+from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId
@@ -19,102 +20,11 @@ from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.children import Children
 from kitaru_runner.engine import Engine
-from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Loaded, Outcome, WaitRequest
+from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
 PATIENCE_SECONDS = 20
 OWNER = queue.Owner("test", os.getpid(), "here")
-
-
-class CutShort(KeyboardInterrupt):
-    """Stands for the end of the process. Not an Exception, so that no `except Exception` of a flow survives it."""
-
-
-class EndingJournal:
-    """The real journal, up to the write at which its process is to end. From then on nothing is written.
-
-    An entry is a write, and so is the end of the execution.
-    """
-
-    def __init__(self, journal: RegistryJournal, *, writes: int | None, stays: bool) -> None:
-        self._journal = journal
-        self._writes_left = writes
-        self._stays = stays
-        self._lock = threading.Lock()
-        self.ended = False
-        self.asked = threading.Event()
-        self.parked = threading.Event()
-
-    def _living(self) -> None:
-        if self.ended:
-            raise CutShort
-
-    def _spend(self, writes: int) -> None:
-        self._living()
-        if self._writes_left is not None:
-            self._writes_left -= writes
-            self.ended = self._writes_left < 0
-            self._living()
-
-    def record(self, entries: Sequence[Entry]) -> int:
-        with self._lock:
-            self._spend(len(entries))
-            return self._journal.record(entries)
-
-    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
-        self._living()
-        self._journal.started(key, name, tries, at_us)
-
-    def open_wait(self, wait: WaitRequest) -> Answer | None:
-        self._living()
-        answer = self._journal.open_wait(wait)
-        self.asked.set()
-        return answer
-
-    def park(self) -> bool:
-        self._living()
-        must_end = self._journal.park()
-        if self._journal.parked:
-            self.parked.set()
-            if not self._stays:
-                self.ended = True
-                raise CutShort
-        return must_end
-
-    def value(self, entry: Entry) -> Encoded:
-        self._living()
-        return self._journal.value(entry)
-
-    def load(self, exec_id: str, name: str, index: int | None = None) -> Loaded:
-        self._living()
-        return self._journal.load(exec_id, name, index)
-
-    def cached(self, key: bytes) -> tuple[Encoded, str] | None:
-        self._living()
-        return self._journal.cached(key)
-
-    def child(self, request: ChildRequest) -> tuple[str, int]:
-        with self._lock:
-            self._spend(1)
-            return self._journal.child(request)
-
-    def attend(self, exec_id: str) -> None:
-        self._living()
-        self._journal.attend(exec_id)
-
-    def outcome(self, exec_id: str) -> Outcome:
-        self._living()
-        return self._journal.outcome(exec_id)
-
-    def stop(self, key: str) -> None:
-        with self._lock:
-            self._spend(1)
-            self._journal.stop(key)
-
-    def finish(self, outcome: Outcome) -> bool:
-        with self._lock:
-            self._spend(1)
-            return self._journal.finish(outcome)
 
 
 @dataclass
@@ -161,7 +71,7 @@ class TestExecution:
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), owner)
         assert claim is not None, f"{self.exec_id} is {self.status}"
         journal = RegistryJournal(self.database, self.writer, claim, stays=stays, children=Children(self.database))
-        ending = EndingJournal(journal, writes=writes, stays=stays)
+        ending = EndingJournal(journal, crash=None if writes is None else Crash(writes + 1), stays=stays)
         engine = Engine(ending, journal.open(entrypoint="flows.py:flow"))
         journal.listener = engine.parking
         return engine, Attempt(journal, ending), codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
@@ -171,7 +81,7 @@ class TestExecution:
         engine, _, inputs = self.begin(writes=writes)
         try:
             run_body(engine, body, inputs)
-        except CutShort:
+        except ProcessEnded:
             pass
         return self.record
 
@@ -191,6 +101,12 @@ class TestExecution:
 
     def answer(self, key: str, value: Any) -> None:
         waits.answer(self.database, self.exec_id, key, value, actor="me@laptop", door="test")
+
+    def answer_early(self, name: str, value: Any) -> None:
+        waits.answer_early(self.database, self.exec_id, name, value, actor="me@laptop", door="test")
+
+    def retry(self) -> None:
+        ending.retry(self.database, self.exec_id, actor="me@laptop")
 
     @property
     def record(self) -> Execution:

@@ -25,6 +25,7 @@ from kitaru_registry.executions.ending import (
     keys_in_flight,
     last_seq,
     owned_update,
+    wake,
 )
 from kitaru_registry.executions.journal import fenced
 from kitaru_registry.executions.states import sources_of
@@ -234,9 +235,12 @@ def park(database: Database, row: int, attempt: int, open_keys: Collection[str])
 
 
 def unpark(database: Database, row: int, attempt: int) -> bool:
-    """A process that stayed goes on with the same attempt. False: another took over."""
+    """A process that stayed goes on with the same attempt, after an answer or a time of its own.
+
+    False: another took over.
+    """
     with database.write() as connection:
-        connection.execute(owned_update(row, attempt, "waiting").values(status="pending"))
+        wake(connection, [row])
         woken = connection.execute(
             owned_update(row, attempt, "pending").values(status="running", lease_until_us=lease_end())
         )

@@ -56,12 +56,20 @@ def without(rows: Sequence[Current], superseded: Collection[str]) -> list[Curren
     return [
         Current(c.row, soft=c.soft or (c.row.seq > first and c.row.kind not in "ra"))
         for c in rows
-        if not is_part_of(c.row.key, superseded) and not (c.row.seq > first and is_cancellation(c.row))
+        if not is_part_of(c.row.key, superseded)
+        and not (c.row.seq > first and is_cancellation(c.row))
+        and checkpoint_of(c.row) not in superseded
     ]
 
 
 def is_part_of(key: str, keys: Collection[str]) -> bool:
     return key in keys or any(key.startswith((f"{outer}/", f"{outer}!")) for outer in keys)
+
+
+def checkpoint_of(row: Row) -> str | None:
+    """The checkpoint whose failure this is: another's, where that kept this one from being called."""
+    found: str | None = json.loads(row.error).get("checkpoint") if row.kind == "c" and row.error else None
+    return found
 
 
 def is_cancellation(row: Row) -> bool:

@@ -1,0 +1,317 @@
+"""An order of threads, tasks and times that follows from a seed.
+
+One thread of an engine goes on at a time. Wherever it would block, or where the order of threads matters, it hands on:
+the seed chooses among the threads that can go on and what may happen outside (an answer comes, a time is reached).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+from collections.abc import Callable
+from math import ceil
+from random import Random
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from kitaru.testing.crashes import ProcessEnded
+from kitaru_registry.clock import now_us
+from kitaru_runner.context import current
+from kitaru_runner.pacing import Pace
+
+T = TypeVar("T")
+
+MOVE_SHARE = 0.2
+"""How often something happens outside although a thread could go on."""
+
+LONGEST_REST_SECONDS = 6.0
+"""How long a loop at rest is asked to look again before time passes: longer than the engine's own patience."""
+
+
+class Stuck(AssertionError):
+    """Nothing can go on, and nothing that may come would change that."""
+
+
+class World(Protocol):
+    """What happens outside of an execution's process."""
+
+    def moves(self) -> list[Callable[[], None]]:
+        """What may happen now; in the same order whenever the seed is the same."""
+
+    def next_due_us(self) -> int | None:
+        """When the next time comes that somebody waits for."""
+
+    def move_clock(self, to_us: int) -> None: ...
+
+
+class Line:
+    """A thread that takes turns with others."""
+
+    __slots__ = ("due_us", "go", "interrupted", "name", "there")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.go = threading.Semaphore(0)
+        self.there: Callable[[], bool] = always
+        self.due_us: int | None = None
+        self.interrupted = False
+
+    def may_go_on(self) -> bool:
+        return self.interrupted or (self.due_us is not None and now_us() >= self.due_us) or self.there()
+
+
+class Schedule(Pace):
+    """Turns for the threads of one attempt."""
+
+    def __init__(self, random: Random, world: World) -> None:
+        self._random = random
+        self._world = world
+        self._lines: dict[int, Line] = {}
+        self._by_thread: dict[threading.Thread, Line] = {}
+        self._started = 0
+        self._stuck: Stuck | None = None
+        # Some seeds let a thread go on for long, others switch at every point.
+        self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
+        self._move_share = random.choice((0.0, MOVE_SHARE, MOVE_SHARE))
+        self.ended = False
+        """The process has ended: whoever has its next turn hears so."""
+        self.loop_factory = self._loop
+
+    def run(self, body: Callable[[], T]) -> T:
+        """Call it in this thread, which takes turns with those that it starts, until all of them have ended."""
+        me = self._enlist(threading.get_ident(), "flow")
+        try:
+            return body()
+        finally:
+            self._until_alone(me)
+            del self._lines[threading.get_ident()]
+            if self._stuck is not None:
+                raise self._stuck
+
+    def end(self) -> None:
+        self.ended = True
+
+    # Pace
+
+    def start(self, run: Callable[[], None], name: str, *, daemon: bool = False) -> threading.Thread:
+        self._started += 1
+        line = Line(f"{name} {self._started}")
+
+        def in_turn() -> None:
+            ident = threading.get_ident()
+            line.go.acquire()
+            try:
+                if not self.ended:
+                    run()
+            except ProcessEnded:
+                pass
+            finally:
+                del self._lines[ident]
+                del self._by_thread[thread]
+                self._hand_on(self._choose())
+
+        thread = threading.Thread(target=in_turn, name=line.name, daemon=daemon)
+        self._by_thread[thread] = line
+        thread.start()
+        assert thread.ident is not None
+        self._lines[thread.ident] = line
+        return thread
+
+    def point(self) -> None:
+        self._stand(always)
+
+    def until(self, there: Callable[[], bool], timeout: float | None = None) -> float | None:
+        if threading.get_ident() not in self._lines:
+            return timeout
+        self._stand(there, timeout)
+        return None if timeout is None else 0.0
+
+    def wait(self, condition: threading.Condition, there: Callable[[], bool], timeout: float | None = None) -> None:
+        if threading.get_ident() not in self._lines:
+            condition.wait(timeout)
+            return
+        condition.release()
+        try:
+            self._stand(there, timeout)
+        finally:
+            condition.acquire()
+
+    def monotonic(self) -> float:
+        return now_us() / 1_000_000
+
+    def pause(self, seconds: float, ended: threading.Event) -> bool:
+        self._stand(ended.is_set, seconds)
+        return ended.is_set()
+
+    def interrupt(self, thread: threading.Thread) -> None:
+        line = self._by_thread.get(thread)
+        if line is not None:
+            line.interrupted = True
+
+    def noted(self, name: str, make: Callable[[], Any]) -> Any:
+        if name == "random":
+            return self._random.random()
+        return UUID(int=self._random.getrandbits(128), version=4) if name == "uuid4" else make()
+
+    def later(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
+        assert isinstance(loop, SeededLoop)
+        loop.at_rest.append((seconds, call))
+
+    # Turns
+
+    def _stand(self, there: Callable[[], bool], seconds: float | None = None) -> None:
+        """Hand on, and come back when it is this thread's turn again, and `there` holds or the time is over."""
+        me = self._lines.get(threading.get_ident())
+        if me is None:
+            return
+        if self.ended:
+            raise ProcessEnded
+        me.there = there
+        me.due_us = None if seconds is None else now_us() + ceil(seconds * 1_000_000)
+        following = me if self._random.random() < self._stays and me.may_go_on() else self._choose()
+        if following is not me:
+            self._hand_on(following)
+            me.go.acquire()
+        me.there, me.due_us = always, None
+        if self.ended:
+            raise ProcessEnded
+        if me.interrupted:
+            me.interrupted = False
+            raise TimeoutError
+
+    def _choose(self) -> Line | None:
+        while self._lines:
+            lines = list(self._lines.values())
+            if self.ended:
+                return lines[-1]
+            ready = [line for line in lines if line.may_go_on()]
+            moves = self._world.moves() if not ready or self._random.random() < self._move_share else []
+            if moves:
+                self._random.choice(moves)()
+            elif ready:
+                return self._random.choice(ready)
+            else:
+                self._let_time_pass(lines)
+        return None
+
+    def _let_time_pass(self, lines: list[Line]) -> None:
+        dues = [line.due_us for line in lines if line.due_us is not None]
+        outside = self._world.next_due_us()
+        if outside is not None:
+            dues.append(outside)
+        if not dues:
+            self._stuck = Stuck(f"nothing can go on: {', '.join(line.name for line in lines)}")
+            self.end()
+            return
+        self._world.move_clock(min(dues))
+
+    def _hand_on(self, line: Line | None) -> None:
+        if line is not None:
+            line.go.release()
+
+    def _until_alone(self, me: Line) -> None:
+        while len(self._lines) > 1:
+            me.there, me.due_us = self._is_alone, None
+            following = self._choose()
+            if following is not me:
+                self._hand_on(following)
+                me.go.acquire()
+
+    def _is_alone(self) -> bool:
+        return len(self._lines) == 1
+
+    def _enlist(self, ident: int, name: str) -> Line:
+        line = self._lines[ident] = Line(name)
+        return line
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return SeededLoop(self, self._random)
+
+
+def always() -> bool:
+    return True
+
+
+class SeededLoop(asyncio.SelectorEventLoop):
+    """An event loop by the clock of the test, on which a checkpoint's body takes as long as the seed says.
+
+    The flow's own tasks go on as asyncio has them: their order follows from what they are given.
+    """
+
+    _ready: Any
+
+    def __init__(self, schedule: Schedule, random: Random) -> None:
+        self._random = random
+        self.at_rest: list[tuple[float, Callable[[], None]]] = []
+        """To be called once nothing is ready, as if so many seconds had passed."""
+        super().__init__(TurnSelector(self))
+        self._schedule = schedule
+        self._began_us = now_us()
+        self._clock_resolution = 1e-6
+        self._rested_seconds = 0.0
+        self._looks_again = False
+        self._postponed: list[Any] = []
+
+    def time(self) -> float:
+        return (now_us() - self._began_us) / 1_000_000
+
+    def _run_once(self) -> None:
+        if not self._schedule.ended:
+            self._postpone()
+        super()._run_once()  # type: ignore[misc]  # not in typeshed
+
+    def _postpone(self) -> None:
+        """Hold back some of the steps within checkpoints, and let others go on that were held back."""
+        ready = list(self._ready)
+        self._ready.clear()
+        back = [handle for handle in self._postponed if self._random.random() < 0.5]
+        self._postponed = [handle for handle in self._postponed if handle not in back]
+        for handle in ready:
+            if is_in_checkpoint(handle) and self._random.random() < 0.5:
+                self._postponed.append(handle)
+            else:
+                self._ready.append(handle)
+        self._ready.extend(back)
+
+    def stand(self, timeout: float | None) -> None:
+        """Nothing is ready: let the others go on, until something is."""
+        if timeout == 0:
+            if not self._looks_again:
+                self._rested_seconds = 0.0
+            self._looks_again = False
+        elif self.at_rest and self._rested_seconds < min(LONGEST_REST_SECONDS, timeout or LONGEST_REST_SECONDS):
+            self._looks_again = True
+            calls, self.at_rest = self.at_rest, []
+            for seconds, call in calls:
+                self._rested_seconds += seconds
+                self.call_soon(call)
+        elif self._postponed:
+            self._ready.append(self._postponed.pop(self._random.randrange(len(self._postponed))))
+        else:
+            self._rested_seconds = 0.0
+            self._schedule.until(lambda: bool(self._ready), timeout)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        # Tasks of a process that has ended are just gone.
+        if not self._schedule.ended:
+            super().call_exception_handler(context)
+
+
+def is_in_checkpoint(handle: Any) -> bool:
+    if not isinstance(getattr(handle._callback, "__self__", None), asyncio.Task):
+        return False
+    branch = handle._context.get(current)
+    return branch is not None and branch.call is not None
+
+
+class TurnSelector(selectors.DefaultSelector):
+    """What a loop waits with."""
+
+    def __init__(self, loop: SeededLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._loop.stand(timeout)
+        return super().select(0)

@@ -1,0 +1,206 @@
+"""One execution whose every turn follows from a seed: its threads, its answers, its times and its crashes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from kitaru.testing.clocks import Clock
+from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
+from kitaru.testing.schedules import Schedule, Stuck
+from kitaru_registry.database import Database
+from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.models import ExecutionId
+from kitaru_runner import codec
+from kitaru_runner.body import run_body
+from kitaru_runner.engine import Engine
+from kitaru_runner.protocol import Answer, Encoded, WaitRequest
+from kitaru_runner.recording import RegistryJournal
+
+OWNER = queue.Owner("test", os.getpid(), "here")
+ATTEMPTS = 1000
+ENDED = ("completed", "failed", "cancelled")
+
+
+class Answerer(Protocol):
+    """Who answers the waits of an execution."""
+
+    def answer(self, name: str, key: str) -> tuple[Any] | None:
+        """The answer, in a tuple; None: nobody answers it."""
+
+
+@dataclass
+class Open:
+    """A wait that an attempt has opened."""
+
+    key: str
+    name: str
+
+
+@dataclass
+class Attempted:
+    """What one attempt did."""
+
+    number: int
+    crashed: bool
+    writes: int
+
+
+@dataclass
+class Simulation:
+    """Runs an execution from attempt to attempt until it has ended.
+
+    Args:
+        body: the flow's function.
+        crashes: how many attempts end by a crash, at most.
+        longest: a crash comes at a write up to this.
+        before: called with the engine before each attempt's body.
+    """
+
+    database: Database
+    writer: JournalWriter
+    exec_id: ExecutionId
+    body: Callable[..., Any]
+    clock: Clock
+    random: Random
+    answerer: Answerer
+    crashes: int = 0
+    longest: int = 12
+    before: Callable[[Engine], None] = lambda engine: None
+    attempts: list[Attempted] = field(default_factory=list)
+    _open: dict[str, Open] = field(default_factory=dict)
+    _journal: RegistryJournal | None = None
+    _unheard: bool = False
+
+    def run(self) -> str:
+        """Until the execution has ended; its status."""
+        while (status := self.status) not in ENDED:
+            if len(self.attempts) >= ATTEMPTS:
+                raise Stuck(f"{self.exec_id} has not ended after {ATTEMPTS} attempts")
+            if status == "waiting":
+                self._meanwhile()
+            else:
+                self._attempt()
+        return status
+
+    @property
+    def status(self) -> str:
+        return reading.get_status(self.database, self.exec_id)
+
+    def _attempt(self) -> None:
+        queue.make_due(self.database, self.exec_id)
+        claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), OWNER)
+        if claim is None:
+            return
+        stays = self.random.random() < 0.5
+        journal = RegistryJournal(self.database, self.writer, claim, stays=stays)
+        schedule = Schedule(self.random, self)
+        ending = WatchedJournal(journal, self, crash=self._next_crash(), stays=stays, at_end=schedule.end)
+        engine = Engine(ending, journal.open(entrypoint="flows.py:flow"), pace=schedule)
+        journal.listener = engine.parking
+        self._journal = journal
+        self.before(engine)
+        inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        try:
+            schedule.run(lambda: run_body(engine, self.body, inputs))
+        except ProcessEnded:
+            pass
+        finally:
+            self._journal = None
+            self.attempts.append(Attempted(claim.attempt, ending.crashed, ending.writes))
+
+    def _next_crash(self) -> Crash | None:
+        if not self.crashes:
+            return None
+        self.crashes -= 1
+        write = self.random.randint(1, self.longest)
+        return Crash(write, after=self.random.random() < 0.5, every_call=self.random.random() < 0.5)
+
+    def _meanwhile(self) -> None:
+        """Nobody executes it: an answer comes, or a time."""
+        moves = self.moves()
+        if moves:
+            self.random.choice(moves)()
+            return
+        due = self.next_due_us()
+        if due is None:
+            raise Stuck(f"nobody answers {', '.join(self._open)}")
+        self.move_clock(due)
+
+    # World
+
+    def opened(self, wait: WaitRequest) -> None:
+        if wait.kind == "input":
+            self._open.setdefault(wait.key, Open(wait.key, wait.name))
+
+    def moves(self) -> list[Callable[[], None]]:
+        found: list[Callable[[], None]] = [self._answering(wait) for wait in self._answerable()]
+        if self._unheard and self._journal is not None:
+            found.append(self._hear)
+        return found
+
+    def _answerable(self) -> list[tuple[Open, Any]]:
+        found = []
+        for wait in self._open.values():
+            given = self.answerer.answer(wait.name, wait.key)
+            if given is not None:
+                found.append((wait, given[0]))
+        return found
+
+    def _answering(self, answered: tuple[Open, Any]) -> Callable[[], None]:
+        wait, value = answered
+
+        def answer() -> None:
+            del self._open[wait.key]
+            if waits.list_waits(self.database, exec_id=self.exec_id):
+                pending = {w.key for w in waits.list_waits(self.database, exec_id=self.exec_id)}
+                if wait.key in pending:
+                    waits.answer(self.database, self.exec_id, wait.key, value, actor="test", door="test")
+            self._unheard = True
+
+        return answer
+
+    def _hear(self) -> None:
+        """What the heartbeat's thread does again and again."""
+        self._unheard = False
+        assert self._journal is not None
+        waits.fire_due(self.database)
+        self._journal.poll_answers()
+
+    def next_due_us(self) -> int | None:
+        with self.database.read() as connection:
+            return waits.next_deadline_us(connection)
+
+    def move_clock(self, to_us: int) -> None:
+        self.clock.move_to(to_us)
+        if waits.fire_due(self.database):
+            self._unheard = True
+
+
+class WatchedJournal(EndingJournal):
+    """Tells of the waits that are opened."""
+
+    def __init__(self, journal: RegistryJournal, simulation: Simulation, **options: Any) -> None:
+        super().__init__(journal, **options)
+        self._simulation = simulation
+
+    def open_wait(self, wait: WaitRequest) -> Answer | None:
+        self._simulation.opened(wait)
+        return super().open_wait(wait)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Answers by the wait's name; a function is called with the wait's key."""
+
+    answers: Mapping[str, Any]
+
+    def answer(self, name: str, key: str) -> tuple[Any] | None:
+        if name not in self.answers:
+            return None
+        value = self.answers[name]
+        return (value(key) if callable(value) else value,)

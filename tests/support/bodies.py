@@ -1,0 +1,274 @@
+"""Random programs as flows: each step by Kitaru's own names. What every line of execution sees is noted."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from programs import (
+    Boom,
+    Call,
+    Choose,
+    Fan,
+    InTime,
+    Keep,
+    Note,
+    Place,
+    Program,
+    Sleep,
+    Step,
+    Tasks,
+    Wait,
+    WaitAny,
+    Walk,
+    mix,
+)
+
+import kitaru
+from kitaru.checkpoints import Checkpoint, spec_of
+from kitaru_runner.context import current
+
+
+@dataclass
+class Seen:
+    """What one attempt of a program saw and did."""
+
+    executed: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How often the body of a checkpoint ran: by key and number of the try."""
+    races: dict[str, Any] = field(default_factory=dict)
+    """Who was first, by the place of the race."""
+    trace: dict[str, Any] = field(default_factory=dict)
+    """What was seen, by place."""
+
+
+class Body(Walk):
+    """A program's flow. `seen` is put in its place anew for each attempt."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.seen = Seen()
+        self._checkpoints: dict[int, Any] = {}
+
+    def flow(self) -> Any:
+        if not self.program.is_async:
+
+            def body() -> Any:
+                return run_plain(self.block(Place(""), self.program.steps))
+
+            return body
+
+        async def async_body() -> Any:
+            return await self.block(Place(""), self.program.steps)
+
+        return async_body
+
+    async def step(self, place: Place, step: Step) -> None:
+        before = place.so_far
+        await super().step(place, step)
+        # A place may be passed again, by another try.
+        self.seen.trace[f"{place.path}/{step.number}/{before}"] = place.so_far
+
+    # Checkpoints
+
+    def checkpoint(self, step: Call) -> Any:
+        made = self._checkpoints.get(step.number)
+        if made is None:
+            made = self._checkpoints[step.number] = self._make(step)
+        return made
+
+    def _make(self, step: Call) -> Any:
+        if step.is_async:
+
+            async def work(so_far: int) -> int:
+                await asyncio.sleep(step.takes_seconds)
+                return self._execute(step, so_far)
+        else:
+
+            def work(so_far: int) -> int:  # type: ignore[misc]  # either
+                return self._execute(step, so_far)
+
+        work.__name__ = step.name
+        options: dict[str, Any] = {"retries": step.retries, "backoff": step.backoff_seconds}
+        if step.timeout_seconds is not None:
+            options["timeout"] = step.timeout_seconds
+        return Checkpoint(work, spec_of(work, **options))
+
+    def _execute(self, step: Call, so_far: int) -> int:
+        branch = current.get()
+        assert branch is not None
+        assert branch.call is not None
+        tried = int(branch.scope.rstrip("/").rpartition("/try")[2])
+        self.seen.executed[branch.call.key, tried] += 1
+        place = Place(branch.scope, so_far)
+        inner = run_plain(self.block(place, step.inner)) if step.inner else 0
+        if tried <= step.fails:
+            raise Boom("try", step.number, tried)
+        return mix(step.number, so_far, inner)
+
+    async def call(self, place: Place, step: Call) -> object:
+        value = self.checkpoint(step)(place.so_far)
+        return await value if step.is_async else value
+
+    # Side by side
+
+    async def fan(self, place: Place, step: Fan) -> object:
+        futures = self._begin(place, step)
+        await self.block(place, step.meanwhile)
+        if step.join == "never":
+            return None
+        if step.join == "all":
+            return [await self._outcome(future) for future in futures]
+        index = {id(future): number for number, future in enumerate(futures)}
+        order: list[int] = []
+        found: list[object] = []
+        if self.program.is_async and not in_checkpoint():
+            for first in asyncio.as_completed([self._numbered(n, f) for n, f in enumerate(futures)]):
+                number, outcome = await first
+                order.append(number)
+                found.append(outcome)
+        elif step.join == "as_completed":
+            for future in concurrent.futures.as_completed(futures):
+                order.append(index[id(future)])
+                found.append(await self._outcome(future))
+        else:
+            left = set(futures)
+            while left:
+                done, left = concurrent.futures.wait(left, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    order.append(index[id(future)])
+                    found.append(await self._outcome(future))
+        self.seen.races[f"{place.path}/{step.number}"] = order
+        return found
+
+    async def _numbered(self, number: int, future: Any) -> tuple[int, object]:
+        return number, await self._outcome(future)
+
+    def _begin(self, place: Place, step: Fan) -> list[Any]:
+        if step.how == "map":
+            values = [mix(place.so_far, number) for number in range(len(step.calls))]
+            return list(self.checkpoint(step.calls[0]).map(values, max_concurrency=step.limit))
+        futures: list[Any] = []
+        for number, call in enumerate(step.calls):
+            given: object = mix(place.so_far, number)
+            if step.chained and futures:
+                futures.append(self.checkpoint(call).submit(given, after=futures[-1]))
+            else:
+                futures.append(self.checkpoint(call).submit(given))
+        return futures
+
+    async def _outcome(self, future: Any) -> object:
+        try:
+            return await future if self.program.is_async and not in_checkpoint() else future.result()
+        except Boom as error:
+            return error.args
+
+    async def tasks(self, place: Place, step: Tasks) -> object:
+        limit = asyncio.Semaphore(step.limit or len(step.blocks))
+
+        async def one(number: int) -> int:
+            async with limit:
+                return await self.block(
+                    Place(f"{place.path}/{step.number}[{number}]", place.so_far), step.blocks[number]
+                )
+
+        if step.how == "gather":
+            found = await asyncio.gather(*(one(number) for number in range(len(step.blocks))), return_exceptions=True)
+            return [outcome_of(value) for value in found]
+        if step.how == "group":
+            failed: list[Any] = []
+            try:
+                async with asyncio.TaskGroup() as group:
+                    made = [group.create_task(one(number)) for number in range(len(step.blocks))]
+            except* Boom as errors:
+                failed = [error.args for error in errors.exceptions]
+                self.seen.races[f"{place.path}/{step.number}"] = failed
+            return failed or [task.result() for task in made]
+        return await self._first(place, step, [asyncio.create_task(one(n)) for n in range(len(step.blocks))])
+
+    async def _first(self, place: Place, step: Tasks, tasks: list[Any]) -> object:
+        """The first that ends; the others are cancelled in a race, else awaited in the order of their ends."""
+        index = {task: number for number, task in enumerate(tasks)}
+        left = set(tasks)
+        order = []
+        found = []
+        while left and (step.how == "first" or not order):
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                order.append(index[task])
+                found.append(outcome_of(task.exception() or task.result()))
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        self.seen.races[f"{place.path}/{step.number}"] = order
+        return found
+
+    async def intime(self, place: Place, step: InTime) -> object:
+        try:
+            call = asyncio.create_task(self._awaited(self.checkpoint(step.call), place.so_far))
+            value = await asyncio.wait_for(call, step.timeout_seconds)
+        except TimeoutError:
+            value = "late"
+        self.seen.races[f"{place.path}/{step.number}"] = value == "late"
+        return value
+
+    async def _awaited(self, checkpoint: Any, so_far: int) -> object:
+        return await checkpoint(so_far)
+
+    # In the flow's body
+
+    async def note(self, place: Place, step: Note) -> object:
+        return str(getattr(kitaru, step.what)())
+
+    async def sleep(self, place: Place, step: Sleep) -> object:
+        return await self._stood(kitaru.sleep(step.seconds))
+
+    async def wait(self, place: Place, step: Wait) -> object:
+        options: dict[str, Any] = {"default": "default"} if step.has_default else {}
+        try:
+            return await self._stood(kitaru.wait(name=step.name, schema=str, timeout=step.timeout_seconds, **options))
+        except kitaru.KitaruWaitTimeout:
+            return "expired"
+
+    async def waitany(self, place: Place, step: WaitAny) -> object:
+        questions = [{"name": name, "schema": str} for name in step.names]
+        found = await self._stood(kitaru.wait_any(*questions, timeout=step.timeout_seconds, default=None))
+        return found and tuple(found)
+
+    async def _stood(self, outcome: Any) -> Any:
+        return await outcome if self.program.is_async else outcome
+
+    async def keep(self, place: Place, step: Keep) -> object:
+        if step.what == "save":
+            kitaru.save(f"kept{step.number}", place.so_far)
+        else:
+            kitaru.log(**{f"kept{step.number}": place.so_far})
+        return None
+
+    async def choose(self, place: Place, step: Choose) -> object:
+        raise AssertionError("walked by Walk")
+
+
+def in_checkpoint() -> bool:
+    branch = current.get()
+    return branch is not None and branch.call is not None
+
+
+def outcome_of(value: object) -> object:
+    if isinstance(value, Boom):
+        return value.args
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+def run_plain(walk: Any) -> Any:
+    """The value of a walk that awaits nothing."""
+    try:
+        walk.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("a synchronous program awaited something")

@@ -1,0 +1,253 @@
+"""What a run of a random program must have recorded and given: by plain Python, without an engine and without crashes.
+
+What no program decides is taken from the run itself: answers, noted values, and who was first in a race.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bodies import run_plain
+from programs import Boom, Call, Fan, InTime, Keep, Note, Place, Program, Sleep, Step, Tasks, Wait, WaitAny, Walk, mix
+
+
+class Unknown(Exception):
+    """A line of execution that was cut off here: nothing was recorded of what it would have got."""
+
+
+@dataclass
+class Scope:
+    """Keys by scopes, counted as the documentation says."""
+
+    prefix: str = ""
+    ordinals: dict[str, int] = field(default_factory=dict)
+    may_be_cut: bool = False
+    """Whether this line of execution may have been cut off anywhere."""
+    in_checkpoint: bool = False
+
+    def key(self, name: str) -> str:
+        return self.prefix + self.numbered(name)
+
+    def numbered(self, name: str) -> str:
+        ordinal = self.ordinals[name] = self.ordinals.get(name, 0) + 1
+        return name if ordinal == 1 else f"{name}#{ordinal}"
+
+    def open(self, kind: str, *, may_be_cut: bool = False) -> Scope:
+        number = self.ordinals[f"[{kind}"] = self.ordinals.get(f"[{kind}", -1) + 1
+        return Scope(
+            f"{self.prefix}{kind}[{number}]/",
+            may_be_cut=self.may_be_cut or may_be_cut,
+            in_checkpoint=self.in_checkpoint,
+        )
+
+    def inside(self, key: str, tried: int) -> Scope:
+        return Scope(f"{key}/try{tried}/", may_be_cut=self.may_be_cut, in_checkpoint=True)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One row: its outcome, and whether it may be missing because its line was cut off."""
+
+    outcome: Any
+    may_miss: bool
+
+
+@dataclass
+class Model(Walk):
+    """
+    Args:
+        recorded: of the run: (kind, key) to what was recorded, of waits and noted values.
+        races: of the run, by place.
+    """
+
+    program: Program
+    recorded: Mapping[tuple[str, str], Any]
+    races: Mapping[str, Any]
+    rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
+
+    def run(self) -> Any:
+        """The flow's result, or Boom."""
+        return run_plain(self.block(Place("", scope=Scope()), self.program.steps))
+
+    def row(self, scope: Scope, kind: str, key: str, outcome: Any, tried: int = 0) -> None:
+        assert (kind, key, tried) not in self.rows
+        self.rows[kind, key, tried] = Expected(outcome, scope.may_be_cut)
+
+    # Checkpoints
+
+    async def call(self, place: Place, step: Call) -> object:
+        return self.checkpoint(place.scope, step, place.so_far)
+
+    def checkpoint(self, scope: Scope, step: Call, so_far: int) -> int:
+        key = scope.key(step.name)
+        for tried in range(1, step.retries + 2):
+            inside = scope.inside(key, tried)
+            try:
+                value = self.execute(step, so_far, inside, tried)
+            except Boom as error:
+                kind = "t" if tried <= step.retries else "c"
+                self.row(scope, kind, key, ("failed", error.args), tried if kind == "t" else 0)
+                failure = error
+            else:
+                self.row(scope, "c", key, ("value", value))
+                return value
+        raise failure
+
+    def execute(self, step: Call, so_far: int, inside: Scope, tried: int) -> int:
+        inner = run_plain(self.block(Place(inside.prefix, so_far, inside), step.inner)) if step.inner else 0
+        if tried <= step.fails:
+            raise Boom("try", step.number, tried)
+        return mix(step.number, so_far, inner)
+
+    # Side by side
+
+    async def fan(self, place: Place, step: Fan) -> object:
+        scope: Scope = place.scope
+        begun_at = place.so_far
+        if step.how == "map":
+            name = scope.numbered("map")
+            scopes = [
+                Scope(f"{scope.prefix}{name}[{n}]/", may_be_cut=scope.may_be_cut, in_checkpoint=scope.in_checkpoint)
+                for n in range(len(step.calls))
+            ]
+        else:
+            scopes = [scope.open("submit") for _ in step.calls]
+        try:
+            await self.block(place, step.meanwhile)
+        except BaseException:
+            self._outcomes(step, begun_at, scopes, awaited=False)
+            raise
+        outcomes = self._outcomes(step, begun_at, scopes, awaited=step.join != "never")
+        if step.join == "never":
+            return None
+        if step.join == "all":
+            return outcomes
+        if self.program.is_async and not scope.in_checkpoint:
+            for _ in outcomes:
+                scope.open("task")
+        order = self.races.get(f"{place.path}/{step.number}")
+        if order is None:
+            raise Unknown
+        assert sorted(order) == list(range(len(outcomes)))
+        return [outcomes[number] for number in order]
+
+    def _outcomes(self, step: Fan, so_far: int, scopes: list[Scope], *, awaited: bool) -> list[Any]:
+        """Nobody waits for those that are not awaited: the flow may end before they do."""
+        outcomes: list[Any] = []
+        before: Any = None
+        for number, (call, scope) in enumerate(zip(step.calls, scopes, strict=True)):
+            scope.may_be_cut |= not awaited
+            if step.how == "submit" and step.chained and before is not None:
+                # The failure of the one before, with which this is not called.
+                outcomes.append(before)
+                self.row(scope, "c", scope.key(call.name), ("failed", before))
+                continue
+            try:
+                outcomes.append(self.checkpoint(scope, call, mix(so_far, number)))
+            except Boom as error:
+                outcomes.append(error.args)
+                before = error.args
+        return outcomes
+
+    async def tasks(self, place: Place, step: Tasks) -> object:
+        outcomes = []
+        cut = step.how in ("group", "race")
+        for number in range(len(step.blocks)):
+            scope = place.scope.open("task", may_be_cut=cut)
+            inside = Place(f"{place.path}/{step.number}[{number}]", place.so_far, scope)
+            try:
+                outcomes.append(run_plain(self.block(inside, step.blocks[number])))
+            except Boom as error:
+                outcomes.append(error)
+            except Unknown as error:
+                outcomes.append(error)
+        if step.how == "gather":
+            for outcome in outcomes:
+                if isinstance(outcome, Unknown):
+                    raise outcome
+            return [o.args if isinstance(o, Boom) else o for o in outcomes]
+        if step.how == "group":
+            return self._group(place, step, outcomes)
+        order = self.races.get(f"{place.path}/{step.number}")
+        if order is None:
+            raise Unknown
+        assert len(set(order)) == len(order)
+        assert step.how == "race" or len(order) == len(outcomes)
+        return [self._of(outcomes[number]) for number in order]
+
+    def _of(self, outcome: Any) -> object:
+        if isinstance(outcome, Unknown):
+            raise outcome
+        return outcome.args if isinstance(outcome, Boom) else outcome
+
+    def _group(self, place: Place, step: Tasks, outcomes: list[Any]) -> object:
+        failed = self.races.get(f"{place.path}/{step.number}")
+        known = [outcome.args for outcome in outcomes if isinstance(outcome, Boom)]
+        if failed is None:
+            for outcome in outcomes:
+                if isinstance(outcome, Unknown):
+                    raise outcome
+            if known and place.scope.may_be_cut:
+                raise Unknown
+            assert known == [], "a group failed, and nobody heard"
+            return outcomes
+        assert failed
+        assert all(args in known for args in failed)
+        return failed
+
+    async def intime(self, place: Place, step: InTime) -> object:
+        late = self.races.get(f"{place.path}/{step.number}")
+        scope = place.scope.open("task", may_be_cut=bool(late))
+        if late is None:
+            # It failed before the time was over, or its line was cut off.
+            return self.checkpoint(scope, step.call, place.so_far)
+        if not late:
+            return self.checkpoint(scope, step.call, place.so_far)
+        key = scope.key(step.call.name)
+        self.rows["c", key, 0] = Expected(None, True)
+        for tried in range(1, step.call.retries + 1):
+            self.rows["t", key, tried] = Expected(("failed", ("try", step.call.number, tried)), True)
+        return "late"
+
+    # In the flow's body
+
+    def given(self, scope: Scope, kind: str, key: str) -> Any:
+        found = self.recorded.get((kind, key))
+        if found is None:
+            if scope.may_be_cut:
+                raise Unknown
+            raise AssertionError(f"{key} is not recorded")
+        self.row(scope, kind, key, found)
+        return found
+
+    async def note(self, place: Place, step: Note) -> object:
+        _, value = self.given(place.scope, "n", place.scope.key(step.what))
+        return str(value)
+
+    async def sleep(self, place: Place, step: Sleep) -> object:
+        self.given(place.scope, "w", place.scope.key("sleep"))
+        return None
+
+    async def wait(self, place: Place, step: Wait) -> object:
+        outcome, value = self.given(place.scope, "w", place.scope.key(step.name))
+        if outcome == "expired":
+            assert step.timeout_seconds is not None
+            return "default" if step.has_default else "expired"
+        return value
+
+    async def waitany(self, place: Place, step: WaitAny) -> object:
+        outcome, value = self.given(place.scope, "w", place.scope.key("wait_any"))
+        if outcome == "expired":
+            return None
+        assert value["name"] in step.names
+        return (value["name"], value["value"])
+
+    async def keep(self, place: Place, step: Keep) -> object:
+        kind, name = ("s", f"save:kept{step.number}") if step.what == "save" else ("l", "log")
+        self.row(place.scope, kind, place.scope.key(name), None)
+        return None
+
+    async def step(self, place: Place, step: Step) -> None:
+        await super().step(place, step)
