@@ -20,6 +20,7 @@ from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Entry
+from kitaru_runner.recorded import Recorded
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, not_called, timed_out
 
@@ -49,6 +50,7 @@ class LoopSide:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
         self._undelivered = engine.recorded.order()
+        self._time = ReplayedTime(loop, engine.recorded)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -98,6 +100,10 @@ class LoopSide:
             self._stalled_at = seq
             self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
             return
+        if self._time.reach(seq):
+            # A timer of the flow's own was over first, and may end what stands here.
+            self._loop.call_soon(self._pump)
+            return
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
@@ -120,10 +126,16 @@ class LoopSide:
         self._batch.append((entry, future))
         if len(self._batch) == 1:
             self._loop.call_soon(self._flush)
-        await future
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._batch = [(other, waiting) for other, waiting in self._batch if waiting is not future]
+            raise
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
+        if not batch:
+            return
         try:
             last = self.engine.commit([entry for entry, _ in batch])
         except BaseException as error:
@@ -208,6 +220,50 @@ def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: o
     except RuntimeError:
         if not loop.is_closed():
             raise
+
+
+class ReplayedTime:
+    """Lets the timers of a flow's loop be over in a replay before the outcomes that they were over before.
+
+    The loop's time runs as ever, and is moved on to where it was when an outcome was recorded, from timer to timer. So
+    `wait_for` and `timeout` end the same way again, and as soon as the replay has come there.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, recorded: Recorded) -> None:
+        self._loop = loop
+        self._machine = loop.time
+        self._ahead = 0.0
+        self._began = loop.time()
+        self._entries = recorded.by_number()
+        self._began_us = min((e.started_us or e.ended_us for e in self._entries.values()), default=0)
+        self._given_up_at: dict[int, float] = {}
+        if self._entries:
+            try:
+                loop.time = self._read  # type: ignore[method-assign]  # what asyncio's own loops ask for the time
+            except AttributeError:
+                self._entries = {}
+
+    def _read(self) -> float:
+        return self._machine() + self._ahead
+
+    def reach(self, seq: int) -> bool:
+        """Move on to where this outcome was recorded; True: only to a timer that was over before."""
+        entry = self._entries.get(seq)
+        if entry is None:
+            return False
+        until = self._began + (entry.ended_us - self._began_us) / 1_000_000
+        timers = [handle.when() for handle in getattr(self._loop, "_scheduled", ()) if is_flows_own(handle)]
+        if is_cancellation(entry):
+            # One of these made its caller give up; it was set a little later than it is now.
+            until = self._given_up_at.setdefault(seq, max([until, *timers]))
+        first = min(timers, default=until + 1)
+        self._ahead = max(self._ahead, min(first, until) - self._machine())
+        return first <= until
+
+
+def is_flows_own(handle: asyncio.TimerHandle) -> bool:
+    owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]  # None once it is cancelled
+    return not handle.cancelled() and not isinstance(owner, LoopSide)
 
 
 class ScopedTask(asyncio.Task[T]):
@@ -323,20 +379,28 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
     if known is not None:
         await side.commit(known.entry)
         return engine.executed(known)
+    try:
+        return engine.executed(await tries(side, branch, call, work, inputs))
+    except asyncio.CancelledError as error:
+        # Its caller gave up waiting: in a pause, in its body, or before the outcome had its turn.
+        if not engine.is_halted:
+            engine.commit([not_called(call, work.spec, error, inputs=inputs)])
+        raise
+
+
+async def tries(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes) -> Executed:
+    engine = side.engine
     while True:
         await pause(side, call, work)
         attempt = engine.begin_try(call, work, branch, inputs)
         token = current.set(attempt.branch)
-        ended: Executed
         try:
             value = await in_time(work, call)
         except Exception as error:
             ended = attempt.failed(error)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             current.reset(token)
             engine.parking.end()
-            if not engine.is_halted:
-                engine.commit([attempt.cancelled(error).entry])
             raise
         else:
             ended = attempt.returned(value)
@@ -346,7 +410,7 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
         finally:
             engine.parking.end()
         if ended.entry.kind == "c":
-            return engine.executed(ended)
+            return ended
         engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
 
 
@@ -406,7 +470,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import open_stand
+    from kitaru_runner.waiting import gave_up_standing, open_stand
 
     branch = branch_here(stand.name)
     engine = branch.engine
@@ -414,11 +478,18 @@ async def stand(stand: Stand) -> Answer:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         await side.turn(entry.seq)
-    elif answer is None:
-        answer = await side.answer(call.key)
-    assert answer is not None
-    if entry is None:
+        if is_cancellation(entry):
+            await asyncio.get_running_loop().create_future()
+        assert answer is not None
+        return answer
+    try:
+        if answer is None:
+            answer = await side.answer(call.key)
         await side.turn(engine.record_answer(call, answer))
+    except asyncio.CancelledError as error:
+        if not engine.is_halted:
+            engine.commit([gave_up_standing(call, error)])
+        raise
     return answer
 
 

@@ -101,6 +101,8 @@ class RegistryJournal:
                     self._open.pop(f"{entry.key}/pause", None)
                     self._deadlines.pop(f"{entry.key}/pause", None)
                 elif entry.kind == "w":
+                    if entry.error is not None:
+                        waits.close(self._database, self.row, entry.key)
                     for key in self._groups.pop(entry.key, [entry.key]):
                         self._open.pop(key, None)
                         self._deadlines.pop(key, None)

@@ -82,12 +82,12 @@ class Try:
         )
 
 
-def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
-    """The outcome of a call that another one's failure kept from being made: that failure."""
+def not_called(call: Call, spec: CheckpointSpec, error: BaseException, *, inputs: bytes | None = None) -> Entry:
+    """The outcome of a call that was not made to the end: its caller gave up, or another one's failure prevented it."""
     recorded = recorded_failure(error)
     described = dict(recorded) if recorded is not None else describe_failure(error, checkpoint=call.key)
     name = None if name_in(call.key) == call.name else call.name
-    return Entry("c", call.key, now_us(), name=name, error=described, place=call.place, type=spec.type)
+    return Entry("c", call.key, now_us(), name=name, error=described, place=call.place, type=spec.type, inputs=inputs)
 
 
 def flags_of(spec: CheckpointSpec) -> int:

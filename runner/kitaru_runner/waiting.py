@@ -11,6 +11,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, answer_of
+from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Answer, Entry, WaitRequest
 
 
@@ -53,6 +54,11 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)
     return call, None, answer
+
+
+def gave_up_standing(call: Call, error: BaseException) -> Entry:
+    """The outcome of a wait whose caller was cancelled."""
+    return Entry("w", call.key, now_us(), place=call.place, error=describe_failure(error))
 
 
 def open_wait(engine: Engine, request: WaitRequest) -> Answer | None:
