@@ -16,13 +16,12 @@ from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_value
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
+from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.specs import Work, timed_out
-from kitaru_runner.trying import OWN_CANCELLATION, Executed, Try, isolated, not_begun, not_called, value_of
+from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, value_of
 from kitaru_runner.waiting import pause_request
 
 T = TypeVar("T")
-
-CANCELLED = "asyncio.exceptions:CancelledError"
 
 
 class LoopSlot:
@@ -267,8 +266,3 @@ async def pass_time(side: LoopSide, call: Call, left_us: int) -> None:
         await asyncio.sleep(left_us / 1_000_000)
     finally:
         engine.parking.end()
-
-
-def is_cancellation(entry: Entry) -> bool:
-    error = entry.error
-    return error is not None and error.get("class") == CANCELLED and OWN_CANCELLATION not in error

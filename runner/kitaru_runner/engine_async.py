@@ -22,6 +22,8 @@ from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.futures import CheckpointFuture, Lane
 from kitaru_runner.protocol import Answer, Entry
+from kitaru_runner.recorded import is_cancellation
+from kitaru_runner.replayed_time import ReplayedTime
 
 if TYPE_CHECKING:
     from kitaru_runner.waiting import Stand
@@ -49,6 +51,7 @@ class LoopSide:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
         self._undelivered = engine.recorded.order()
+        self._time = ReplayedTime(self, loop, engine.recorded)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -102,6 +105,10 @@ class LoopSide:
             self._stalled_at = seq
             self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
             return
+        if self._time.reach(seq):
+            # A timer of the flow's own was over first, and may end what stands here.
+            self._loop.call_soon(self._pump)
+            return
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
@@ -124,10 +131,16 @@ class LoopSide:
         self._batch.append((entry, future))
         if len(self._batch) == 1:
             self._loop.call_soon(self._flush)
-        await future
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._batch = [(other, waiting) for other, waiting in self._batch if waiting is not future]
+            raise
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
+        if not batch:
+            return
         try:
             last = self.engine.commit([entry for entry, _ in batch])
         except BaseException as error:
@@ -307,7 +320,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import open_stand, refuse_in_checkpoint
+    from kitaru_runner.waiting import gave_up_standing, open_stand, refuse_in_checkpoint
 
     branch = branch_here(stand.name)
     refuse_in_checkpoint(branch, stand)
@@ -316,11 +329,18 @@ async def stand(stand: Stand) -> Answer:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         await side.turn(entry.seq)
-    elif answer is None:
-        answer = await side.answer(call.key)
-    assert answer is not None
-    if entry is None:
+        if is_cancellation(entry):
+            await asyncio.get_running_loop().create_future()
+        assert answer is not None
+        return replace(answer, key=call.key)
+    try:
+        if answer is None:
+            answer = await side.answer(call.key)
         await side.turn(engine.record_answer(call, answer))
+    except asyncio.CancelledError as error:
+        if not engine.is_halted and not side.is_over:
+            engine.commit([gave_up_standing(call, error)])
+        raise
     return replace(answer, key=call.key)
 
 

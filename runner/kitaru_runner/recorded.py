@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kitaru_registry.giving_up import says_given_up
 from kitaru_runner.context import Call
 from kitaru_runner.protocol import GIVEN, REPLAY_NEVER, Entry, Opening
 
@@ -56,6 +57,10 @@ class Recorded:
     def try_failed(self, key: str, number: int, ended_us: int) -> None:
         self._failed_tries[key] = max((number, ended_us), self.failed_tries(key))
 
+    def by_number(self) -> dict[int, Entry]:
+        """Outcomes by their numbers."""
+        return {entry.seq: entry for entry in self._entries.values() if entry.kind in OUTCOMES}
+
     def order(self) -> list[int]:
         """The numbers of the outcomes that a replay hands out: not those within a checkpoint that is recorded."""
         return [
@@ -85,3 +90,8 @@ def name_in(key: str) -> str:
 
 def last_seq(entries: Iterable[Entry]) -> int:
     return max((entry.seq for entry in entries), default=0)
+
+
+def is_cancellation(entry: Entry) -> bool:
+    """Whether it says that its caller gave up waiting."""
+    return says_given_up(entry.error)

@@ -105,6 +105,8 @@ class RegistryJournal:
                     self._in_flight_changed = True
                     self._forget_pauses(entry.key)
                 elif entry.kind == "w":
+                    if entry.error is not None:
+                        waits.close(self._database, self.row, entry.key)
                     for key in self._groups.pop(entry.key, [entry.key]):
                         self._open.pop(key, None)
                         self._deadlines.pop(key, None)

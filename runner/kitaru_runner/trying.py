@@ -11,6 +11,7 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
+from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, Span, current
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
@@ -22,9 +23,6 @@ from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
 
 DIGEST_CODEC = "digest"
 """The "value" of `record="digest"`: its sha256."""
-
-
-OWN_CANCELLATION = "raised_by_itself"
 
 
 @dataclass(frozen=True, slots=True)

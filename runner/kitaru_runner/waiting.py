@@ -10,6 +10,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, answer_of
+from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import PAUSE, Answer, Entry, WaitRequest
 
 
@@ -57,6 +58,11 @@ def refuse_in_checkpoint(branch: Branch, stand: Stand) -> None:
             f"{what} was called inside checkpoint {branch.call.key}",
             hint=f"call {what} in the flow's body: a checkpoint executes again when it is cut short",
         )
+
+
+def gave_up_standing(call: Call, error: BaseException) -> Entry:
+    """The outcome of a wait whose caller was cancelled."""
+    return Entry("w", call.key, now_us(), place=call.place, error=describe_failure(error))
 
 
 def open_wait(engine: Engine, request: WaitRequest) -> Answer | None:

@@ -177,7 +177,7 @@ def test_what_has_ended_takes_no_answer_and_no_entry(queue: Queue, status: str) 
     else:
         execution.finish(error=FAILURE if status == "failed" else None)
 
-    with pytest.raises(KitaruConflictError, match="is closed: the execution has ended"):
+    with pytest.raises(KitaruConflictError, match="is closed: its flow does not stand at it"):
         execution.answer("approve", True)
     with pytest.raises(KitaruFencedError):
         execution.write()

@@ -11,6 +11,7 @@ import pytest
 from attempts import PATIENCE_SECONDS, Executions, TestExecution
 
 from kitaru import Backoff, checkpoint, now, wait
+from kitaru_registry.errors import KitaruConflictError
 
 
 @checkpoint
@@ -224,7 +225,7 @@ def test_a_parked_process_that_stayed_may_go_on_by_itself(execution: TestExecuti
     attempt.ending.parked.clear()
     loops[0].call_soon_threadsafe(over.set)
     attempt.wait_until_parked()
-    assert [row.key for row in execution.rows] == ["add"]
+    assert execution.keys == ["task[0]/approve", "add"]
     execution.answer("approve", True)
     attempt.hear()
     attempt.join()
@@ -232,3 +233,93 @@ def test_a_parked_process_that_stayed_may_go_on_by_itself(execution: TestExecuti
     assert attempt.raised == []
     assert execution.result == [3, True]
     assert execution.record.attempt == 1
+
+
+# A flow's own time-outs
+
+
+def test_a_call_that_is_given_up_in_a_pause_is_not_made_in_a_replay(execution: TestExecution) -> None:
+    ran = []
+
+    @checkpoint(retries=1, backoff=Backoff(first=4.0))
+    async def flaky() -> str:
+        ran.append("flaky")
+        if len(ran) == 1:
+            raise ValueError("at first")
+        return "too late"
+
+    async def body() -> list[Any]:
+        try:
+            found = await asyncio.wait_for(asyncio.create_task(outcome()), 0.05)
+        except TimeoutError:
+            found = "given up"
+        return [found, await add(1, 2)]
+
+    async def outcome() -> str:
+        return await flaky()
+
+    execution.attempt(body, writes=3)
+    assert execution.keys == ["task[0]/flaky", "task[0]/flaky", "add"]
+    execution.attempt(body)
+
+    assert execution.result == ["given up", 3]
+    assert ran == ["flaky"]
+
+
+def test_a_time_out_keeps_its_place_among_outcomes(executions: Executions) -> None:
+    orders: list[list[str]] = []
+
+    async def body() -> int:
+        timed_out = asyncio.Event()
+
+        @checkpoint
+        async def hang() -> None:
+            await asyncio.Event().wait()
+
+        @checkpoint
+        async def after() -> str:
+            await timed_out.wait()
+            return "after"
+
+        async def impatient() -> str:
+            try:
+                async with asyncio.timeout(0.2):
+                    await hang()
+            except TimeoutError:
+                timed_out.set()
+            return "impatient"
+
+        async def patient() -> str:
+            return await after()
+
+        left = {asyncio.create_task(impatient()), asyncio.create_task(patient())}
+        seen: list[str] = []
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            seen += [task.result() for task in done]
+        orders.append(seen)
+        return await add(1, 2)
+
+    execution = executions.new()
+    execution.attempt(body, writes=2)
+    execution.attempt(body)
+
+    assert orders == [["impatient", "after"], ["impatient", "after"]]
+
+
+def test_a_wait_that_is_given_up_is_closed_and_stays_so(execution: TestExecution) -> None:
+    async def body() -> list[Any]:
+        try:
+            async with asyncio.timeout(0.05):
+                found = await wait(name="approve", schema=bool)
+        except TimeoutError:
+            found = "given up"
+        return [found, await add(1, 2)]
+
+    execution.attempt(body, writes=2)
+    assert execution.keys == ["approve", "add"]
+    with pytest.raises(KitaruConflictError, match="is closed"):
+        execution.answer("approve", True)
+    execution.attempt(body)
+
+    assert execution.result == ["given up", 3]

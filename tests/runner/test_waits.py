@@ -243,5 +243,5 @@ def test_an_answer_after_the_end_is_refused(executions: Executions) -> None:
     execution.attempt(body)
 
     assert execution.result == "ended"
-    with pytest.raises(KitaruConflictError, match="is closed: the execution has ended"):
+    with pytest.raises(KitaruConflictError, match="is closed: its flow does not stand at it"):
         execution.answer("task[0]/approve", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,9 @@ from programs import (
 import kitaru
 from kitaru.checkpoints import Checkpoint, spec_of
 from kitaru_runner.context import current
+
+LATE = ("late",)
+"""What becomes of a call that takes longer than its own timeout."""
 
 
 @dataclass
@@ -83,12 +87,18 @@ class Body(Walk):
         if step.is_async:
 
             async def work(so_far: int) -> int:
+                tried = self._begin_try()
                 await asyncio.sleep(step.takes_seconds)
-                return self._execute(step, so_far)
+                return self._execute(step, so_far, tried)
         else:
 
             def work(so_far: int) -> int:  # type: ignore[misc]  # either
-                return self._execute(step, so_far)
+                tried = self._begin_try()
+                branch = current.get()
+                if step.takes_seconds and branch is not None:
+                    # Sleeps, by the clock of the test.
+                    branch.engine.pace.pause(step.takes_seconds, threading.Event())
+                return self._execute(step, so_far, tried)
 
         work.__name__ = step.name
         options: dict[str, Any] = {"retries": step.retries, "backoff": step.backoff_seconds}
@@ -96,12 +106,18 @@ class Body(Walk):
             options["timeout"] = step.timeout_seconds
         return Checkpoint(work, spec_of(work, **options))
 
-    def _execute(self, step: Call, so_far: int) -> int:
+    def _begin_try(self) -> int:
+        """Count this execution of a checkpoint's body; the number of the try."""
         branch = current.get()
         assert branch is not None
         assert branch.call is not None
         tried = int(branch.scope.rstrip("/").rpartition("/try")[2])
         self.seen.executed[branch.call.key, tried] += 1
+        return tried
+
+    def _execute(self, step: Call, so_far: int, tried: int) -> int:
+        branch = current.get()
+        assert branch is not None
         place = Place(branch.scope, so_far)
         inner = run_plain(self.block(place, step.inner)) if step.inner else 0
         if tried <= step.fails:
@@ -109,8 +125,11 @@ class Body(Walk):
         return mix(step.number, so_far, inner)
 
     async def call(self, place: Place, step: Call) -> object:
-        value = self.checkpoint(step)(place.so_far)
-        return await value if step.is_async else value
+        try:
+            value = self.checkpoint(step)(place.so_far)
+            return await value if step.is_async else value
+        except kitaru.KitaruTimeoutError:
+            raise Boom(*LATE) from None
 
     # Side by side
 
@@ -164,6 +183,8 @@ class Body(Walk):
             return await future if self.program.is_async and not in_checkpoint() else future.result()
         except Boom as error:
             return error.args
+        except kitaru.KitaruTimeoutError:
+            return LATE
 
     async def tasks(self, place: Place, step: Tasks) -> object:
         limit = asyncio.Semaphore(step.limit or len(step.blocks))
@@ -232,10 +253,15 @@ class Body(Walk):
             return await self._stood(kitaru.wait(name=step.name, schema=str, timeout=step.timeout_seconds, **options))
         except kitaru.KitaruWaitTimeout:
             return "expired"
+        except kitaru.KitaruWaitAborted:
+            return "aborted"
 
     async def waitany(self, place: Place, step: WaitAny) -> object:
         questions = [{"name": name, "schema": str} for name in step.names]
-        found = await self._stood(kitaru.wait_any(*questions, timeout=step.timeout_seconds, default=None))
+        try:
+            found = await self._stood(kitaru.wait_any(*questions, timeout=step.timeout_seconds, default=None))
+        except kitaru.KitaruWaitAborted:
+            return "aborted"
         return found and tuple(found)
 
     async def _stood(self, outcome: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bodies import run_plain
+from bodies import LATE, run_plain
 from programs import Boom, Call, Fan, InTime, Keep, Note, Place, Program, Sleep, Step, Tasks, Wait, WaitAny, Walk, mix
 
 
@@ -58,12 +58,12 @@ class Expected:
 class Model(Walk):
     """
     Args:
-        recorded: of the run: (kind, key) to what was recorded, of waits and noted values.
+        recorded: of the run: what was recorded by kind, key and number of the try.
         races: of the run, by place.
     """
 
     program: Program
-    recorded: Mapping[tuple[str, str], Any]
+    recorded: Mapping[tuple[str, str, int], Any]
     races: Mapping[str, Any]
     rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
 
@@ -84,16 +84,22 @@ class Model(Walk):
         key = scope.key(step.name)
         for tried in range(1, step.retries + 2):
             inside = scope.inside(key, tried)
+            kind = "t" if tried <= step.retries else "c"
             try:
+                if step.timeout_seconds is not None and self.was_late(key, tried):
+                    raise Boom(*LATE)
                 value = self.execute(step, so_far, inside, tried)
             except Boom as error:
-                kind = "t" if tried <= step.retries else "c"
                 self.row(scope, kind, key, ("failed", error.args), tried if kind == "t" else 0)
                 failure = error
             else:
                 self.row(scope, "c", key, ("value", value))
                 return value
         raise failure
+
+    def was_late(self, key: str, tried: int) -> bool:
+        outcomes = (self.recorded.get(("t", key, tried)), self.recorded.get(("c", key, tried)))
+        return ("failed", LATE) in outcomes
 
     def execute(self, step: Call, so_far: int, inside: Scope, tried: int) -> int:
         inner = run_plain(self.block(Place(inside.prefix, so_far, inside), step.inner)) if step.inner else 0
@@ -214,12 +220,15 @@ class Model(Walk):
     # In the flow's body
 
     def given(self, scope: Scope, kind: str, key: str) -> Any:
-        found = self.recorded.get((kind, key))
+        found = self.recorded.get((kind, key, 1))
         if found is None:
             if scope.may_be_cut:
                 raise Unknown
             raise AssertionError(f"{key} is not recorded")
         self.row(scope, kind, key, found)
+        if found == ("cancelled",):
+            assert scope.may_be_cut, key
+            raise Unknown
         return found
 
     async def note(self, place: Place, step: Note) -> object:
@@ -235,12 +244,14 @@ class Model(Walk):
         if outcome == "expired":
             assert step.timeout_seconds is not None
             return "default" if step.has_default else "expired"
-        return value
+        return "aborted" if outcome == "aborted" else value
 
     async def waitany(self, place: Place, step: WaitAny) -> object:
         outcome, value = self.given(place.scope, "w", place.scope.key("wait_any"))
         if outcome == "expired":
             return None
+        if outcome == "aborted":
+            return "aborted"
         assert value["name"] in step.names
         return (value["name"], value["value"])
 

@@ -6,7 +6,8 @@ must have recorded. Both walk it with the `Walk` below; only what a step does di
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -140,7 +141,8 @@ class Generator:
     size: int = 8
     made: int = 0
     waits: int = 0
-    ids: int = field(default=0)
+    in_race: bool = False
+    """Within branches of which the first counts. A time-out of the flow's own is not replayed in its place there."""
 
     def program(self, seed: int) -> Program:
         steps = self.block(self.random.randint(1, 4), depth=0)
@@ -160,7 +162,9 @@ class Generator:
             if in_flow or not self.is_async:
                 kinds += [self.fan] * 3
             if self.is_async and in_flow:
-                kinds += [self.tasks] * 5 + [self.in_time] * 2
+                kinds += [self.tasks] * 5
+                if not self.in_race:
+                    kinds += [self.in_time] * 2
         if in_flow:
             kinds += [self.note, self.sleep, self.wait, self.wait, self.wait_any, self.keep]
         if depth > 0:
@@ -174,12 +178,13 @@ class Generator:
         fails = draw.choice((0, 0, 0, 0, 1, 2, 3)) if depth else min(draw.choice((0, 0, 1, 2)), retries)
         nested = depth < 2 and self.made < 30 and draw.random() < 0.25 and not plain
         is_async = self.is_async and in_flow and draw.random() < 0.7
-        timeout = draw.choice((None, None, None, 50.0)) if not plain else None
+        nested = nested and not is_async
+        takes = draw.choice((0.0, 0.0, 0.5, 2.0)) if not nested else 0.0
+        timeout = draw.choice((None, None, None, 1.0, 50.0)) if not nested else None
         return Call(
             self.number(), draw.choice(NAMES), retries, fails, draw.choice((0.0, 0.0, 0.5, 20.0)),
-            self.block(draw.randint(1, 2), depth=depth + 2, in_flow=False) if nested and not is_async else (),
-            is_async=is_async, takes_seconds=draw.choice((0.0, 0.0, 0.5, 2.0)) if is_async else 0.0,
-            timeout_seconds=timeout,
+            self.block(draw.randint(1, 2), depth=depth + 2, in_flow=False) if nested else (),
+            is_async=is_async, takes_seconds=takes, timeout_seconds=timeout,
         )  # fmt: skip
 
     def fan(self, *, depth: int, in_flow: bool) -> Fan:
@@ -235,8 +240,10 @@ class Generator:
 
     def tasks(self, *, depth: int, in_flow: bool) -> Tasks:
         number = self.number()
-        blocks = tuple(self.block(self.random.randint(1, 2), depth=depth + 1) for _ in range(self.random.randint(1, 4)))
         how = self.random.choice(("gather", "gather", "group", "first", "race"))
+        outside, self.in_race = self.in_race, self.in_race or how != "gather"
+        blocks = tuple(self.block(self.random.randint(1, 2), depth=depth + 1) for _ in range(self.random.randint(1, 4)))
+        self.in_race = outside
         return Tasks(number, blocks, how, limit=self.random.choice((None, None, 1, 2)))
 
     def in_time(self, *, depth: int, in_flow: bool) -> InTime:
@@ -247,6 +254,19 @@ class Generator:
             takes_seconds=self.random.choice((0.0, 1.0, 5.0)),
         )  # fmt: skip
         return InTime(number, call, self.random.choice((0.5, 3.0, 30.0)))
+
+
+def walked(steps: Iterable[Step]) -> Iterator[Step]:
+    """Every step of a program, with those inside."""
+    for step in steps:
+        yield step
+        for value in vars(step).values():
+            inside = value if isinstance(value, tuple) else (value,)
+            for each in inside:
+                if isinstance(each, tuple):
+                    yield from walked(each)
+                elif isinstance(each, Step):
+                    yield from walked([each])
 
 
 def program_of(seed: int) -> Program:

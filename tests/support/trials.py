@@ -13,14 +13,15 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from bodies import Body, Seen
+from bodies import LATE, Body, Seen
 from models import Model
-from programs import Boom, Program, mix, program_of
+from programs import Boom, Program, Wait, WaitAny, program_of, walked
 
 from kitaru.testing.clocks import Clock
 from kitaru.testing.simulation import Simulation
 from kitaru_registry.database import Database, open_database
-from kitaru_registry.executions import creating, queue, reading
+from kitaru_registry.errors import KitaruTimeoutError
+from kitaru_registry.executions import creating, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home as Folder
 from kitaru_registry.models import ExecutionId
@@ -66,18 +67,48 @@ def memory_home() -> Iterator[Home]:
         shutil.rmtree(folder)
 
 
-@dataclass
 class Answers:
-    """Answers every wait that cannot expire, and some of the others; each answer follows from the wait's key."""
+    """Answers that follow from the wait's key; those that come early, from its name.
 
-    seed: int
+    Some of the waits that expire are never answered.
+    """
+
+    def __init__(self, seed: int, program: Program) -> None:
+        random = Random(f"answers {seed}")
+        self.seed = seed
+        stood = [step for step in walked(program.steps) if isinstance(step, Wait | WaitAny)]
+        names = {name for step in stood for name in names_of(step)}
+        needed = {name for step in stood if step.timeout_seconds is None for name in names_of(step)}
+        self._unanswered = {name for name in sorted(names - needed) if random.random() < 0.5}
+        early = [name for name in sorted(names - self._unanswered) if random.random() < 0.2]
+        self.early = [(name, f"early {name}") for name in early]
 
     def answer(self, name: str, key: str) -> tuple[Any] | None:
-        return (answer_to(self.seed, key),)
+        return None if name in self._unanswered else (f"answer to {key}",)
+
+    def check(self, key: str, outcome: str, value: Any) -> None:
+        """Whether this may be recorded of the wait of that key."""
+        if outcome != "answered" or value is None:
+            return
+        if isinstance(value, dict):
+            name, said, key = value["name"], value["value"], f"{key}/{value['name']}"
+        else:
+            name, said = key.rpartition("/")[2].partition("#")[0], value
+        assert said in (f"answer to {key}", f"early {name}"), (key, said)
 
 
-def answer_to(seed: int, key: str) -> str:
-    return f"answer {mix(seed, key)}"
+def names_of(step: Wait | WaitAny) -> tuple[str, ...]:
+    return step.names if isinstance(step, WaitAny) else (step.name,)
+
+
+class Trials(Simulation):
+    """Aborts a wait now and then."""
+
+    def give(self, key: str, value: Any) -> None:
+        if self.random.random() < 0.05:
+            waits.abort(self.database, self.exec_id, key, actor="test", door="test")
+        else:
+            super().give(key, value)
 
 
 class Trial:
@@ -92,17 +123,19 @@ class Trial:
 
     def run(self) -> None:
         self.exec_id = self.home.new()
+        self.answers = Answers(self.seed, self.program)
         with Clock() as clock:
-            self.simulation = Simulation(
+            self.simulation = Trials(
                 self.home.database,
                 self.home.writer,
                 self.exec_id,
                 self.body.flow(),
                 clock,
                 self.random,
-                Answers(self.seed),
+                self.answers,
                 crashes=self.random.choice((0, 1, 2, 4)),
                 before=self._before,
+                early=list(self.answers.early),
             )
             self.simulation.run()
         self.rows = self.home.rows(self.exec_id)
@@ -146,15 +179,17 @@ class Trial:
             recorded |= new
 
     def check_model(self) -> None:
-        given: dict[tuple[str, str], Any] = {}
+        given: dict[tuple[str, str, int], Any] = {}
         found: dict[tuple[str, str, int], Any] = {}
         for row in self.rows:
             outcome = self.outcome(row)
             slot = (row.kind, row.key, (row.tries or 1) if row.kind == "t" else 0)
-            assert slot not in found, f"{slot} twice"
+            # Its caller may be cancelled when the outcome is recorded, and has not had its turn: that comes on top.
+            assert slot not in found or outcome == ("cancelled",), f"{slot} twice"
             found[slot] = outcome
-            if row.kind in "nw":
-                given[row.kind, row.key] = outcome
+            given[row.kind, row.key, row.tries or 1] = outcome
+            if row.kind == "w" and not row.key.rpartition("/")[2].startswith("sleep") and outcome != ("cancelled",):
+                self.answers.check(row.key, *outcome)
         model = Model(self.program, given, {k: v for seen in self.seen for k, v in seen.races.items()})
         try:
             result: Any = ("completed", model.run())
@@ -185,6 +220,8 @@ class Trial:
             if cancelled(row):
                 return ("cancelled",)
             error = rebuild(json.loads(row.error))
+            if isinstance(error, KitaruTimeoutError):
+                return ("failed", LATE)
             assert isinstance(error, Boom), row.error
             return ("failed", error.args)
         if row.value is None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kitaru_registry.executions.journal import Row
-
-CANCELLED = "asyncio.exceptions:CancelledError"
+from kitaru_registry.giving_up import says_given_up
 
 FAILING = "cwxn"
 """Kinds of rows that can hold a failure: a checkpoint's, a child execution's, and that none could be started."""
@@ -45,7 +44,13 @@ def current_rows(
         elif row.kind == "a":
             accepted[said["scope"]] = min(said["place"], accepted.get(said["scope"], said["place"]))
         current.append(Current(row, soft=row.seq in kept and row.kind not in "ra"))
-    return current, tuple(accepted.items())
+    return without_overtaken(current), tuple(accepted.items())
+
+
+def without_overtaken(rows: Sequence[Current]) -> list[Current]:
+    """Without outcomes whose caller gave up before it got them: that is on record later, and counts."""
+    given_up = {(c.row.kind, c.row.key): c.row.seq for c in rows if c.row.kind in "cw" and is_cancellation(c.row)}
+    return [c for c in rows if given_up.get((c.row.kind, c.row.key), 0) <= c.row.seq or c.row.kind not in "cw"]
 
 
 def without(rows: Sequence[Current], superseded: Collection[str]) -> list[Current]:
@@ -73,4 +78,4 @@ def checkpoint_of(row: Row) -> str | None:
 
 
 def is_cancellation(row: Row) -> bool:
-    return row.error is not None and json.loads(row.error).get("class") == CANCELLED
+    return row.error is not None and says_given_up(json.loads(row.error))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import JSON, and_, case, func, literal, null, select, update
+from sqlalchemy import JSON, and_, case, func, literal, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -286,6 +286,17 @@ def answer_row(
         )
 
 
+def close(database: Database, row: int, key: str) -> None:
+    """Nobody stands at a wait, or a group of them, any more."""
+    with database.write() as connection:
+        connection.execute(
+            update(waits)
+            .where(waits.c.execution == row, or_(waits.c.key == key, waits.c.any_of == key))
+            .where(waits.c.status == "pending")
+            .values(status="closed")
+        )
+
+
 def answer_early(database: Database, exec_id: str, name: str, value: Any, *, actor: str, door: str) -> Wait:
     """Keep an answer for the first wait of that name.
 
@@ -332,7 +343,7 @@ def answered_already(wait: Wait) -> KitaruConflictError:
         )
     if wait.status == "closed":
         return KitaruConflictError(
-            f"wait {wait.key} of {wait.exec_id} is closed: the execution has ended",
+            f"wait {wait.key} of {wait.exec_id} is closed: its flow does not stand at it any more",
             hint=f"kitaru executions get {wait.exec_id}",
         )
     return KitaruConflictError(

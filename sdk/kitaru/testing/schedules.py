@@ -42,7 +42,8 @@ class World(Protocol):
     def next_due_us(self) -> int | None:
         """When the next time comes that somebody waits for."""
 
-    def move_clock(self, to_us: int) -> None: ...
+    def move_clock(self, to_us: int) -> bool:
+        """Let it be that time; whether anything was due."""
 
 
 class Line:
@@ -74,6 +75,7 @@ class Schedule(Pace):
         # Some seeds let a thread go on for long, others switch at every point.
         self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
         self._move_share = random.choice((0.0, MOVE_SHARE, MOVE_SHARE))
+        self._time_share = random.choice((0.0, 0.1, 0.5))
         self.ended = False
         """The process has ended: whoever has its next turn hears so."""
         self.loop_factory = self._loop
@@ -186,25 +188,30 @@ class Schedule(Pace):
             if self.ended:
                 return lines[-1]
             ready = [line for line in lines if line.may_go_on()]
-            moves = self._world.moves() if not ready or self._random.random() < self._move_share else []
+            looks = not ready or self._random.random() < self._move_share
+            moves = self._world.moves() if looks else []
+            if looks and self._random.random() < self._time_share and self._let_time_pass(lines):
+                continue
             if moves:
                 self._random.choice(moves)()
             elif ready:
                 return self._random.choice(ready)
-            else:
-                self._let_time_pass(lines)
+            elif not self._let_time_pass(lines):
+                self._stuck = Stuck(f"nothing can go on: {', '.join(line.name for line in lines)}")
+                self.end()
         return None
 
-    def _let_time_pass(self, lines: list[Line]) -> None:
-        dues = [line.due_us for line in lines if line.due_us is not None]
+    def _let_time_pass(self, lines: list[Line]) -> bool:
+        """Go on to the next time that anybody waits for; False: there is none."""
+        now = now_us()
         outside = self._world.next_due_us()
-        if outside is not None:
-            dues.append(outside)
-        if not dues:
-            self._stuck = Stuck(f"nothing can go on: {', '.join(line.name for line in lines)}")
-            self.end()
-            return
-        self._world.move_clock(min(dues))
+        if outside is not None and outside <= now:
+            return self._world.move_clock(now)
+        dues = [line.due_us for line in lines if line.due_us is not None and line.due_us > now]
+        to = min([*dues, *([] if outside is None else [outside])], default=None)
+        if to is not None:
+            self._world.move_clock(to)
+        return to is not None
 
     def _hand_on(self, line: Line | None) -> None:
         if line is not None:

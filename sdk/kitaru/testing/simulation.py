@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
 from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.database import Database
-from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
+from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
@@ -71,6 +73,8 @@ class Simulation:
     crashes: int = 0
     longest: int = 12
     before: Callable[[Engine], None] = lambda engine: None
+    early: list[tuple[str, Any]] = field(default_factory=list)
+    """Names and answers that may come before anybody asks."""
     attempts: list[Attempted] = field(default_factory=list)
     _open: dict[str, Open] = field(default_factory=dict)
     _journal: RegistryJournal | None = None
@@ -123,13 +127,13 @@ class Simulation:
     def _meanwhile(self) -> None:
         """Nobody executes it: an answer comes, or a time."""
         moves = self.moves()
-        if moves:
-            self.random.choice(moves)()
-            return
         due = self.next_due_us()
-        if due is None:
+        if due is not None and (not moves or self.random.random() < 0.2):
+            self.move_clock(due)
+        elif moves:
+            self.random.choice(moves)()
+        else:
             raise Stuck(f"nobody answers {', '.join(self._open)}")
-        self.move_clock(due)
 
     # World
 
@@ -139,9 +143,18 @@ class Simulation:
 
     def moves(self) -> list[Callable[[], None]]:
         found: list[Callable[[], None]] = [self._answering(wait) for wait in self._answerable()]
+        found += [partial(self._answer_early, name, value) for name, value in self.early]
         if self._unheard and self._journal is not None:
             found.append(self._hear)
         return found
+
+    def _answer_early(self, name: str, value: Any) -> None:
+        self.early.remove((name, value))
+        try:
+            waits.answer_early(self.database, self.exec_id, name, value, actor="test", door="test")
+        except KitaruConflictError:
+            return  # it is asked by now
+        self._unheard = True
 
     def _answerable(self) -> list[tuple[Open, Any]]:
         found = []
@@ -156,13 +169,18 @@ class Simulation:
 
         def answer() -> None:
             del self._open[wait.key]
-            if waits.list_waits(self.database, exec_id=self.exec_id):
-                pending = {w.key for w in waits.list_waits(self.database, exec_id=self.exec_id)}
-                if wait.key in pending:
-                    waits.answer(self.database, self.exec_id, wait.key, value, actor="test", door="test")
+            try:
+                if waits.find_wait(self.database, self.exec_id, wait.key) is None:
+                    return
+                self.give(wait.key, value)
+            except (KitaruConflictError, KitaruNotFoundError):
+                return  # it is over, or its opening was not recorded
             self._unheard = True
 
         return answer
+
+    def give(self, key: str, value: Any) -> None:
+        waits.answer(self.database, self.exec_id, key, value, actor="test", door="test")
 
     def _hear(self) -> None:
         """What the heartbeat's thread does again and again."""
@@ -175,10 +193,11 @@ class Simulation:
         with self.database.read() as connection:
             return waits.next_deadline_us(connection)
 
-    def move_clock(self, to_us: int) -> None:
+    def move_clock(self, to_us: int) -> bool:
         self.clock.move_to(to_us)
-        if waits.fire_due(self.database):
-            self._unheard = True
+        fired = waits.fire_due(self.database) + ending.end_late(self.database)
+        self._unheard |= fired > 0
+        return fired > 0
 
 
 class WatchedJournal(EndingJournal):
