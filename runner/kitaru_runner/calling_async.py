@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, current
-from kitaru_runner.engine import HELD_PAUSE_SECONDS, pause_in_place
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
@@ -17,7 +16,9 @@ from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
 from kitaru_runner.recorded import is_cancellation
-from kitaru_runner.specs import Work, timed_out
+from kitaru_runner.remaking import pause_in_place
+from kitaru_runner.reusing import reusable
+from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, value_of
 from kitaru_runner.waiting import pause_request
 
@@ -96,7 +97,7 @@ async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: 
         # Its caller gave up waiting; it will again.
         await asyncio.get_running_loop().create_future()
     if entry.flags & DIGEST_ONLY and entry.error is None:
-        return engine.check_digest(entry, await execute_again(branch, call, work, entry))
+        return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
     return engine.outcome(entry)
 
 
@@ -128,7 +129,7 @@ async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
     """Run the tries that are left, and record the outcome."""
     engine = side.engine
-    known = engine.reusable(call, work, inputs)
+    known = reusable(engine, call, work, inputs)
     if known is not None:
         with giving_up(side, call, work):
             await side.commit(known.entry)

@@ -9,9 +9,7 @@ the `Journal` below it differs.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
@@ -19,13 +17,12 @@ from kitaru_registry.errors import (
     KitaruBackendError,
     KitaruDivergenceError,
     KitaruFencedError,
-    KitaruStateError,
     KitaruTimeoutError,
 )
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
-from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, describe_unkept, rebuild
+from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
 from kitaru_runner.futures import (
     CheckpointFuture,
     Deliveries,
@@ -43,14 +40,13 @@ from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
+from kitaru_runner.remaking import Remaking
+from kitaru_runner.reusing import cache_key, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
-from kitaru_runner.trying import Executed, Remade, Try, cached_entry, digest_of, not_called, perform, perform_again
+from kitaru_runner.trying import Executed, Try, not_called, perform
 
 POOL_THREADS = 128
-
-HELD_PAUSE_SECONDS = 5.0
-"""A pause between tries that is longer is a durable timer, and lets the execution park."""
 
 
 class Engine:
@@ -84,7 +80,7 @@ class Engine:
         self.root: str | None = None
         """Folder of the deployed code that runs; None in an execution that runs from source."""
         self._tasks: set[Any] = set()
-        self._remade = Remade(pace)
+        self.remaking = Remaking(self)
         # Made at need by engine_async: importing asyncio costs more than all of this.
         self.loop_side: Any = None
 
@@ -239,7 +235,7 @@ class Engine:
         if entry is None:
             return self.executed(self._execute(call, work, branch, inputs))
         self.warn_of_other_inputs(call, entry, inputs)
-        return self.replayed(entry, lambda: self.again(entry, call, work, branch))
+        return self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
 
     def submit(
         self, branch: Branch, work: Work, *, after: Sequence[CheckpointFuture[Any]] = (), lanes: Sequence[Lane] = (),
@@ -263,7 +259,9 @@ class Engine:
             self.deliveries.recorded(
                 future,
                 entry.seq,
-                lambda: self.replayed(entry, lambda: self.again(entry, call, with_values(work, first), branch)),
+                lambda: self.replayed(
+                    entry, lambda: self.remaking.again(entry, call, with_values(work, first), branch)
+                ),
             )
             return future
         Submission(self, call, branch, work, future, first, lanes).begin()
@@ -279,7 +277,7 @@ class Engine:
             return
         future.failed = failed_key(entry)
         self.deliveries.recorded(
-            future, entry.seq, lambda: self.replayed(entry, lambda: self.again(entry, call, work, branch))
+            future, entry.seq, lambda: self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
         )
         self.deliveries.deliver(future)
 
@@ -298,7 +296,7 @@ class Engine:
         slot: Slot | None = None,
     ) -> Executed:  # fmt: skip
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
-        known = self.reusable(call, work, inputs)
+        known = reusable(self, call, work, inputs)
         if known is not None:
             return self._end(known, future)
         while True:
@@ -334,7 +332,7 @@ class Engine:
         self.journal.started(call.key, call.name, number, started_us)
         return Try(
             call, work.spec, branch.open_try(call, number), number, started_us, inputs,
-            parents=self.lineage.parents(work.args, work.kwargs), cache_key=self.cache_key(work, inputs),
+            parents=self.lineage.parents(work.args, work.kwargs), cache_key=cache_key(self.opening, work, inputs),
         )  # fmt: skip
 
     def pause_us(self, call: Call, spec: CheckpointSpec) -> int:
@@ -357,61 +355,6 @@ class Engine:
         if slot is not None:
             slot.enter_again()
 
-    # What a replay, a cache and a guard say
-
-    def reusable(self, call: Call, work: Work, inputs: bytes) -> Executed | None:
-        """The outcome of another execution's same call, under `cache=True`; None: execute it.
-
-        Raises:
-            ExecutionCancelled: only what is recorded may be used; the execution has ended here.
-            KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
-        """
-        self.permit(call)
-        if work.spec.replay == "never" and self.opening.replay is not None:
-            self._refuse_guarded(call)
-        key = self.cache_key(work, inputs)
-        if key is None:
-            return None
-        found = self.guard(lambda: self.journal.cached(key))
-        if found is None:
-            return None
-        return cached_entry(call, work.spec, inputs, *found)
-
-    def permit(self, call: Call) -> None:
-        """Let a call be made that is not recorded.
-
-        Raises:
-            ExecutionCancelled: only what is recorded may be used; the execution has ended here.
-        """
-        if self.opening.replay is not None and self.opening.replay.get("only_recorded"):
-            self.guard(lambda: self.journal.stop(call.key))
-            self.halt(ExecutionCancelled())
-            self.check_halted()
-
-    def _refuse_guarded(self, call: Call) -> NoReturn:
-        # Recorded, so that an outcome can be given for this call in a replay of this replay.
-        if not self.recorded.has(f"{call.key}!guarded"):
-            said = Entry("d", f"{call.key}!guarded", now_us(), metadata={
-                "warning": f'{call.key} is guarded by replay="never", and was not executed', "place": call.place,
-            })  # fmt: skip
-            self.recorded.add(said)
-            self.commit([said])
-        of = (self.opening.replay or {}).get("of")
-        raise KitaruStateError(
-            f'checkpoint {call.key} is guarded by replay="never", and execution {of} has no outcome of it',
-            hint=f"give one: kitaru executions replay {self.exec_id} --overrides '{{\"checkpoint.{call.key}\": ...}}'",
-        )
-
-    def cache_key(self, work: Work, inputs: bytes) -> bytes | None:
-        wanted = work.spec.cache
-        # A guard is not opened by what the whole flow says: its effect would not happen.
-        if self.opening.cache is not None and work.spec.replay != "never":
-            wanted = self.opening.cache
-        if not wanted or not self.opening.code or codec.is_opaque(inputs):
-            return None
-        said = f"{self.opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
-        return blake2b(said + inputs, digest_size=16).digest()
-
     # Outcomes
 
     def digest(self, work: Work) -> bytes:
@@ -421,7 +364,7 @@ class Engine:
         """The outcome of a call that this attempt has recorded."""
         if ended.encoded is None:
             return self.outcome(ended.entry)
-        return self._noted(codec.decode(ended.encoded), ended.entry.key, len(ended.encoded.data))
+        return self.noted(codec.decode(ended.encoded), ended.entry.key, len(ended.encoded.data))
 
     def replayed(self, entry: Entry, again: Callable[[], Encoded]) -> Any:
         """The outcome of an earlier attempt, given to synchronous code.
@@ -432,7 +375,7 @@ class Engine:
         if self.loop_side is not None:
             self.loop_side.delivered(entry.seq)
         if entry.flags & DIGEST_ONLY and entry.error is None:
-            return self.check_digest(entry, again())
+            return self.remaking.checked(entry, again())
         return self.outcome(entry)
 
     def outcome(self, entry: Entry) -> Any:
@@ -442,36 +385,11 @@ class Engine:
         value = entry.value
         if value is None:
             value = self.guard(lambda: self.journal.value(entry))
-        return self._noted(codec.decode(value), entry.key, len(value.data))
+        return self.noted(codec.decode(value), entry.key, len(value.data))
 
-    def _noted(self, value: Any, key: str, size: int) -> Any:
+    def noted(self, value: Any, key: str, size: int) -> Any:
         self.lineage.note(value, key, size)
         return value
-
-    def again(self, entry: Entry, call: Call, work: Work, branch: Branch) -> Encoded:
-        """The value of a call under `record="digest"`, executed again, once in this attempt."""
-        return self._remade.value(call.key, lambda: self._remake(entry, call, work, branch))
-
-    def _remake(self, entry: Entry, call: Call, work: Work, branch: Branch) -> Encoded:
-        failed = 0
-        while True:
-            self.check_halted()
-            self.parking.begin()
-            try:
-                return perform_again(branch.open_try(call, entry.tries or 1), call, work)
-            except Exception as error:
-                failed += 1
-                if not work.spec.retries_after(error, failed):
-                    raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
-            finally:
-                self.parking.end()
-            self.parking.hold(pause_in_place(work.spec, failed, call))
-
-    def check_digest(self, entry: Entry, encoded: Encoded) -> Any:
-        """The value of a call under `record="digest"`, executed again; a warning where it is another one now."""
-        if entry.value is not None and digest_of(encoded).data != entry.value.data:
-            self.warn(f"{entry.key}!value", f"{entry.key} gave another value than the one whose digest is recorded")
-        return self._noted(codec.decode(encoded), entry.key, len(encoded.data))
 
     def warn_of_other_inputs(self, call: Call, entry: Entry, inputs: bytes) -> None:
         """Record, once, that a recorded call was made with other arguments."""
@@ -523,21 +441,8 @@ class Engine:
         return self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
 
 
-def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float:
-    """Seconds between tries of a value that is made again: nothing of them is recorded, so nothing can park."""
-    return min(spec.backoff.pause_us(failed_tries, salt=call.key) / 1_000_000, HELD_PAUSE_SECONDS)
-
-
 def failed_key(entry: Entry) -> str | None:
     return entry.key if entry.error is not None else None
-
-
-def as_deployed(identity: str) -> str:
-    """A function's module and name; those of a script as they are when it is deployed."""
-    module, _, name = identity.partition(":")
-    if module == "__main__":
-        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
-    return f"{module}:{name}"
 
 
 def answer_of(entry: Entry) -> Answer:

@@ -11,6 +11,9 @@ from kitaru_registry.errors import KitaruTimeoutError, KitaruUsageError
 
 YEAR = 366 * 86_400.0
 
+HELD_PAUSE_SECONDS = 5.0
+"""A pause between tries that is longer is a durable timer, and lets the execution park."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:

@@ -16,7 +16,6 @@ from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, Span, current
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.recorded import name_in
 from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
@@ -109,25 +108,6 @@ class Try:
         )
 
 
-class Remade:
-    """Values that were not kept, executed again: each once in an attempt, whoever asks first."""
-
-    def __init__(self, pace: Pace = MACHINE) -> None:
-        self._pace = pace
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-        self._values: dict[str, Encoded] = {}
-
-    def value(self, key: str, make: Callable[[], Encoded]) -> Encoded:
-        with self._lock:
-            own = self._locks.setdefault(key, threading.Lock())
-        self._pace.until(lambda: not own.locked())
-        with own:
-            if key not in self._values:
-                self._values[key] = make()
-            return self._values[key]
-
-
 def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
     """The outcome of a call that another one's failure kept from being made: that failure."""
     recorded = recorded_failure(error)
@@ -185,13 +165,6 @@ def isolated(own: IsolatedTry, attempt: Try) -> Executed:
         return attempt.failed_as(entry.error, final=entry.kind == "c")
     assert entry.value is not None
     return attempt.encoded(entry.value)
-
-
-def perform_again(branch: Branch, call: Call, work: Work) -> Encoded:
-    """The value of a recorded call whose value was not kept; what it calls has the keys that are recorded."""
-    if work.spec.isolated:
-        return value_of(IsolatedTry(branch.engine, call, work).execute())
-    return codec.encode(call_in(branch, call, work))
 
 
 def value_of(ended: Entry) -> Encoded:

@@ -9,9 +9,11 @@ from typing import Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call
-from kitaru_runner.engine import HELD_PAUSE_SECONDS, Engine, answer_of
+from kitaru_runner.engine import Engine, answer_of
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import PAUSE, Answer, Entry, WaitRequest
+from kitaru_runner.reusing import permit
+from kitaru_runner.specs import HELD_PAUSE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     entry = engine.recorded.find(call)
     if entry is not None:
         return call, entry, answer_of(entry)
-    engine.permit(call)
+    permit(engine, call)
     answer = None
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)

@@ -1,0 +1,84 @@
+"""What may be used in a call's place, or must be: what a cache, a replay and a guard say where nothing is recorded."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NoReturn
+
+from kitaru_registry.clock import now_us
+from kitaru_registry.errors import KitaruStateError
+from kitaru_runner import codec
+from kitaru_runner.context import Call
+from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.protocol import Entry, Opening
+from kitaru_runner.specs import Work
+from kitaru_runner.trying import Executed, cached_entry
+
+if TYPE_CHECKING:
+    from kitaru_runner.engine import Engine
+
+
+def reusable(engine: Engine, call: Call, work: Work, inputs: bytes) -> Executed | None:
+    """The outcome of another execution's same call, under `cache=True`; None: execute it.
+
+    Raises:
+        ExecutionCancelled: only what is recorded may be used; the execution has ended here.
+        KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
+    """
+    permit(engine, call)
+    if work.spec.replay == "never" and engine.opening.replay is not None:
+        refuse_guarded(engine, call)
+    key = cache_key(engine.opening, work, inputs)
+    if key is None:
+        return None
+    found = engine.guard(lambda: engine.journal.cached(key))
+    if found is None:
+        return None
+    return cached_entry(call, work.spec, inputs, *found)
+
+
+def permit(engine: Engine, call: Call) -> None:
+    """Let a call be made that is not recorded.
+
+    Raises:
+        ExecutionCancelled: only what is recorded may be used; the execution has ended here.
+    """
+    if engine.opening.replay is not None and engine.opening.replay.get("only_recorded"):
+        engine.guard(lambda: engine.journal.stop(call.key))
+        engine.halt(ExecutionCancelled())
+        engine.check_halted()
+
+
+def refuse_guarded(engine: Engine, call: Call) -> NoReturn:
+    # Recorded, so that an outcome can be given for this call in a replay of this replay.
+    if not engine.recorded.has(f"{call.key}!guarded"):
+        said = Entry("d", f"{call.key}!guarded", now_us(), metadata={
+            "warning": f'{call.key} is guarded by replay="never", and was not executed', "place": call.place,
+        })  # fmt: skip
+        engine.recorded.add(said)
+        engine.commit([said])
+    of = (engine.opening.replay or {}).get("of")
+    raise KitaruStateError(
+        f'checkpoint {call.key} is guarded by replay="never", and execution {of} has no outcome of it',
+        hint=f"give one: kitaru executions replay {engine.exec_id} --overrides '{{\"checkpoint.{call.key}\": ...}}'",
+    )
+
+
+def cache_key(opening: Opening, work: Work, inputs: bytes) -> bytes | None:
+    wanted = work.spec.cache
+    # A guard is not opened by what the whole flow says: its effect would not happen.
+    if opening.cache is not None and work.spec.replay != "never":
+        wanted = opening.cache
+    if not wanted or not opening.code or codec.is_opaque(inputs):
+        return None
+    said = f"{opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
+    return blake2b(said + inputs, digest_size=16).digest()
+
+
+def as_deployed(identity: str) -> str:
+    """A function's module and name; those of a script as they are when it is deployed."""
+    module, _, name = identity.partition(":")
+    if module == "__main__":
+        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
+    return f"{module}:{name}"
