@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 current: ContextVar[Branch | None] = ContextVar("kitaru_branch", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call in a scope: its key, its name and how many calls the scope had made before."""
 
     key: str

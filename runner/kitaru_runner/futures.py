@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
@@ -168,8 +168,7 @@ def with_values(work: Work, first: Sequence[CheckpointFuture[Any]]) -> Work:
     if not first:
         return work
     values = {id(future): future.peek() for future in first}
-    return replace(
-        work,
+    return work._replace(
         args=[values.get(id(value), value) for value in work.args],
         kwargs={name: values.get(id(value), value) for name, value in work.kwargs.items()},
     )

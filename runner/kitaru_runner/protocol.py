@@ -40,7 +40,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 PROTOCOL = 2
 SERVED_PROTOCOLS = frozenset({1, 2})
@@ -62,16 +62,14 @@ Header = dict[str, Any]
 COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A value as bytes, and the name of the codec that reads them."""
 
     codec: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """One `save(...)`: an artifact that becomes durable with the entry that carries it."""
 
     name: str
@@ -100,8 +98,7 @@ GIVEN = 4
 """A flag: the outcome was given for a replay, and is used whatever the arguments are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of a journal.
 
     kind: `c` a checkpoint's outcome, `t` a failed try of one, `w` a wait's, a sleep's or a child execution's outcome,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from kitaru_registry.clock import now_us
@@ -216,7 +216,7 @@ class RegistryJournal:
             "x", request.key, now_us(), place=request.place, inputs=request.digest,
             value=Encoded("json", compact(new.exec_id).encode()),
         )  # fmt: skip
-        seq = self._writer.append(self.row, self.attempt, [replace(self._as_row(entry), child=new)])
+        seq = self._writer.append(self.row, self.attempt, [self._as_row(entry)._replace(child=new)])
         children.begin(new.exec_id)
         return new.exec_id, seq
 

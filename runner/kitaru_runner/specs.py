@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruTimeoutError, KitaruUsageError
@@ -85,8 +85,7 @@ def timed_out(spec: CheckpointSpec, key: str) -> KitaruTimeoutError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One call of a checkpoint: what is to be executed."""
 
     spec: CheckpointSpec

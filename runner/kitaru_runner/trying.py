@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
@@ -24,8 +23,7 @@ DIGEST_CODEC = "digest"
 """The "value" of `record="digest"`: its sha256."""
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(NamedTuple):
     """What a try came to."""
 
     entry: Entry
@@ -33,8 +31,7 @@ class Executed:
     """The value as the flow gets it, also where it is not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     call: Call
     spec: CheckpointSpec
     branch: Branch

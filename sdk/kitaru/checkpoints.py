@@ -114,7 +114,7 @@ class Checkpoint(Generic[P, R]):
         if self.is_async and loop_is_running():
             return self._submit_on_loop(scope, work, after, lanes, id_)
         if self.is_async and not self.spec.isolated:
-            work = replace(work, function=self._run_to_end)
+            work = work._replace(function=self._run_to_end)
         return scope.engine.submit(scope, work, after=after, lanes=self._lanes(lanes), id_=id_)
 
     def _on_loop(

@@ -30,9 +30,7 @@ FAILURE = json.dumps({"class": "builtins:ValueError", "type": "ValueError", "mes
 def journal(*rows: Row | str) -> list[Row]:
     """Rows with numbers; a text is a checkpoint of that key."""
     given = [Row("c", row, 1, value=Value("str", b"", None)) if isinstance(row, str) else row for row in rows]
-    return [
-        Row(**{name: getattr(row, name) for name in Row.__slots__} | {"seq": seq}) for seq, row in enumerate(given, 1)
-    ]
+    return [row._replace(seq=seq) for seq, row in enumerate(given, 1)]
 
 
 def failed(key: str) -> Row:

@@ -51,6 +51,10 @@ entries = st.builds(
     ).map(tuple),
     metadata=st.none() | st.dictionaries(text, json_values, min_size=1, max_size=3),
     size=st.none() | numbers,
+    cache_key=st.none() | st.binary(min_size=16, max_size=16),
+    parents=st.lists(text, max_size=2).map(tuple),
+    flags=st.integers(0, 7),
+    soft=st.booleans(),
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kitaru_registry.database import Database, backend_error
 from kitaru_registry.errors import KitaruError, KitaruFencedError
@@ -34,8 +34,7 @@ INSERT_ARTIFACT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     codec: str
     data: bytes | None
     digest: bytes | None
@@ -50,8 +49,7 @@ class Artifact:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row to append; the fields are those of kitaru_runner.protocol.Entry."""
 
     kind: str
