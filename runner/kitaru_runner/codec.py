@@ -42,6 +42,10 @@ PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
 # json.dumps with options makes an encoder each time.
 COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 SORTED = json.JSONEncoder(sort_keys=True).encode
+READ = json.JSONDecoder().decode
+
+PLAIN = frozenset({str, int, bool, type(None)})
+"""Types that JSON carries whatever the value is."""
 
 
 class NotTaggable(Exception):
@@ -86,13 +90,13 @@ def decode(encoded: Encoded) -> Any:
     """
     match encoded.codec:
         case "json":
-            return json.loads(str(encoded.data, "utf-8"))
+            return READ(str(encoded.data, "utf-8"))
         case "str":
             return encoded.data.decode()
         case "bytes":
             return encoded.data
         case "tagged":
-            return untag(json.loads(encoded.data))
+            return untag(READ(str(encoded.data, "utf-8")))
         case "numpy":
             return importlib.import_module("numpy").load(io.BytesIO(encoded.data), allow_pickle=False)
         case "pandas":
@@ -136,14 +140,17 @@ def frames() -> Any:
 
 def is_json(value: object) -> bool:
     kind = type(value)
-    if kind in (str, int, bool) or value is None:
+    if kind in PLAIN:
         return True
     if kind is float:
         return math.isfinite(value)  # type: ignore[arg-type]  # kind is float
     if kind is list:
         return all(map(is_json, value))  # type: ignore[call-overload]  # kind is list
     if kind is dict:
-        return all(type(k) is str and is_json(v) for k, v in value.items())  # type: ignore[attr-defined]  # kind is dict
+        for key, item in value.items():  # type: ignore[attr-defined]  # kind is dict
+            if type(key) is not str or not (type(item) in PLAIN or is_json(item)):
+                return False
+        return True
     return False
 
 
@@ -232,7 +239,7 @@ def canonical(tagged: Any) -> str:
 
 def tag(value: Any) -> Any:
     kind = type(value)
-    if kind in (str, int, bool) or value is None or (kind is float and math.isfinite(value)):
+    if kind in PLAIN or (kind is float and math.isfinite(value)):
         return value
     if kind is list:
         return [tag(item) for item in value]
@@ -376,12 +383,18 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
     digest, mark = blake2b(digest_size=16), b""
     for name, value in arguments.items():
         try:
-            own = encode_own(value, type(value))
-            form = canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
+            form = canonical_form(value)
         except UNFIT:
             form, mark = f"opaque:{type(value)}", OPAQUE
         digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
     return digest.digest() + mark
+
+
+def canonical_form(value: object) -> str:
+    if type(value) is int:
+        return str(value)
+    own = encode_own(value, type(value))
+    return canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
 
 
 def is_opaque(inputs: bytes) -> bool:

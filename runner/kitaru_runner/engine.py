@@ -190,7 +190,7 @@ class Engine:
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         self.pace.point()
-        last: int = self.write(lambda: self.journal.record(entries))
+        last: int = self.write(self.journal.record, entries)
         self.pace.point()
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
@@ -199,19 +199,19 @@ class Engine:
         """An entry that the journal has made by itself: whatever is later may pass."""
         self._turnstile.pass_through(seq, seq)
 
-    def guard(self, write: Callable[[], Any]) -> Any:
+    def guard(self, write: Callable[..., Any], *args: Any) -> Any:
         try:
-            return self.executing.aside(write)
+            return self.executing.aside(write, *args)
         except KitaruFencedError as error:
             if self._fenced is not None:
                 self._fenced()
             self._halted = error
             raise
 
-    def write(self, write: Callable[[], Any]) -> Any:
+    def write(self, write: Callable[..., Any], *args: Any) -> Any:
         """What is to be durable, or the attempt ends: user code that swallowed the error would go on unrecorded."""
         try:
-            return self.guard(write)
+            return self.guard(write, *args)
         except KitaruBackendError as error:
             self.halt(error)
             raise

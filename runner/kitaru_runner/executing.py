@@ -37,18 +37,20 @@ class Executing:
             depth = self._threads.pop(me, 1) - 1
             if depth:
                 self._threads[me] = depth
+            if me not in self._struck:
+                return
         self._take_back(me)
 
-    def aside(self, write: Callable[[], T]) -> T:
+    def aside(self, write: Callable[..., T], *args: Any) -> T:
         """Do something of Kitaru's own that user code has called, where nothing may strike."""
         me = threading.get_ident()
         if me not in self._threads:
-            return write()
+            return write(*args)
         with self._lock:
             depth = self._threads.pop(me)
         self._take_back(me)
         try:
-            return write()
+            return write(*args)
         finally:
             with self._lock:
                 self._threads[me] = depth

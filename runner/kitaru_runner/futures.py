@@ -160,7 +160,7 @@ class CheckpointFuture(Future[T], Generic[T]):
 
 def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:
     """The futures among the arguments."""
-    return tuple(value for value in (*work.args, *work.kwargs.values()) if isinstance(value, CheckpointFuture))
+    return tuple([value for value in (*work.args, *work.kwargs.values()) if isinstance(value, CheckpointFuture)])
 
 
 def with_values(work: Work, first: Sequence[CheckpointFuture[Any]]) -> Work:

@@ -21,6 +21,10 @@ SHARED = (type(None), bool, int, float, complex, Enum, type, FunctionType, Built
 """Of these there is one object for all who have an equal one."""
 
 
+NUMBERS = frozenset({type(None), bool, int, float})
+"""The commonest of these."""
+
+
 class Lineage:
     """Values that the flow was given, while it may still pass them on. Any thread may ask."""
 
@@ -35,7 +39,7 @@ class Lineage:
             return
         self._keep(value, key, size)
         for member in islice(members(value), REMEMBERED_MEMBERS):
-            if is_telling(member):
+            if type(member) not in NUMBERS and is_telling(member):
                 self._keep(member, key, 0)
         while len(self._known) > REMEMBERED_VALUES or self._bytes > REMEMBERED_BYTES:
             try:
@@ -48,7 +52,8 @@ class Lineage:
         """Keys of the outcomes among the arguments, and one level down in lists, mappings, fields and the like."""
         if not self._known:
             return ()
-        return tuple(dict.fromkeys(key for value in (*args, *kwargs.values()) for key in self._of(value)))
+        telling = [value for value in (*args, *kwargs.values()) if type(value) not in NUMBERS]
+        return tuple(dict.fromkeys([key for value in telling for key in self._of(value)])) if telling else ()
 
     def _keep(self, value: object, key: str, size: int) -> None:
         before = self._known.pop(id(value), None)

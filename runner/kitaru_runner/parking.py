@@ -22,7 +22,8 @@ class Parking:
         self._engine = engine
         self.pace = engine.pace
         self._halted = threading.Event()
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._in_flight = 0
         # Threads that are in flight, and may step aside.
         self._owners: set[int] = set()
@@ -33,12 +34,12 @@ class Parking:
         self.activity = 0
 
     def begin(self) -> None:
-        with self._condition:
+        with self._lock:
             self._in_flight += 1
             self.activity += 1
 
     def end(self) -> None:
-        with self._condition:
+        with self._lock:
             self._leave()
 
     def own(self) -> None:

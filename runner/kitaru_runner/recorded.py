@@ -31,7 +31,7 @@ class Recorded:
 
     def expected_at(self, call: Call) -> Entry | None:
         """The entry at the call's place, whatever its key."""
-        return self._places.get((call.scope, call.place))
+        return self._places.get((call.scope, call.place)) if self._places else None
 
     def find(self, call: Call, inputs: bytes | None = None) -> Entry | None:
         """The outcome of that very call.

@@ -75,7 +75,7 @@ class RegistryJournal:
         self._open: dict[str, bool] = {}
         self._groups: dict[str, list[str]] = {}
         self._deadlines: dict[str, int] = {}
-        self._in_flight: dict[tuple[str, int], dict[str, Any]] = {}
+        self._in_flight: dict[tuple[str, int], tuple[str, int]] = {}
         self._in_flight_changed = False
         self._watch: Callable[[], list[dict[str, Any]]] | None = None
 
@@ -115,11 +115,13 @@ class RegistryJournal:
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         with self._lock:
             self._forget_pauses(key)
-            self._in_flight[key, tries] = {"key": key, "name": name, "tries": tries, "started_us": at_us}
+            self._in_flight[key, tries] = name, at_us
             self._in_flight_changed = True
 
     def _forget_pauses(self, key: str) -> None:
         """The pauses between the tries of that call are over."""
+        if not self._open:
+            return
         for paused in [known for known in self._open if known.startswith(f"{key}{PAUSE}")]:
             self._open.pop(paused)
             self._deadlines.pop(paused, None)
@@ -260,7 +262,8 @@ class RegistryJournal:
         if self._watch is not None:
             return self._watch()
         with self._lock:
-            return list(self._in_flight.values())
+            under_way = list(self._in_flight.items())
+        return [{"key": key, "name": name, "tries": tries, "started_us": at} for (key, tries), (name, at) in under_way]
 
     def _as_row(self, entry: Entry) -> Row:
         return Row(

@@ -26,9 +26,10 @@ def reusable(engine: Engine, call: Call, work: Work, inputs: bytes) -> Executed 
         ExecutionCancelled: only what is recorded may be used; the execution has ended here.
         KitaruStateError: `replay="never"`, in a replay that has no outcome of it.
     """
-    permit(engine, call)
-    if work.spec.replay == "never" and engine.opening.replay is not None:
-        refuse_guarded(engine, call)
+    if engine.opening.replay is not None:
+        permit(engine, call)
+        if work.spec.replay == "never":
+            refuse_guarded(engine, call)
     key = cache_key(engine.opening, work, inputs)
     if key is None:
         return None

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -32,36 +32,39 @@ class Deletion:
     """In bytes."""
 
 
+class Held(threading.local):
+    """The lock of a thread that names files, from its first file to the end of its outermost context."""
+
+    depth = 0
+    lock: int | None = None
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *raised: object) -> None:
+        self.depth -= 1
+        if not self.depth and self.lock is not None:
+            descriptor, self.lock = self.lock, None
+            os.close(descriptor)
+
+
 class ValueStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lasting: set[Path] = set()
-        self._held = threading.local()
+        self._held = Held()
 
-    @contextmanager
-    def naming(self) -> Iterator[None]:
+    def naming(self) -> AbstractContextManager[None]:
         """Around `put` and the commit of the rows that name what was put: nothing of it is deleted meanwhile."""
-        outer = getattr(self._held, "lock", None)
-        if outer is not None:
-            yield
-            return
-        lock: list[int] = []
-        self._held.lock = lock
-        try:
-            yield
-        finally:
-            self._held.lock = None
-            for descriptor in lock:
-                os.close(descriptor)
+        return self._held
 
     def put(self, data: bytes) -> bytes:
         """The sha256 of the bytes, which are on disk when this returns; the row that names them comes after."""
-        held: list[int] | None = getattr(self._held, "lock", None)
         digest = sha256(data)
         path = self._path(digest.digest())
         try:
-            if held == []:
-                held.append(self._lock(fcntl.LOCK_SH))
+            if self._held.depth and self._held.lock is None:
+                self._held.lock = self._lock(fcntl.LOCK_SH)
             self._keep_folder(self._root)
             self._keep_folder(path.parent)
             if path.exists():
