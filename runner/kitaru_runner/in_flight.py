@@ -17,6 +17,8 @@ SLOT_BYTES = 256
 SLOTS = 256
 LENGTH_BYTES = 2
 
+ENCODE = json.JSONEncoder().encode
+
 
 def open_page() -> int:
     """A descriptor of memory for one child."""
@@ -40,7 +42,7 @@ class InFlightPage:
 
     def begin(self, key: str, name: str, tries: int, at_us: int) -> None:
         """A try begins."""
-        said = json.dumps([key, name, tries, at_us]).encode()
+        said = ENCODE([key, name, tries, at_us]).encode()
         if len(said) > SLOT_BYTES - LENGTH_BYTES:
             return
         with self._lock:

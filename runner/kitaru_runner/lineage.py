@@ -72,6 +72,8 @@ class Lineage:
 
 
 def is_telling(value: object) -> bool:
+    if type(value) in (dict, list):
+        return True
     if isinstance(value, SHARED):
         return False
     if isinstance(value, str | bytes):

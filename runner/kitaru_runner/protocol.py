@@ -60,6 +60,7 @@ Header = dict[str, Any]
 
 # json.dumps with options makes an encoder each time.
 COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+READ = json.JSONDecoder().decode
 
 
 class Encoded(NamedTuple):
@@ -272,21 +273,25 @@ class FrameReader:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0
+        """Where in the buffer the next frame begins."""
 
     def read(self) -> tuple[Header, bytes] | None:
         """The next frame; None where the stream ended, at a frame's border or within one."""
-        if not self._fill(FRAME.size):
+        if len(self._buffer) - self._at < FRAME.size and not self._fill(FRAME.size):
             return None
-        header_bytes, payload_bytes = FRAME.unpack_from(self._buffer)
+        header_bytes, payload_bytes = FRAME.unpack_from(self._buffer, self._at)
         # Of a large payload, what has come with the header; the rest below.
         wanted = FRAME.size + header_bytes + (payload_bytes if payload_bytes < INLINE_BYTES else 0)
-        if header_bytes > MAX_HEADER_BYTES or not self._fill(wanted):
+        if header_bytes > MAX_HEADER_BYTES:
             return None
-        body = FRAME.size + header_bytes
-        header = json.loads(self._buffer[FRAME.size : body])
-        payload = bytes(memoryview(self._buffer)[body : body + payload_bytes])
-        del self._buffer[: body + payload_bytes]
+        if len(self._buffer) - self._at < wanted and not self._fill(wanted):
+            return None
+        body = self._at + FRAME.size + header_bytes
+        header = READ(str(self._buffer[self._at + FRAME.size : body], "utf-8"))
+        payload = self._buffer[body : body + payload_bytes]
+        self._at = body + len(payload)
         if len(payload) < payload_bytes:
             whole = self._rest(payload, payload_bytes)
             return None if whole is None else (header, whole)
@@ -311,24 +316,30 @@ class FrameReader:
     def has_frame(self) -> bool:
         """Whether the next frame has come whole. Never blocks; one that is large may be seen late."""
         try:
-            self._buffer += self._connection.recv(1 << 16, socket.MSG_DONTWAIT)
+            self._take(self._connection.recv(1 << 16, socket.MSG_DONTWAIT))
         except OSError:
             pass  # nothing more has come; the end is for `read` to see
-        if len(self._buffer) < FRAME.size:
+        there = len(self._buffer) - self._at
+        if there < FRAME.size:
             return False
-        header_bytes, payload_bytes = FRAME.unpack_from(self._buffer)
-        return len(self._buffer) >= FRAME.size + int(header_bytes) + int(payload_bytes)
+        header_bytes, payload_bytes = FRAME.unpack_from(self._buffer, self._at)
+        return there >= FRAME.size + int(header_bytes) + int(payload_bytes)
 
     def _fill(self, size: int) -> bool:
-        while len(self._buffer) < size:
+        while (missing := size - len(self._buffer) + self._at) > 0:
             try:
-                chunk = self._connection.recv(max(1 << 16, size - len(self._buffer)))
+                chunk = self._connection.recv(max(1 << 16, missing))
             except OSError:
                 return False
             if not chunk:
                 return False
-            self._buffer += chunk
+            self._take(chunk)
         return True
+
+    def _take(self, chunk: bytes) -> None:
+        # Most often all that came before has been read: then nothing is copied.
+        self._buffer = self._buffer[self._at :] + chunk if self._at < len(self._buffer) else chunk
+        self._at = 0
 
 
 def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
@@ -375,35 +386,38 @@ def _pack_value(value: Encoded, payload: list[bytes]) -> Header:
 def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
     """The inverse of `pack_entries`."""
     at = 0
-
-    def value(described: Header) -> Encoded:
-        nonlocal at
-        start, at = at, at + int(described["size"])
-        return Encoded(described["codec"], payload[start:at])
-
     for item in packed:
-        own = value(item["value"]) if "value" in item else None
-        inputs, cache_key = item.get("inputs"), item.get("cache")
+        own, at = _unpack_value(item["value"], payload, at) if "value" in item else (None, at)
+        saved: list[Saved] = []
+        for described in item.get("saved", ()):
+            value, at = _unpack_value(described["value"], payload, at)
+            saved.append(Saved(described["name"], described["type"], tuple(described["tags"]), value))
+        get = item.get
+        inputs, cache_key = get("inputs"), get("cache")
         yield Entry(
             kind=item["kind"],
             key=item["key"],
             ended_us=item["ended"],
-            name=item.get("name"),
-            seq=item.get("seq", 0),
+            name=get("name"),
+            seq=get("seq", 0),
             value=own,
-            error=item.get("error"),
-            tries=item.get("tries"),
-            place=item.get("place"),
-            type=item.get("type"),
+            error=get("error"),
+            tries=get("tries"),
+            place=get("place"),
+            type=get("type"),
             inputs=bytes.fromhex(inputs) if inputs else None,
-            started_us=item.get("started"),
-            saved=tuple(
-                Saved(s["name"], s["type"], tuple(s["tags"]), value(s["value"])) for s in item.get("saved", ())
-            ),
-            metadata=item.get("metadata"),
-            size=item.get("size"),
+            started_us=get("started"),
+            saved=tuple(saved),
+            metadata=get("metadata"),
+            size=get("size"),
             cache_key=bytes.fromhex(cache_key) if cache_key else None,
-            parents=tuple(item.get("parents", ())),
-            flags=item.get("flags", 0),
-            soft=item.get("soft", False),
+            parents=tuple(get("parents", ())),
+            flags=get("flags", 0),
+            soft=get("soft", False),
         )
+
+
+def _unpack_value(described: Header, payload: bytes, at: int) -> tuple[Encoded, int]:
+    """A value, and where the next one begins."""
+    end = at + int(described["size"])
+    return Encoded(described["codec"], payload[at:end]), end
