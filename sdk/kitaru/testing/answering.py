@@ -48,7 +48,7 @@ class Given:
         if callable(value):
             value = value(wait)
         try:
-            check_answer(wait.schema, value)
+            check_answer(None if wait.schema is None else dict(wait.schema), value)
         except KitaruWaitValidationError as error:
             raise KitaruWaitValidationError(f"the answer to {said}: {error.message}", hint=error.hint) from None
         return value
