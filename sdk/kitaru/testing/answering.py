@@ -24,8 +24,7 @@ class Given:
 
     answers: Answers
     asked: dict[str, None] = field(default_factory=dict)
-    """The keys and names of what was asked."""
-    used: set[str] = field(default_factory=set)
+    """The names and keys of what was asked, in any run, in order."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.answers, Mapping):
@@ -33,8 +32,10 @@ class Given:
                 f"answers={self.answers!r} are no answers by name", hint='write answers={"approve": True}'
             )
 
-    def is_given(self, wait: WaitRequest) -> bool:
+    def note(self, wait: WaitRequest) -> None:
         self.asked.update({wait.name: None, wait.key: None})
+
+    def is_given(self, wait: WaitRequest) -> bool:
         return wait.key in self.answers or wait.name in self.answers
 
     def value(self, wait: WaitRequest) -> Any:
@@ -43,7 +44,6 @@ class Given:
             KitaruWaitValidationError: it does not fit what is asked.
         """
         said = wait.key if wait.key in self.answers else wait.name
-        self.used.add(said)
         value = self.answers[said]
         if callable(value):
             value = value(wait)
@@ -53,16 +53,16 @@ class Given:
             raise KitaruWaitValidationError(f"the answer to {said}: {error.message}", hint=error.hint) from None
         return value
 
-    def check_all_used(self) -> None:
+    def check_all_asked(self) -> None:
         """
         Raises:
             KitaruUsageError: there is one that nobody asked for.
         """
         for name in self.answers:
-            if name not in self.used:
-                raise self.nobody_asks(name)
+            if name not in self.asked:
+                raise self._nobody_asks(name)
 
-    def nobody_asks(self, name: str) -> KitaruUsageError:
+    def _nobody_asks(self, name: str) -> KitaruUsageError:
         near = nearest(name, self.asked)
         asked = ", ".join(self.asked) or "nothing"
         return KitaruUsageError(

@@ -11,7 +11,7 @@ from kitaru.testing.crashes import Crash
 from kitaru.testing.homes import home_in_use
 from kitaru.testing.outcomes import Outcome
 from kitaru.testing.runs import PATIENCE_SECONDS, Trial
-from kitaru_registry.errors import KitaruDivergenceError
+from kitaru_registry.errors import KitaruDivergenceError, KitaruUsageError
 
 Check = Callable[[Outcome], object]
 Reset = Callable[[], object]
@@ -49,6 +49,8 @@ def explore(
         ExplorationFailed: names the seed, and the call that does the same again.
         KitaruError: as `run`.
     """
+    if not isinstance(seeds, Iterable):
+        raise KitaruUsageError(f"seeds={seeds!r} are no seeds", hint=f"write seeds=range({seeds})")
     trial = Trial.of(flow, args, kwargs, answers, patience_seconds)
     with home_in_use():
         undisturbed = first(trial, check, reset)
@@ -58,7 +60,7 @@ def explore(
             again = trial.call(seed=seed)
             verify(again_or_note(trial, again, seed=seed), undisturbed, check, again, f"seed {seed}")
             count += 1
-    trial.check_used()
+    trial.given.check_all_asked()
     return count
 
 
@@ -80,7 +82,7 @@ def crash_everywhere(
             outcome = again_or_note(trial, again, planned=planned)
             verify(outcome, undisturbed, check, again, where(planned, undisturbed))
             count += 1
-    trial.check_used()
+    trial.given.check_all_asked()
     return count
 
 
@@ -96,7 +98,9 @@ def where(planned: Sequence[Crash | None], undisturbed: Outcome) -> str:
     crash = planned[-1]
     assert crash is not None
     entries = [entry for entry in undisturbed.journal if entry.attempt == len(planned)]
-    written = f"{entries[crash.write - 1].kind} {entries[crash.write - 1].key}" if crash.write <= len(entries) else "end"
+    written = (
+        f"{entries[crash.write - 1].kind} {entries[crash.write - 1].key}" if crash.write <= len(entries) else "end"
+    )
     attempt = f" of attempt {len(planned)}" if len(planned) > 1 else ""
     return f"crash {'after' if crash.after else 'before'} write {crash.write}{attempt} ({written})"
 
@@ -130,9 +134,7 @@ def verify(outcome: Outcome, undisturbed: Outcome, check: Check | None, call: st
         except Exception as error:
             wrong, cause = f"{type(error).__name__}: {error}", error
     if wrong is not None:
-        raise ExplorationFailed(
-            f"{which}: {wrong}", call=call, outcome=outcome, undisturbed=undisturbed
-        ) from cause
+        raise ExplorationFailed(f"{which}: {wrong}", call=call, outcome=outcome, undisturbed=undisturbed) from cause
 
 
 def fault(outcome: Outcome, expected: Outcome | None) -> str | None:

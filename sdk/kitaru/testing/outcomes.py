@@ -54,23 +54,23 @@ class Outcome:
     flow: str
     status: str
     """`completed`, `failed` or `cancelled`."""
-    journal: tuple[Entry, ...]
+    journal: tuple[Entry, ...] = field(repr=False)
     """In recorded order."""
-    waits: tuple[Wait, ...]
+    waits: tuple[Wait, ...] = field(repr=False)
     """What was asked, in the order of asking: key, name, question, metadata, status, answer."""
     calls: Counter[str]
     """How often the function of each checkpoint was executed, by its name, in all attempts and tries; children's too."""
     attempts: int
     crashes: int
     """How many attempts ended by a crash."""
-    writes: tuple[int, ...]
+    writes: tuple[int, ...] = field(repr=False)
     """Of each attempt: how many writes it made."""
     took: timedelta
     """From beginning to end, by the test's clock."""
     warnings: tuple[str, ...]
     """What a replay found amiss: a checkpoint that got other arguments than in the attempt that recorded it."""
     _value: Any
-    _ended: Execution
+    _ended: Execution = field(repr=False)
     _error: BaseException | None
     _recorded: tuple[str, bytes] | None = field(repr=False)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kitaru.client import KitaruClient
@@ -17,18 +16,21 @@ from kitaru.flows import Flow
 from kitaru.source_children import source_execution
 from kitaru.testing.answering import Answers, Given
 from kitaru.testing.clocks import Clock, clock_in_use
-from kitaru.testing.crashes import Crash, crash_at as at_write
+from kitaru.testing.crashes import Crash
+from kitaru.testing.crashes import crash_at as at_write
+from kitaru.testing.flows import Family, FlowSimulation, in_thread, simulation_of
 from kitaru.testing.homes import home_in_use
 from kitaru.testing.outcomes import Outcome, read_outcome
-from kitaru.testing.schedules import Stuck
-from kitaru.testing.tested import Family, Tested, in_thread, tested
+from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.errors import KitaruContextError, KitaruStateError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.executions import creating, waits
 from kitaru_runner import codec
 from kitaru_runner.context import current
+from kitaru_runner.failures import is_ours
 
 PATIENCE_SECONDS = 60.0
 CACHE_OF_HOME = "kitaru.testing"
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 CrashAt = int | Crash | Sequence[int | Crash | None] | None
 
@@ -64,7 +66,7 @@ def run(
     trial = Trial.of(flow, args, kwargs, answers, patience_seconds)
     outcome = trial.run(planned, seed=seed)
     if outcome.status == "completed":
-        trial.check_used()
+        trial.given.check_all_asked()
     return outcome
 
 
@@ -139,43 +141,39 @@ class Trial:
                 writes=tuple(attempt.writes for attempt in execution.attempts), took=clock.now - began,
             )  # fmt: skip
 
-    def _create(self, client: KitaruClient, clock: Clock, seed: int | None, *, shares_cache: bool) -> Tested:
+    def _create(self, client: KitaruClient, clock: Clock, seed: int | None, *, shares_cache: bool) -> FlowSimulation:
         encoded = codec.encode(dict(self.inputs))
-        new = source_execution(
-            client, flow=self.flow.name, inputs=encoded, source=None, options=self.options.said
-        )
+        new = source_execution(client, flow=self.flow.name, inputs=encoded, source=None, options=self.options.said)
         creating.create(client.database, new)
         code = CACHE_OF_HOME if shares_cache else new.exec_id
-        return tested(Family(client, clock, self.given, seed, code), self.flow, new.exec_id)
+        return simulation_of(Family(client, clock, self.given, seed, code), self.flow, new.exec_id)
 
-    def _finish(self, execution: Tested) -> None:
+    def _finish(self, execution: FlowSimulation) -> None:
         name = f"kitaru-test-{self.flow.name}"
         try:
             in_thread(execution.finish, name=name, seconds=self.patience_seconds)
         except TimeoutError:
             raise KitaruTimeoutError(
-                f"{self.flow.name} has not ended in {self.patience_seconds:g} s; it stands at {place_of(name)}",
-                hint="something blocks there that is no wait or sleep of Kitaru's; or give it patience_seconds=...",
+                f"{self.flow.name} has not ended in {self.patience_seconds:g} s; it blocks at {blocked_at()}",
+                hint="let it wait by wait() or sleep(), for which no time passes; or give patience_seconds=...",
             ) from None
         except Stuck as stuck:
             raise self._unanswered(execution, stuck) from None
 
-    def _unanswered(self, execution: Tested, stuck: Stuck) -> KitaruUsageError | KitaruStateError:
+    def _unanswered(self, execution: FlowSimulation, stuck: Stuck) -> KitaruUsageError | KitaruStateError:
         for member in execution.family.members.values():
             for wait in waits.list_waits(member.database, exec_id=member.exec_id):
-                for name in self.given.answers:
-                    if name not in self.given.used:
-                        return self.given.nobody_asks(name)
+                self.given.check_all_asked()
                 return KitaruUsageError(
                     f"nobody answers the wait {wait.key} of {wait.flow}, and it does not expire",
                     hint=f'give an answer: testing.run({self.flow.name}, ..., answers={{"{wait.key}": ...}})',
                 )
         return KitaruStateError(
             f"{self.flow.name} cannot go on: {stuck}",
-            hint="its threads wait for one another; see where with a debugger, or wait in the flow with wait()",
+            hint="they wait for one another, and for no answer and no time that could come",
         )
 
-    def _check_reached(self, execution: Tested, planned: Sequence[Crash | None]) -> None:
+    def _check_reached(self, execution: FlowSimulation, planned: Sequence[Crash | None]) -> None:
         for number, crash in enumerate(planned):
             done = execution.attempts[number] if number < len(execution.attempts) else None
             if crash is not None and (done is None or not done.crashed):
@@ -185,16 +183,15 @@ class Trial:
                     hint="crash_everywhere() crashes at each write that there is",
                 )
 
-    def check_used(self) -> None:
-        self.given.check_all_used()
 
-
-def place_of(thread_name: str) -> str:
-    """The line of the user's code at which a thread stands."""
+def blocked_at() -> str:
+    """The line of the user's code at which a flow's thread blocks that is not waiting for its turn."""
+    frames = sys._current_frames()
     for thread in threading.enumerate():
-        frame = sys._current_frames().get(thread.ident or 0)
-        if thread.name == thread_name and frame is not None:
-            stack = traceback.extract_stack(frame)
-            last = stack[-1]
-            return f"{last.filename}:{last.lineno} in {last.name}"
+        stack = list(traceback.walk_stack(frames.get(thread.ident or 0)))
+        if not thread.name.startswith("kitaru") or any(frame.f_code is Schedule._stand.__code__ for frame, _ in stack):
+            continue
+        for frame, line in stack:
+            if not is_ours(frame) and not frame.f_code.co_filename.startswith(STANDARD_LIBRARY):
+                return f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
     return "an unknown place"

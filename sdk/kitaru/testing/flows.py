@@ -61,7 +61,7 @@ class Family:
     code: str
     """Within which `cache=True` looks up."""
     calls: Counter[str] = field(default_factory=Counter)
-    members: dict[ExecutionId, Tested] = field(default_factory=dict)
+    members: dict[ExecutionId, FlowSimulation] = field(default_factory=dict)
     error: BaseException | None = None
 
     @property
@@ -81,7 +81,7 @@ class Family:
 
 
 @dataclass(kw_only=True)
-class Tested(Simulation):
+class FlowSimulation(Simulation):
     """
     Args:
         planned: where each attempt crashes; None: it does not.
@@ -90,8 +90,8 @@ class Tested(Simulation):
     family: Family
     flow: Flow[..., Any]
     planned: Sequence[Crash | None] = ()
-    parent: Tested | None = None
-    children: list[Tested] = field(default_factory=list)
+    parent: FlowSimulation | None = None
+    children: list[FlowSimulation] = field(default_factory=list)
     schedule: Schedule | None = None
     engine: Engine | None = None
     asked: dict[str, WaitRequest] = field(default_factory=dict)
@@ -115,10 +115,9 @@ class Tested(Simulation):
 
     def _settle(self) -> None:
         """An attempt was told to end: what asked for that decides how the execution stands."""
-        assert self.engine is not None
-        row, attempt = queue.candidate(self.database, self.exec_id).row, len(self.attempts)
+        row = queue.candidate(self.database, self.exec_id).row
         if queue.standing(self.database, row)[1]:
-            ending.cancel_owned(self.database, row, attempt)
+            ending.cancel_owned(self.database, row, self.attempts[-1].number)
 
     def _stays(self) -> bool:
         # A child's turn ends when it parks, so that its parent's comes.
@@ -126,7 +125,7 @@ class Tested(Simulation):
 
     def _open_journal(self, claim: Claim, *, stays: bool) -> RegistryJournal:
         return RegistryJournal(
-            self.database, self.writer, claim, stays=stays, code=self.family.code, children=TestedChildren(self)
+            self.database, self.writer, claim, stays=stays, code=self.family.code, children=Children(self)
         )
 
     def _schedule(self) -> Schedule:
@@ -153,7 +152,7 @@ class Tested(Simulation):
     def is_open(self) -> bool:
         return self.status not in ENDED
 
-    def descendants(self) -> Iterator[Tested]:
+    def descendants(self) -> Iterator[FlowSimulation]:
         for child in self.children:
             yield child
             yield from child.descendants()
@@ -165,7 +164,9 @@ class Tested(Simulation):
 
     def opened(self, wait: WaitRequest) -> None:
         super().opened(wait)
-        self.asked[wait.key] = wait
+        if wait.kind == "input":
+            self.asked[wait.key] = wait
+            self.family.answers.note(wait)
 
     def _answerable(self) -> list[tuple[Open, Any]]:
         return [(wait, None) for key, wait in self._open.items() if self.family.answers.is_given(self.asked[key])]
@@ -229,12 +230,10 @@ class Tested(Simulation):
         return True
 
 
-class TestedChildren:
+class Children:
     """Child executions, in the test's own process (recording.Children)."""
 
-    __test__ = False
-
-    def __init__(self, parent: Tested) -> None:
+    def __init__(self, parent: FlowSimulation) -> None:
         self._parent = parent
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
@@ -258,12 +257,14 @@ class TestedChildren:
                 f"the child execution {exec_id} is of a deployed version, which needs a runner",
                 hint="start it by .run(...) here, or test it in testing.home() with a runner",
             )
-        self._parent.children.append(tested(family, flow, exec_id, parent=self._parent))
+        self._parent.children.append(simulation_of(family, flow, exec_id, parent=self._parent))
 
 
-def tested(family: Family, flow: Flow[..., Any], exec_id: ExecutionId, *, parent: Tested | None = None) -> Tested:
+def simulation_of(
+    family: Family, flow: Flow[..., Any], exec_id: ExecutionId, *, parent: FlowSimulation | None = None
+) -> FlowSimulation:
     random = family.random if parent is None else parent.random
-    made = Tested(
+    made = FlowSimulation(
         family.client.database, writer_of(family.client), exec_id, flow.function, family.clock, random, Nobody(),
         before=lambda engine: setattr(made, "engine", engine), family=family, flow=flow, parent=parent,
     )  # fmt: skip
