@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -59,7 +60,7 @@ class Outcome:
     waits: tuple[Wait, ...] = field(repr=False)
     """What was asked, in the order of asking: key, name, question, metadata, status, answer."""
     calls: Counter[str]
-    """How often the function of each checkpoint was executed, by its name, in all attempts and tries; children's too."""
+    """How often the function of each checkpoint was executed, by its name, in all attempts and tries, and children."""
     attempts: int
     crashes: int
     """How many attempts ended by a crash."""
@@ -88,7 +89,7 @@ class Outcome:
 
     @property
     def error(self) -> BaseException | None:
-        """What the flow raised, in its own class where that can be had; None: it did not fail."""
+        """What the flow raised, in its own class where that can be had; None: it completed."""
         return self._error
 
     @property
@@ -143,6 +144,11 @@ def warnings_of(journal: tuple[Entry, ...]) -> tuple[str, ...]:
     return tuple(str(entry.value["warning"]) for entry in journal if entry.kind == "warning")
 
 
+def error_of(ended: Execution, error: Mapping[str, Any] | None) -> BaseException:
+    """What the flow raised; where it did not, such as after too many crashes, how it ended."""
+    return rebuild(error) if error is not None and "class" in error else failure_of(ended)
+
+
 def read_outcome(
     database: Database, exec_id: ExecutionId, *, calls: Counter[str], crashes: int, writes: tuple[int, ...],
     took: timedelta,
@@ -150,7 +156,6 @@ def read_outcome(
     ended = reading.get_execution(database, exec_id)
     completed = ended.status == "completed"
     recorded = reading.result_bytes(database, exec_id) if completed else None
-    error = reading.recorded_error(database, exec_id)
     journal = entries_of(database, exec_id)
     asked = waits.list_waits(database, exec_id=exec_id, pending_only=False)
     return Outcome(
@@ -158,5 +163,5 @@ def read_outcome(
         waits=tuple(sorted(asked, key=lambda wait: (wait.entered_at, wait.key))), calls=calls, attempts=len(writes),
         crashes=crashes, writes=writes, took=took, warnings=warnings_of(journal),
         _value=codec.decode(Encoded(*recorded)) if recorded is not None else None, _ended=ended,
-        _error=rebuild(error) if error is not None else None, _recorded=recorded,
+        _error=None if completed else error_of(ended, reading.recorded_error(database, exec_id)), _recorded=recorded,
     )  # fmt: skip

@@ -33,10 +33,10 @@ LONGEST_REST_SECONDS = 6.0
 
 
 OUTSIDE_SECONDS = 0.01
-"""How long a loop blocks in the machine's time for a thread, a process or a socket before it looks at the rest again."""
+"""How long a loop blocks, in the machine's time, for a thread, a process or a socket before it looks at the rest."""
 
 QUIET_SECONDS = 1.0
-"""How long a socket may be quiet, in the machine's time, before the test's time passes: one that is only kept open is."""
+"""How long a socket may be quiet, in the machine's time, before the test's passes: one that is kept open is quiet."""
 
 
 class Stuck(AssertionError):
@@ -310,7 +310,7 @@ class SeededLoop(asyncio.SelectorEventLoop):
         self._ready.extend(back)
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._in_threads += 1
