@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import kitaru
-from kitaru import checkpoint, current_execution_id, flow, sleep, wait, wait_any
+from kitaru import KitaruClient, checkpoint, current_execution_id, flow, sleep, wait, wait_any
 
 charged: Counter[str] = Counter()
 """How often which key was charged."""
@@ -99,6 +99,11 @@ def refuses(word: str) -> None:
 def tells_time() -> datetime:
     sleep(60)
     return kitaru.now()
+
+
+@flow
+def tells_home() -> str:
+    return str(KitaruClient().home.root)
 
 
 # Faults

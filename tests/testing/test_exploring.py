@@ -84,6 +84,19 @@ def test_an_effect_that_happens_twice_is_found_with_the_write_that_was_lost() ->
     assert isinstance(failed.__cause__, AssertionError)
 
 
+def test_what_pytest_fails_with_is_a_finding_too() -> None:
+    failed = found(testing.explore, flows.pays_at_least_once, check=lambda outcome: pytest.fail("not so"))
+
+    assert str(failed).startswith("without a crash: Failed: not so\nagain: testing.run(pays_at_least_once)")
+
+
+def test_a_check_takes_the_place_of_the_comparison() -> None:
+    results: set[int] = set()
+    testing.explore(flows.races, seeds=range(60), reset=reset, check=lambda outcome: results.add(outcome.result))
+
+    assert results >= {0, 1}
+
+
 def test_a_race_is_found_and_its_seed_finds_it_again() -> None:
     failed = found(testing.explore, flows.races, seeds=range(300))
 

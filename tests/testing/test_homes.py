@@ -80,12 +80,11 @@ def test_a_run_is_in_the_home_that_is_in_use() -> None:
 
 def test_a_run_s_own_home_is_gone_and_its_clock_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KITARU_HOME", str(tmp_path / "own"))
-    before = {path for path in testing.homes.MEMORY.iterdir() if path.name.startswith("kitaru-test-")}
-    testing.run(flows.order, "tea")
+    used = Path(testing.run(flows.tells_home).result)
 
+    assert used != tmp_path / "own"
+    assert not used.exists()
     assert not (tmp_path / "own").exists()
-    after = {path for path in testing.homes.MEMORY.iterdir() if path.name.startswith("kitaru-test-")}
-    assert len(after - before) == 0
     with testing.Clock():
         pass
 

@@ -131,7 +131,9 @@ def verify(outcome: Outcome, undisturbed: Outcome, check: Check | None, call: st
     if wrong is None and check is not None:
         try:
             check(outcome)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what pytest.fail() raises is no Exception
             wrong, cause = f"{type(error).__name__}: {error}", error
     if wrong is not None:
         raise ExplorationFailed(f"{which}: {wrong}", call=call, outcome=outcome, undisturbed=undisturbed) from cause

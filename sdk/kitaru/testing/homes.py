@@ -53,7 +53,7 @@ def home() -> Iterator[KitaruClient]:
         finally:
             _in_use.clear()
             if before is None:
-                del os.environ["KITARU_HOME"]
+                os.environ.pop("KITARU_HOME", None)
             else:
                 os.environ["KITARU_HOME"] = before
             forget(client.home)
