@@ -81,7 +81,11 @@ class Engine:
         active.enter(caller_is_plain=caller_is_plain)
 
     def leave(self) -> None:
+        """The body has ended: threads that it left, at pauses or in processes, end too."""
+        if self._halted is None:
+            self._halted = KitaruContextError("this call was left behind by its flow, which has ended")
         self.isolated.end()
+        self.parking.wake()
         active.leave()
 
     # Calls: keys, divergence

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kitaru_registry.errors import KitaruBackendError, KitaruContextError, KitaruCrashError, KitaruUsageError
+from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, send, unpack_entries
@@ -118,7 +118,8 @@ class IsolatedTry:
         try:
             with self._lock:
                 if self._ended:
-                    self._left()
+                    self._engine.check_halted()
+                    raise KitaruBackendError(f"{self._call.key} was given up before its process was started")
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), read_end), start_new_session=True
                 )
@@ -186,14 +187,10 @@ class IsolatedTry:
         with self._lock:
             ended = self._ended
         if ended:
-            self._left()
+            self._engine.check_halted()
         if deadline is not None and time.monotonic() >= deadline:
             raise timed_out(self._work.spec, self._call.key)
         raise crashed(self._call, *self._status())
-
-    def _left(self) -> NoReturn:
-        self._engine.check_halted()
-        raise KitaruContextError(f"{self._call.key} was left behind by its flow, which has ended")
 
     def _status(self) -> tuple[int | None, int | None]:
         """Its exit code, and the signal that killed it; neither where it goes on, without its socket."""

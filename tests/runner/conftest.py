@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from attempts import Executions, TestExecution, executions_on
+from clocks import OwnClock, own_clock
 
 from kitaru_registry.home import Home
 
@@ -21,3 +22,10 @@ def executions(tmp_path: Path) -> Iterator[Executions]:
 def execution(executions: Executions) -> TestExecution:
     """An execution without inputs."""
     return executions.new()
+
+
+@pytest.fixture
+def moving() -> Iterator[OwnClock]:
+    """The time, which moves as the test says."""
+    with own_clock() as made:
+        yield made
