@@ -39,6 +39,8 @@ class CheckpointFuture(Future[T], Generic[T]):
         self.wanted = False
         """Somebody is to hear of the outcome as soon as it is recorded."""
         self.read: Callable[[], T] | None = None
+        self.give_up: Callable[[], bool] | None = None
+        """Cancels the task that executes it."""
         if deliveries is not None:
             self._waiters = Waiters(deliveries)
 
@@ -70,10 +72,28 @@ class CheckpointFuture(Future[T], Generic[T]):
         return super().done()
 
     def cancel(self) -> bool:
-        """False where it has begun, or ended in an attempt before."""
+        """False where it has begun in a thread, or ended. A task of the flow's loop is cancelled as asyncio does."""
+        if self.give_up is not None:
+            return self.give_up()
         return self.seq is None and super().cancel()
 
+    def given_up(self, _: object = None) -> None:
+        """Its task has ended; without an outcome it was cancelled."""
+        if not super().done():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn` with this future when it has ended.
+
+        Raises:
+            KitaruUsageError: `asyncio.wait` asks, which knows nothing of recorded order.
+        """
+        if getattr(fn, "__module__", "") == "asyncio.tasks" and fn.__qualname__.startswith("_wait."):
+            raise KitaruUsageError(
+                "asyncio.wait takes tasks, and not the futures of .submit and .map",
+                hint="write: asyncio.wait([asyncio.ensure_future(future) for future in futures])",
+            )
         super().add_done_callback(fn)
         self._look()
 

@@ -136,6 +136,8 @@ class Checkpoint(Generic[P, R]):
             current.set(scope)
             try:
                 value = await self._on_loop(work, id_, lanes, after)
+            except asyncio.CancelledError:
+                raise
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, Exception):
@@ -149,6 +151,9 @@ class Checkpoint(Generic[P, R]):
         finally:
             current.reset(token)
         scope.engine.keep(task)
+        future.give_up = task.cancel
+        # Also one that was cancelled before it began.
+        task.add_done_callback(future.given_up)
         return future
 
     def _run_to_end(self, *args: Any, **kwargs: Any) -> Any:
