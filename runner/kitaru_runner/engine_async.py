@@ -44,7 +44,9 @@ class LoopSide:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = engine
         self._loop = loop
-        self._turns: list[tuple[int, asyncio.Future[None]]] = []
+        # Two tasks may stand at one outcome: a number of their own keeps futures from being compared.
+        self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._enlisted = 0
         self._undelivered = engine.recorded.order()
         self._pumping = False
         self._spins = 0
@@ -75,14 +77,15 @@ class LoopSide:
             self._undelivered.remove(seq)
 
     def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
-        heapq.heappush(self._turns, (seq, future))
+        self._enlisted += 1
+        heapq.heappush(self._turns, (seq, self._enlisted, future))
         self._spins = 0
         if not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        while self._turns and self._turns[0][1].done():
+        while self._turns and self._turns[0][2].done():
             self.delivered(heapq.heappop(self._turns)[0])
         if not self._turns:
             self._pumping = False
@@ -101,7 +104,7 @@ class LoopSide:
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
-        heapq.heappop(self._turns)[1].set_result(None)
+        heapq.heappop(self._turns)[2].set_result(None)
         self._spins = 0
         self._loop.call_soon(self._pump)
 
