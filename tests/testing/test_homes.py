@@ -14,6 +14,8 @@ import tested_flows as flows
 from kitaru import KitaruClient, KitaruStateError, KitaruUsageError, testing
 from kitaru import client as clients
 from kitaru.running import runs
+from kitaru.testing.homes import processes_of
+from kitaru_runner import presence
 
 PATIENCE_SECONDS = 60
 
@@ -54,6 +56,19 @@ def test_what_still_waits_is_ended_with_it() -> None:
 
     assert handle.exec_id not in runs
     assert not [key for key in clients._databases if key[0] == root]
+
+
+@pytest.mark.parametrize("waits_for_it", [True, False])
+def test_its_runner_is_ended_with_it_even_one_that_has_just_been_started(waits_for_it: bool) -> None:
+    with testing.home() as client:
+        if waits_for_it:
+            client.runner.start()
+        else:
+            presence.start_local(client.home)
+        assert processes_of(client.home)
+
+    assert not processes_of(client.home)
+    assert not client.home.root.exists()
 
 
 def test_a_home_is_gone_after_a_failure_too() -> None:
@@ -133,4 +148,6 @@ def test_the_public_names_are_these() -> None:
         "home",
         "run",
     ]
+    page = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text()
+    assert [name for name in testing.__all__ if f"testing.{name}" not in page and f"`{name}" not in page] == []
     assert all(getattr(testing, name).__doc__ for name in testing.__all__)

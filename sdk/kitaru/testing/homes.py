@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kitaru import client as clients
 from kitaru import running
 from kitaru.client import KitaruClient
 from kitaru_registry.database import open_database
-from kitaru_registry.errors import KitaruError, KitaruStateError
+from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.home import Home
+from kitaru_runner.environment import remove_environment
 
 MEMORY = Path("/dev/shm")
 PATIENCE_SECONDS = 5.0
@@ -39,7 +42,7 @@ def home() -> Iterator[KitaruClient]:
             f"a test home is in use already: {_in_use[0].home.root}",
             hint="leave its with block first, or use the client that it gave",
         )
-    folder = Path(tempfile.mkdtemp(prefix="kitaru-test-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    folder, large = new_folders()
     before = os.environ.get("KITARU_HOME")
     os.environ["KITARU_HOME"] = str(folder)
     client = KitaruClient(Home(folder))
@@ -57,7 +60,8 @@ def home() -> Iterator[KitaruClient]:
             else:
                 os.environ["KITARU_HOME"] = before
             forget(client.home)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
+            remove(large)
 
 
 @contextmanager
@@ -68,6 +72,23 @@ def home_in_use() -> Iterator[KitaruClient]:
         return
     with home() as client:
         yield client
+
+
+def new_folders() -> tuple[Path, Path]:
+    """The home's folder, and one on disk for what is large in it, or executed: memory may be small, and forbid that."""
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    folder, large = (Path(tempfile.mkdtemp(prefix="kitaru-test-", dir=parent)) for parent in (memory, None))
+    for name in ("environments", "tools", "cache"):
+        (large / name).mkdir()
+        (folder / name).symlink_to(large / name)
+    return folder, large
+
+
+def remove(folder: Path) -> None:
+    try:
+        remove_environment(folder)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_unsynced(home: Home) -> None:
@@ -83,14 +104,36 @@ def end_all(client: KitaruClient) -> None:
     for exec_id, run in list(running.runs.items()):
         if run.client.home.root != client.home.root:
             continue
-        try:
+        with suppress(KitaruError):  # it has just ended
             client.executions.cancel(exec_id)
-        except KitaruError:
-            pass  # it has just ended
         if run.thread is not None:
             run.thread.join(PATIENCE_SECONDS)
-    if client.runner.state().running:
+    with suppress(KitaruNotFoundError):
         client.runner.stop()
+    end_processes(client.home)
+
+
+def end_processes(home: Home) -> None:
+    """End what is left: a runner that has just been started has no lock yet by which it is known."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while left := processes_of(home):
+        kind = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, kind)
+        time.sleep(0.02)
+
+
+def processes_of(home: Home) -> list[int]:
+    """Kitaru's own processes of this user that have the home."""
+    said = f"\0KITARU_HOME={home.root}\0".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = b"\0-m\0kitaru" in (folder / "cmdline").read_bytes()
+            if is_ours and said in b"\0" + (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
 
 
 def forget(home: Home) -> None:
