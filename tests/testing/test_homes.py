@@ -65,7 +65,7 @@ def test_its_runner_is_ended_with_it_even_one_that_has_just_been_started(waits_f
             client.runner.start()
         else:
             presence.start_local(client.home)
-        assert processes_of(client.home)
+        assert client.home.runner.exists()
 
     assert not processes_of(client.home)
     assert not client.home.root.exists()

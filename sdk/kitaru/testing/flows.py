@@ -91,19 +91,19 @@ class FlowSimulation(Simulation):
     flow: Flow[..., Any]
     planned: Sequence[Crash | None] = ()
     parent: FlowSimulation | None = None
-    children: list[FlowSimulation] = field(default_factory=list)
+    started: list[FlowSimulation] = field(default_factory=list)
     schedule: Schedule | None = None
     engine: Engine | None = None
     asked: dict[str, WaitRequest] = field(default_factory=dict)
 
     # An attempt
 
-    def _attempt(self) -> None:
+    def attempt(self) -> None:
         ending.end_late(self.database)
         if self.status in ENDED:
             return
         try:
-            super()._attempt()
+            super().attempt()
         except (ExecutionCancelled, KitaruFencedError):
             self._settle()
         except Stuck:
@@ -125,7 +125,7 @@ class FlowSimulation(Simulation):
 
     def _open_journal(self, claim: Claim, *, stays: bool) -> RegistryJournal:
         return RegistryJournal(
-            self.database, self.writer, claim, stays=stays, code=self.family.code, children=Children(self)
+            self.database, self.writer, claim, stays=stays, code=self.family.code, children=OwnChildren(self)
         )
 
     def _schedule(self) -> Schedule:
@@ -153,7 +153,7 @@ class FlowSimulation(Simulation):
         return self.status not in ENDED
 
     def descendants(self) -> Iterator[FlowSimulation]:
-        for child in self.children:
+        for child in self.started:
             yield child
             yield from child.descendants()
 
@@ -181,7 +181,7 @@ class FlowSimulation(Simulation):
 
     def moves(self) -> list[Callable[[], None]]:
         own = super().moves()
-        return own + [move for child in self.children for move in child.moves_between()]
+        return own + [move for child in self.started for move in child.moves_between()]
 
     def moves_between(self) -> list[Callable[[], None]]:
         """What may happen to a child whose turn it is not."""
@@ -190,13 +190,13 @@ class FlowSimulation(Simulation):
         status = self.status
         if status in ("pending", "running"):
             return [self._take_turn]
-        found = self.moves() if status == "waiting" else [m for c in self.children for m in c.moves_between()]
+        found = self.moves() if status == "waiting" else [m for c in self.started for m in c.moves_between()]
         return [partial(self._tell_parents_after, move) for move in found]
 
     def _take_turn(self) -> None:
         try:
             # On a thread of its own: this one may have a running loop.
-            in_thread(self._attempt, name=f"kitaru-{self.flow.name}")
+            in_thread(self.attempt, name=f"kitaru-{self.flow.name}")
         except BaseException as error:
             self.family.fail(error)
         self._tell_parents_after(lambda: None)
@@ -230,7 +230,7 @@ class FlowSimulation(Simulation):
         return True
 
 
-class Children:
+class OwnChildren:
     """Child executions, in the test's own process (recording.Children)."""
 
     def __init__(self, parent: FlowSimulation) -> None:
@@ -257,7 +257,7 @@ class Children:
                 f"the child execution {exec_id} is of a deployed version, which needs a runner",
                 hint="start it by .run(...) here, or test it in testing.home() with a runner",
             )
-        self._parent.children.append(simulation_of(family, flow, exec_id, parent=self._parent))
+        self._parent.started.append(simulation_of(family, flow, exec_id, parent=self._parent))
 
 
 def simulation_of(

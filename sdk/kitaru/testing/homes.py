@@ -23,6 +23,8 @@ MEMORY = Path("/dev/shm")
 PATIENCE_SECONDS = 5.0
 """How long a flow that still runs at the end may take to end."""
 
+BEGINNING_SECONDS = 0.05
+
 _in_use: list[KitaruClient] = []
 
 
@@ -110,7 +112,10 @@ def end_all(client: KitaruClient) -> None:
             run.thread.join(PATIENCE_SECONDS)
     with suppress(KitaruNotFoundError):
         client.runner.stop()
-    end_processes(client.home)
+    if client.home.runner.exists():
+        # One that has begun this very moment shows neither command nor environment yet.
+        time.sleep(BEGINNING_SECONDS)
+        end_processes(client.home)
 
 
 def end_processes(home: Home) -> None:

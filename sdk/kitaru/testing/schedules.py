@@ -7,6 +7,7 @@ the seed chooses among the threads that can go on and what may happen outside (a
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import selectors
 import threading
 import time
@@ -312,20 +313,34 @@ class SeededLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        future = super().run_in_executor(executor, func, *args)
-        self._in_threads += 1
-        future.add_done_callback(self._thread_ended)
+        if executor is not None:
+            future = super().run_in_executor(executor, func, *args)
+            self._in_threads += 1
+            future.add_done_callback(self._thread_ended)
+            return future
+        return asyncio.wrap_future(self._in_turn(lambda: func(*args)), loop=self)
+
+    def _in_turn(self, call: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                value = call()
+            except ProcessEnded:
+                raise
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._schedule.start(run, "executor", daemon=True)
         return future
 
     def _thread_ended(self, _: object) -> None:
         self._in_threads -= 1
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        self._in_threads += 1
-        try:
-            await super().shutdown_default_executor()
-        finally:
-            self._in_threads -= 1
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
         transport, protocol = await super().subprocess_exec(*args, **kwargs)
