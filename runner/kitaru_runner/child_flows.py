@@ -79,7 +79,7 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
     if entry is not None:
         if engine.loop_side is not None:
             engine.loop_side.delivered(entry.seq)
-        return engine.outcome(entry)
+        return given(engine, entry, stand.child)
     if answer is None:
         answer = engine.parking.stand_at(call.key)
         engine.check_halted()
@@ -96,7 +96,7 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         await side.turn(entry.seq)
-        return engine.outcome(entry)
+        return given(engine, entry, stand.child)
     if answer is None:
         answer = await side.answer(call.key)
     return record_end(engine, call, stand, answer, flow=flow)
@@ -107,7 +107,16 @@ def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow
     outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(engine, stand.child)
     entry = entry_of("w", call, flow, stand.child, outcome)
     engine.commit([entry])
-    return engine.outcome(entry)
+    return given(engine, entry, stand.child)
+
+
+def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:
+    """The recorded result, or the failure raised; what the result is passed to was made from the child's."""
+    value = engine.outcome(entry)
+    if exec_id is not None:
+        # A result's id as an artifact is its execution's.
+        engine.lineage.note(value, exec_id, len(entry.value.data) if entry.value else entry.size or 0)
+    return value
 
 
 def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
@@ -128,7 +137,7 @@ def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
     if entry is None:
         entry = entry_of("n", call, flow, exec_id, outcome_of(engine, exec_id))
         engine.commit([entry])
-    return engine.outcome(entry)
+    return given(engine, entry, exec_id)
 
 
 def outcome_of(engine: Engine, exec_id: str) -> Outcome:
