@@ -1,4 +1,4 @@
-"""What executes user code at this moment, and how a cancellation in this process ends it.
+"""What executes user code at this moment, and how a cancellation, or a timeout, in this process ends it.
 
 A thread cannot be ended from outside, but an exception can be put into it, which Python code raises at its next
 instruction, and a call that blocks in C at its end. It must not strike where a thread writes to the journal: so it is
@@ -23,7 +23,8 @@ class Executing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads: dict[int, int] = {}
-        self._struck: set[int] = set()
+        self._aside: dict[int, int] = {}
+        self._struck: dict[int, type[BaseException]] = {}
         self._stops: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
@@ -48,12 +49,16 @@ class Executing:
             return write(*args)
         with self._lock:
             depth = self._threads.pop(me)
+            if me not in self._struck:
+                self._aside[me] = depth
         self._take_back(me)
         try:
             return write(*args)
         finally:
             with self._lock:
-                self._threads[me] = depth
+                self._threads[me] = self._aside.pop(me)
+                if me in self._struck:
+                    put(me, self._struck[me])
 
     def on_strike(self, stop: Callable[[], None]) -> Callable[[], None]:
         """Let `stop` be called too: for what executes in another process. What is returned ends that."""
@@ -71,20 +76,32 @@ class Executing:
         """Raise ExecutionCancelled in every thread that is in the user's code."""
         with self._lock:
             for thread in self._threads:
-                self._struck.add(thread)
-                put(thread, ctypes.py_object(ExecutionCancelled))
+                self._put(thread, ExecutionCancelled)
             stops = list(self._stops)
         for stop in stops:
             stop()
 
+    def strike_one(self, thread: int, error: type[BaseException]) -> None:
+        """Raise it in that thread, or once that is back from something of Kitaru's own; not if it has ended."""
+        with self._lock:
+            if thread in self._threads:
+                self._put(thread, error)
+            elif thread in self._aside:
+                self._struck[thread] = error
+
+    def _put(self, thread: int, error: type[BaseException]) -> None:
+        self._struck[thread] = error
+        put(thread, error)
+
     def _take_back(self, me: int) -> None:
         with self._lock:
-            if me not in self._struck:
+            error = self._struck.pop(me, None)
+            if error is None:
                 return
-            self._struck.discard(me)
             put(me, None)
-        raise ExecutionCancelled
+        raise error
 
 
-def put(thread: int, error: Any) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
+def put(thread: int, error: type[BaseException] | None) -> None:
+    given = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)

@@ -9,7 +9,6 @@ Standard library only: every child imports this.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from kitaru_registry.clock import clock
 
 if TYPE_CHECKING:
     import asyncio
+
+    from kitaru_runner.executing import Executing
 
 
 class Pace:
@@ -54,10 +55,10 @@ class Pace:
         """Wait until the event is set, at most so long; whether it is set."""
         return clock.wait(ended, seconds)
 
-    def interrupt(self, thread: threading.Thread) -> None:
-        """Raise TimeoutError in a thread of this process, at its next instruction."""
+    def interrupt(self, thread: threading.Thread, executing: Executing) -> None:
+        """Raise TimeoutError in a thread of this process that executes user code, at its next instruction."""
         if thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeoutError))
+            executing.strike_one(thread.ident, TimeoutError)
 
     def noted(self, name: str, make: Callable[[], Any]) -> Any:
         """A value that a flow's body notes (now, random, uuid4), where it is not recorded yet."""

@@ -227,7 +227,7 @@ def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
     assert work.spec.timeout_seconds is not None
     if not pace.pause(work.spec.timeout_seconds, done):
         span.end()
-        pace.interrupt(thread)
+        pace.interrupt(thread, branch.engine.executing)
         raise timed_out(work.spec, call.key)
     return ended[0]()
 

@@ -13,6 +13,7 @@ import pytest
 from attempts import PATIENCE_SECONDS, TestExecution
 
 from kitaru import KitaruTimeoutError, checkpoint, log, save
+from kitaru_runner.body import run_body
 
 ran: Counter[str] = Counter()
 
@@ -413,3 +414,37 @@ def test_tasks_that_a_flow_leaves_behind_record_nothing(execution: TestExecution
 
     assert execution.result == "ended False"
     assert execution.rows == []
+
+
+def test_a_timeout_does_not_strike_where_a_checkpoint_within_is_recorded(execution: TestExecution) -> None:
+    """Its caller's time is over while it is written: that is kept, and the caller ends right after."""
+    writing, over = threading.Event(), threading.Event()
+
+    @checkpoint(timeout=0.1)
+    def outer() -> None:
+        plain(1)
+        ran["went on"] += 1
+
+    engine, attempt, inputs = execution.begin()
+    record = attempt.ending.record
+
+    def slow(entries: Any) -> int:
+        if entries[0].key.endswith("plain"):
+            writing.set()
+            over.wait(PATIENCE_SECONDS)
+        return record(entries)
+
+    attempt.ending.record = slow  # type: ignore[method-assign]  # a disk that takes longer than the checkpoint may
+
+    def body() -> str:
+        try:
+            outer()
+        except TimeoutError:
+            over.set()
+            return "over"
+        return "in time"
+
+    run_body(engine, body, inputs)
+    assert writing.is_set()
+    assert execution.result == "over"
+    assert not ran["went on"]

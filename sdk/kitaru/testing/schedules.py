@@ -21,6 +21,7 @@ from uuid import UUID
 from kitaru.testing.crashes import ProcessEnded
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import current
+from kitaru_runner.executing import Executing
 from kitaru_runner.pacing import Pace
 
 T = TypeVar("T")
@@ -167,7 +168,7 @@ class Schedule(Pace):
         self._stand(ended.is_set, seconds)
         return ended.is_set()
 
-    def interrupt(self, thread: threading.Thread) -> None:
+    def interrupt(self, thread: threading.Thread, executing: Executing) -> None:
         line = self._by_thread.get(thread)
         if line is not None:
             line.interrupted = True
