@@ -21,7 +21,7 @@ from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.protocol import Answer, Encoded, WaitRequest
-from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.recording import Children, RegistryJournal
 
 OWNER = queue.Owner("test", os.getpid(), "here")
 ATTEMPTS = 1000
@@ -73,6 +73,8 @@ class Simulation:
     crashes: int = 0
     longest: int = 12
     before: Callable[[Engine], None] = lambda engine: None
+    children: Children | None = None
+    """Who makes and begins its child executions."""
     early: list[tuple[str, Any]] = field(default_factory=list)
     """Names and answers that may come before anybody asks."""
     attempts: list[Attempted] = field(default_factory=list)
@@ -88,20 +90,21 @@ class Simulation:
             if status == "waiting":
                 self._meanwhile()
             else:
-                self._attempt()
+                self.attempt()
         return status
 
     @property
     def status(self) -> str:
         return reading.get_status(self.database, self.exec_id)
 
-    def _attempt(self) -> None:
+    def attempt(self) -> None:
+        """Run the next attempt to its end: the body's, its parking or its crash."""
         queue.make_due(self.database, self.exec_id)
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), OWNER)
         if claim is None:
             return
         stays = self.random.random() < 0.5
-        journal = RegistryJournal(self.database, self.writer, claim, stays=stays)
+        journal = RegistryJournal(self.database, self.writer, claim, stays=stays, children=self.children)
         schedule = Schedule(self.random, self)
         ending = WatchedJournal(journal, self, crash=self._next_crash(), stays=stays, at_end=schedule.end)
         engine = Engine(ending, journal.open(entrypoint="flows.py:flow"), pace=schedule)
