@@ -122,7 +122,7 @@ class Family:
 
     def _open(self) -> dict[str, str]:
         """Id to status of those that have not ended."""
-        found = {exec_id: member.status for exec_id, member in self.members.items()}
+        found = self.home.statuses(list(self.members))
         return {exec_id: status for exec_id, status in found.items() if status not in ENDED}
 
     def moves(self) -> list[Callable[[], None]]:

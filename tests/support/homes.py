@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -35,6 +35,13 @@ class Home:
         )  # fmt: skip
         creating.create(self.database, new)
         return new.exec_id
+
+    def statuses(self, exec_ids: list[str]) -> dict[str, str]:
+        marks = ", ".join("?" * len(exec_ids))
+        with closing(self.database.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"SELECT exec_id, status FROM executions WHERE exec_id IN ({marks}) ORDER BY id", exec_ids)
+            return dict(cursor.fetchall())
 
     def rows(self, exec_id: ExecutionId) -> list[Row]:
         connection = self.database.hold()

@@ -172,11 +172,8 @@ def was_called(row: Row) -> bool:
     return described["type"] not in ("CancelledError", "KitaruTimeoutError") and described["checkpoint"] == row.key
 
 
-def check_seed(home: Home, seed: int) -> None:
-    trial = Trial(home, seed)
-    try:
-        trial.run()
-        trial.check()
-    except BaseException as error:
-        error.add_note(f"seed {seed}")
-        raise
+def check_seed(home: Home, seed: int, program: Program | None = None) -> None:
+    """Run a seed's program, or another as that seed schedules it, and compare it with its model."""
+    trial = Trial(home, seed, program)
+    trial.run()
+    trial.check()

@@ -7,6 +7,8 @@ the seed chooses among the threads that can go on and what may happen outside (a
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import inspect
 import selectors
 import threading
 from collections.abc import Callable
@@ -29,8 +31,12 @@ LONGEST_REST_SECONDS = 6.0
 """How long a loop at rest is asked to look again before time passes: longer than the engine's own patience."""
 
 
+TURNS = 200_000
+"""More than these in one attempt, and it goes round and round."""
+
+
 class Stuck(AssertionError):
-    """Nothing can go on, and nothing that may come would change that."""
+    """Nothing can go on, and nothing that may come would change that; or what goes on comes to no end."""
 
 
 class World(Protocol):
@@ -71,6 +77,7 @@ class Schedule(Pace):
         self._lines: dict[int, Line] = {}
         self._by_thread: dict[threading.Thread, Line] = {}
         self._started = 0
+        self._turns = 0
         self._stuck: Stuck | None = None
         # Some seeds let a thread go on for long, others switch at every point.
         self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
@@ -168,6 +175,11 @@ class Schedule(Pace):
         if me is None:
             return
         if self.ended:
+            raise ProcessEnded
+        self._turns += 1
+        if self._turns > TURNS and self._stuck is None:
+            self._stuck = Stuck(f"no end after {TURNS} turns: {', '.join(line.name for line in self._lines.values())}")
+            self.end()
             raise ProcessEnded
         me.there = there
         me.due_us = None if seconds is None else now_us() + ceil(seconds * 1_000_000)
@@ -298,6 +310,36 @@ class SeededLoop(asyncio.SelectorEventLoop):
         else:
             self._rested_seconds = 0.0
             self._schedule.until(lambda: bool(self._ready), timeout)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                value = func(*args)
+            except ProcessEnded:
+                raise
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._schedule.start(run, "executor", daemon=True)
+        return asyncio.wrap_future(future, loop=self)
+
+    def close(self) -> None:
+        if self._schedule.ended:
+            # What a process that ends has not begun yet is nothing to warn of.
+            for task in asyncio.all_tasks(self):
+                coroutine = task.get_coro()
+                if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                    coroutine.close()
+        super().close()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         # Tasks of a process that has ended are just gone.
