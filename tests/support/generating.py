@@ -63,7 +63,7 @@ class Generator:
             if self.is_async and in_flow:
                 kinds += [self.tasks] * 5 + [self.pool] * 2
                 if not self.in_race:
-                    kinds += [self.in_time] * 2 + [self.thread]
+                    kinds += [self.in_time] * 4 + [self.thread]
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -144,6 +144,8 @@ class Generator:
         how = self.random.choice(("gather", "gather", "group", "first", "race", "as_completed"))
         outside, self.in_race = self.in_race, self.in_race or how != "gather"
         blocks = tuple(self.block(self.random.randint(1, 2), depth=depth + 1) for _ in range(self.random.randint(1, 4)))
+        if how in ("group", "race") and self.random.random() < 0.3:
+            blocks = (*blocks, (Raise(self.number()),))
         self.in_race = outside
         return Tasks(number, blocks, how, limit=self.random.choice((None, None, 1, 2)))
 
@@ -185,4 +187,4 @@ class Generator:
 
 def program_of(seed: int) -> Program:
     random = Random(f"program {seed}")
-    return Generator(random, is_async=random.random() < 0.4).program(seed)
+    return Generator(random, is_async=random.random() < 0.5).program(seed)

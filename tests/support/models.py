@@ -296,7 +296,8 @@ class Model(Walk):
         if not late:
             return self.checkpoint(scope, step.call, place.so_far)
         key = scope.key(step.call.name)
-        self.rows["c", key, 0] = Expected(None, True)
+        # That its caller gave up is recorded too.
+        self.rows["c", key, 0] = Expected(None, place.scope.may_be_cut)
         for tried in range(1, step.call.retries + 1):
             self.rows["t", key, tried] = Expected(("failed", ("try", step.call.number, tried)), True)
         return "late"
