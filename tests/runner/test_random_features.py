@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from generating import program_of
+from homes import memory_home
 from programs import (
     Attempt,
     Call,
@@ -28,6 +29,7 @@ from programs import (
     walked,
 )
 from seeds import SEEDS
+from trials import Trial
 
 LEAST = 10
 """Programs out of a thousand."""
@@ -122,3 +124,22 @@ def features_of(program: Program) -> Iterator[str]:
 @pytest.mark.parametrize("name", [*FEATURES, "an asynchronous flow", "a synchronous flow"])
 def test_among_a_thousand_programs_some_have(name: str, counts: Counter[str]) -> None:
     assert counts[name] >= LEAST
+
+
+def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
+    came: Counter[str] = Counter()
+    with memory_home() as home:
+        for seed in range(SEEDS):
+            if len(came) == 8 and min(came.values()) >= 3:
+                return
+            trial = Trial(home, seed)
+            trial.run()
+            for member in trial.family.members.values():
+                who = "a parent" if member.parent is None else "a child"
+                came[f"{who} crashed"] += any(attempt.crashed for attempt in member.attempts)
+                came[f"{who} crashed twice"] += sum(attempt.crashed for attempt in member.attempts) > 1
+                came[f"{who} was resumed after it parked"] += any(
+                    not attempt.crashed for attempt in member.attempts[:-1]
+                )
+                came[f"{who} ended at once"] += len(member.attempts) == 1
+    raise AssertionError(f"of all of these, some should have come: {came}")

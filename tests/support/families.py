@@ -49,6 +49,7 @@ class Member(Simulation):
             family.random,
             self.answers,
             crashes=family.random.choice((0, 1, 2, 4)),
+            longest=family.random.choice((3, 6, 12)),
             before=self._before,
             early=list(self.answers.early),
             children=family,

@@ -83,4 +83,22 @@ KEPT: Mapping[str, Program] = {
             Call(7, "alpha", is_async=True),
         ),
     ),
+    "a time-out has its turn among the other outcomes": Program(
+        2,
+        True,
+        (
+            Tasks(
+                1,
+                (
+                    (InTime(2, Call(3, "alpha", is_async=True, takes_seconds=5.0), 3.0),),
+                    (
+                        Call(4, "beta", is_async=True, takes_seconds=2.0),
+                        Call(5, "gamma", is_async=True, takes_seconds=2.0),
+                    ),
+                ),
+                "first",
+            ),
+            Call(6, "alpha", is_async=True),
+        ),
+    ),
 }
