@@ -297,8 +297,7 @@ class Body(Walk):
         except KitaruNotFinishedError:
             return RUNNING
         except kitaru.KitaruUserCodeError as error:
-            assert isinstance(error.__cause__, Boom), error
-            raise Boom(*error.__cause__.args) from error
+            raise Boom(*cause_of(error)) from error
         if step.take == "get":
             found += [handle.get(), handle.status, await self._stood(handle.wait())]
         return found
@@ -309,8 +308,7 @@ class Body(Walk):
         except KitaruNotFinishedError:
             return RUNNING
         except kitaru.KitaruUserCodeError as error:
-            assert isinstance(error.__cause__, Boom), error
-            return error.__cause__.args
+            return cause_of(error)
 
     async def intime(self, place: Place, step: InTime) -> object:
         try:
@@ -366,6 +364,13 @@ class Body(Walk):
 def in_checkpoint() -> bool:
     branch = current.get()
     return branch is not None and branch.call is not None
+
+
+def cause_of(error: BaseException) -> tuple[object, ...]:
+    """Of a child's failure: the planned one."""
+    cause = error.__cause__
+    assert isinstance(cause, Boom), error
+    return cause.args
 
 
 def outcome_of(value: object) -> object:

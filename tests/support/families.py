@@ -19,9 +19,8 @@ from kitaru_registry.executions import families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.models import ExecutionId
-from kitaru_runner import codec
 from kitaru_runner.engine import Engine
-from kitaru_runner.protocol import ChildRequest, Encoded
+from kitaru_runner.protocol import ChildRequest
 
 TURNS = 3000
 

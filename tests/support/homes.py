@@ -100,7 +100,5 @@ def names_of(step: Wait | WaitAny) -> tuple[str, ...]:
 
 def own_steps(steps: tuple[Step, ...]) -> list[Step]:
     """Those of a program, without its children's."""
-    of_children = {
-        inside.number for step in walked(steps) if isinstance(step, Child) for inside in walked(step.steps)
-    }
+    of_children = {inside.number for step in walked(steps) if isinstance(step, Child) for inside in walked(step.steps)}
     return [step for step in walked(steps) if step.number not in of_children]

@@ -264,9 +264,7 @@ class Model(Walk):
         if step.take == "at_once":
             found.append(self._of_child(scope, "n", f"get:{step.name}", outcome, may_run=True)[1])
         await self.block(place, step.meanwhile)
-        kind, value = self._of_child(
-            scope, "w", f"wait:{step.name}", outcome, may_run=step.timeout_seconds is not None
-        )
+        kind, value = self._of_child(scope, "w", f"wait:{step.name}", outcome, may_run=step.timeout_seconds is not None)
         if value == RUNNING:
             return RUNNING
         if kind == "failed":

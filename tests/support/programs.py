@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+
 class Boom(Exception):
     """The planned failure of a step."""
 

@@ -17,7 +17,6 @@ from kitaru.testing.clocks import Clock
 from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import Row
-from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.failures import rebuild
 from kitaru_runner.protocol import Encoded
@@ -47,7 +46,7 @@ class Trial:
     def of_child(self, exec_id: str, step: Child, so_far: int) -> Any:
         """What becomes of a child, by its own model."""
         member = self.family.members[exec_id]
-        assert (member.program, member.so_far) == (step, so_far), f"{exec_id} is another child, or was given another input"
+        assert (member.program, member.so_far) == (step, so_far), "another child, or another input"
         return Judge(self.home, member, self.of_child).model().run(so_far)
 
 

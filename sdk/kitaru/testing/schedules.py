@@ -311,11 +311,11 @@ class SeededLoop(asyncio.SelectorEventLoop):
             self._rested_seconds = 0.0
             self._schedule.until(lambda: bool(self._ready), timeout)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # typeshed's names its arguments' types
         """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
