@@ -111,6 +111,11 @@ class JournalConfig(Section):
         default="FULL",
         description="`FULL`: a recorded checkpoint survives a power cut. `NORMAL`: it survives a killed process.",
     )
+    divergence: Literal["warn", "strict"] = Field(
+        default="warn",
+        description="What a resumed execution does where a call has other arguments than the journal holds: go on with "
+        "the recorded outcome and a warning, or fail as where it makes another call. Goes with what is deployed.",
+    )
 
 
 class ValuesConfig(Section):
@@ -142,7 +147,7 @@ class KitaruToml(Section):
     flows: dict[str, FlowConfig] = Field(default={}, description="One section for each flow.")
     deploy: DeployConfig = Field(default=DeployConfig(), description="How code is imported at deploy.")
     runner: RunnerConfig = Field(default=RunnerConfig(), description="The local runner of a home.")
-    journal: JournalConfig = Field(default=JournalConfig(), description="How durable a recorded checkpoint is.")
+    journal: JournalConfig = Field(default=JournalConfig(), description="What is recorded, and how it is kept to.")
     values: ValuesConfig = Field(default=ValuesConfig(), description="How values are stored.")
     retention: RetentionConfig = Field(default=RetentionConfig(), description="What is deleted by itself, and when.")
 

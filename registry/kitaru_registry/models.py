@@ -86,6 +86,8 @@ class FlowOptions(Record):
     """Names of environment variables that a child of this flow may see. Never their values."""
     pickle: Literal["forbid"] | None = None
     """`forbid`: no value of it is pickled."""
+    divergence: Literal["strict"] | None = None
+    """`strict`: a recorded call that has other arguments fails a resumed execution."""
 
     @model_serializer(mode="wrap")
     def without_what_is_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class SocketJournal:
             replay=welcome.get("replay"),
             accepted=tuple((scope, place) for scope, place in welcome.get("accepted", ())),
             may_pickle=welcome.get("may_pickle", True),
+            strict=welcome.get("strict", False),
         )
         return opening, welcome
 

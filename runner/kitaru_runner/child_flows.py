@@ -79,12 +79,12 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
     if entry is not None:
         if engine.loop_side is not None:
             engine.loop_side.given(entry.seq)
-        return engine.outcome(entry)
+        return given(engine, entry, stand.child)
     if answer is None:
         answer = engine.parking.stand_at(call.key)
         engine.check_halted()
     entry, _ = record_end(engine, call, stand, answer, flow=flow)
-    return engine.outcome(entry)
+    return given(engine, entry, stand.child)
 
 
 async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
@@ -97,13 +97,13 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         await take_turn(side, entry)
-        return engine.outcome(entry)
+        return given(engine, entry, stand.child)
     with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
         entry, seq = record_end(engine, call, stand, answer, flow=flow)
         await side.turn(seq)
-    return engine.outcome(entry)
+    return given(engine, entry, stand.child)
 
 
 def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow: str) -> tuple[Entry, int]:
@@ -112,6 +112,15 @@ def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow
     outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(engine, stand.child)
     entry = entry_of("w", call, flow, stand.child, outcome)
     return entry, engine.commit([entry])
+
+
+def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:
+    """The recorded result, or the failure raised; what the result is passed to was made from the child's."""
+    value = engine.outcome(entry)
+    if exec_id is not None:
+        # A result's id as an artifact is its execution's.
+        engine.lineage.note(value, exec_id, len(entry.value.data) if entry.value else entry.size or 0)
+    return value
 
 
 def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
@@ -132,7 +141,7 @@ def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
     if entry is None:
         entry = entry_of("n", call, flow, exec_id, outcome_of(engine, exec_id))
         engine.commit([entry])
-    return engine.outcome(entry)
+    return given(engine, entry, exec_id)
 
 
 def outcome_of(engine: Engine, exec_id: str) -> Outcome:

@@ -105,15 +105,18 @@ class Engine:
         call = branch.next_call(name, id_)
         expected = self.recorded.expected_at(call)
         if expected is not None and expected.key != call.key:
-            self.diverge(call, expected)
+            where = f" in {call.scope.rstrip('/')}" if call.scope else ""
+            self.diverge(
+                call,
+                f"call {call.place + 1}{where} is {call.key}, but the journal holds {expected.key} there",
+                "a flow's body must make the same calls in the same order",
+            )
         return call
 
-    def diverge(self, call: Call, expected: Entry) -> NoReturn:
-        where = f" in {call.scope.rstrip('/')}" if call.scope else ""
+    def diverge(self, call: Call, message: str, rule: str) -> NoReturn:
         error = KitaruDivergenceError(
-            f"call {call.place + 1}{where} is {call.key}, but the journal holds {expected.key} there",
-            hint="a flow's body must make the same calls in the same order: move clocks, randomness and I/O into "
-            "checkpoints; or go on with this call: "
+            message,
+            hint=f"{rule}: move clocks, randomness and I/O into checkpoints; or go on with this call: "
             f"kitaru executions resume {self.exec_id} --accept {call.key} --reason ...",
             exec_id=self.exec_id,
             status="failed",
@@ -396,10 +399,18 @@ class Engine:
         return value
 
     def warn_of_other_inputs(self, call: Call, entry: Entry, inputs: bytes) -> None:
-        """Record, once, that a recorded call was made with other arguments."""
-        if entry.inputs is not None and not codec.same_inputs(entry.inputs, inputs):
-            message = f"{call.key} was recorded with other arguments than it is called with now"
-            self.warn(f"{call.key}!inputs", message)
+        """Record, once, that a recorded call was made with other arguments.
+
+        Raises:
+            KitaruDivergenceError: `divergence = "strict"`; the execution has failed.
+        """
+        if entry.inputs is None or codec.same_inputs(entry.inputs, inputs):
+            return
+        message = f"{call.key} was recorded with other arguments than it is called with now"
+        # A replay may be on other code, and with other inputs: there that is meant.
+        if self.opening.strict and self.opening.replay is None and not self.recorded.is_accepted(call):
+            self.diverge(call, message, "a flow's body must make its calls with the same arguments")
+        self.warn(f"{call.key}!inputs", message)
 
     def warn(self, key: str, message: str) -> None:
         if self.recorded.has(key):

@@ -46,6 +46,8 @@ class CheckpointFuture(Future[T], Generic[T]):
         self.read: Callable[[], T] | None = None
         self.failed: str | None = None
         """The call's key, if its recorded outcome is a failure."""
+        self.give_up: Callable[[], bool] | None = None
+        """Cancels the task that executes it."""
         if deliveries is not None:
             self._waiters = Waiters(deliveries)
 
@@ -77,10 +79,28 @@ class CheckpointFuture(Future[T], Generic[T]):
         return super().done()
 
     def cancel(self) -> bool:
-        """False where it has begun, or ended in an attempt before."""
+        """False where it has begun in a thread, or ended. A task of the flow's loop is asked to end."""
+        if self.give_up is not None:
+            return self.give_up()
         return self.seq is None and super().cancel()
 
+    def given_up(self, _: object = None) -> None:
+        """Its task has ended; without an outcome it was cancelled."""
+        if not super().done():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn` with this future when it has ended.
+
+        Raises:
+            KitaruUsageError: `asyncio.wait` asks, which knows nothing of recorded order.
+        """
+        if getattr(fn, "__module__", "") == "asyncio.tasks" and fn.__qualname__.startswith("_wait."):
+            raise KitaruUsageError(
+                "asyncio.wait takes tasks, and not the futures of .submit and .map",
+                hint="write: asyncio.wait([asyncio.ensure_future(future) for future in futures])",
+            )
         super().add_done_callback(fn)
         self._look()
 
@@ -89,7 +109,8 @@ class CheckpointFuture(Future[T], Generic[T]):
         if self._deliveries is None or branch is None:
             import asyncio
 
-            return asyncio.wrap_future(self).__await__()
+            # It is not cancelled with somebody who awaits it.
+            return asyncio.shield(asyncio.wrap_future(self)).__await__()
         from kitaru_runner.engine_async import take_in_turn
 
         return take_in_turn(branch, self).__await__()

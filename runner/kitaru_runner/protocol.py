@@ -210,6 +210,8 @@ class Opening:
     """Scope and place from which a divergence was accepted."""
     may_pickle: bool = True
     """Whether values that only pickle carries may be recorded, and read from other executions."""
+    strict: bool = False
+    """A recorded call that is made with other arguments is a divergence, unless this is a replay."""
 
 
 class Answers(Protocol):

@@ -22,12 +22,17 @@ class Recorded:
         for entry in opening.entries:
             if entry.kind == "t" and not entry.soft:
                 self.try_failed(entry.key, entry.tries or 1, entry.ended_us)
-        accepted = dict(opening.accepted)
+        self._accepted = accepted = dict(opening.accepted)
         self._places = {
             (scope_of(entry.key), entry.place): entry
             for entry in opening.entries
             if entry.place is not None and not entry.soft and not passed_by(entry, accepted)
         }
+
+    def is_accepted(self, call: Call) -> bool:
+        """Whether a divergence at this place of its scope, or before it, was accepted."""
+        first = self._accepted.get(call.scope)
+        return first is not None and call.place >= first
 
     def expected_at(self, call: Call) -> Entry | None:
         """The entry at the call's place, whatever its key."""

@@ -69,6 +69,7 @@ class RegistryJournal:
         self.attempt = claim.attempt
         self.listener: Answers | None = None
         self.may_pickle = True
+        self.strict = False
         self.parked = False
         self._lock = threading.Lock()
         # What the process stands at: key of a wait to whether it was told of its answer.
@@ -92,6 +93,7 @@ class RegistryJournal:
             Encoded(claim.inputs_codec, claim.inputs_data), tuple(self._as_entry(row) for row in rows),
             cache=claim.cache, code=self._code, replay=claim.replay, accepted=accepted,
             may_pickle=self.may_pickle,
+            strict=self.strict,
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry]) -> int:

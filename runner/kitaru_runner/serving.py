@@ -127,6 +127,7 @@ class Serving:
         config = read_config(self._place.store, Digest(self._claim.digest or ""))
         self._journal = self._journal_of(f"{config.code} {config.lock}")
         self._journal.may_pickle = config.options.pickle != "forbid"
+        self._journal.strict = config.options.divergence == "strict"
         with ExitStack() as stack:
             python, used = self._environment(config, stack)
             self._unpack(config)
@@ -275,6 +276,7 @@ class Serving:
             # A parent has given these as they are to be; what was invoked comes as JSON.
             "typed": self._claim.entrypoint is not None,
             "may_pickle": opening.may_pickle,
+            "strict": opening.strict,
         }
         self._send(header, opening.inputs.data)
         for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):

@@ -50,6 +50,7 @@ def of_settings(before: SnapshotConfig, after: SnapshotConfig) -> Iterator[str]:
         ("retries", before.options.retries, after.options.retries),
         ("env", listed(before.options.env), listed(after.options.env)),
         ("pickle", before.options.pickle or "allow", after.options.pickle or "allow"),
+        ("divergence", before.options.divergence or "warn", after.options.divergence or "warn"),
         ("journal protocol", before.protocol, after.protocol),
         ("codec", before.codec, after.codec),
     ):

@@ -130,14 +130,14 @@ class Checkpoint(Generic[P, R]):
         import asyncio
 
         future: CheckpointFuture[R] = CheckpointFuture(pace=scope.engine.pace)
-        # It is not cancelled with somebody who awaits it.
-        future.set_running_or_notify_cancel()
 
         async def execute() -> None:
             # The element's scope is its own, not one more for this task.
             current.set(scope)
             try:
                 value = await self._on_loop(work, id_, lanes, after)
+            except asyncio.CancelledError:
+                raise
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, Exception):
@@ -151,6 +151,9 @@ class Checkpoint(Generic[P, R]):
         finally:
             current.reset(token)
         scope.engine.keep(task)
+        future.give_up = task.cancel
+        # Also one that was cancelled before it began.
+        task.add_done_callback(future.given_up)
         return future
 
     def _run_to_end(self, *args: Any, **kwargs: Any) -> Any:

@@ -217,6 +217,7 @@ class LocalRun:
             children=SourceChildren(self.client, self._exec_id),
         )  # fmt: skip
         journal.may_pickle = self.client.config.values.pickle != "forbid"
+        journal.strict = self.client.config.journal.divergence == "strict"
         engine = Engine(journal, journal.open(entrypoint=""))
         journal.listener = engine.parking
         with self._turn:

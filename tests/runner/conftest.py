@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from attempts import Executions, TestExecution, executions_on
-from clocks import OwnClock, own_clock
 
+from kitaru import testing
 from kitaru_registry.home import Home
 
 
@@ -25,7 +25,7 @@ def execution(executions: Executions) -> TestExecution:
 
 
 @pytest.fixture
-def moving() -> Iterator[OwnClock]:
+def clock() -> Iterator[testing.Clock]:
     """The time, which moves as the test says."""
-    with own_clock() as made:
+    with testing.Clock() as made:
         yield made

@@ -46,7 +46,7 @@ def branches(recording: Recording) -> None:
 def taken_over(recording: Recording) -> None:
     recording.start()
     recording.until_recorded("research")
-    recording.until(lambda: recording.lines[-1].get("child", {}).get("t") == "started")
+    recording.until_begun("at_gate")
     recording.outside("take over")
     recording.open_gate("go")
     recording.join()
@@ -61,6 +61,29 @@ def breaking(recording: Recording) -> None:
     recording.attempt()
 
 
+def noted(recording: Recording) -> None:
+    recording.attempt()
+
+
+def cancelled(recording: Recording) -> None:
+    recording.start()
+    recording.until_begun("linger")
+    recording.outside("cancel")
+    recording.join()
+
+
+def family(recording: Recording) -> None:
+    recording.attempt()
+    recording.outside("answer", key="task[1]/extra", value=3)
+    recording.attempt()
+    recording.outside("end child", exec_id=recording.child(), value=6)
+    recording.attempt()
+
+
+def only_recorded(recording: Recording) -> None:
+    recording.attempt()
+
+
 DRIVEN = {
     "review": (review, {"topic": "agents"}),
     "meanwhile": (meanwhile, {}),
@@ -68,6 +91,14 @@ DRIVEN = {
     "taken_over": (taken_over, {}),
     "failing": (failing, {"topic": "agents"}),
     "breaking": (breaking, {}),
+    "noted": (noted, {}),
+    "cancelled": (cancelled, {}),
+    "family": (family, {}),
+    "only_recorded": (only_recorded, {}),
+}
+
+REPLAYS = {
+    "only_recorded": {"of": "0" * 32, "from": None, "reused": 0, "copied": 0, "only_recorded": True},
 }
 
 
@@ -80,7 +111,9 @@ def main() -> None:
         drive, inputs = DRIVEN[name]
         with tempfile.TemporaryDirectory() as folder:
             home = Home(Path(folder) / "home")
-            lines = record(FOLDER / "flows.py", name, inputs, drive, release=given.release, home=home)
+            lines = record(
+                FOLDER / "flows.py", name, inputs, drive, release=given.release, home=home, replay=REPLAYS.get(name)
+            )
         write(FOLDER / f"{name}-{given.release}.jsonl", lines)
         print(f"{name}: {len(lines)} lines, {lines[-1]['end'][0][0]}")
 

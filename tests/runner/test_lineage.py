@@ -111,6 +111,14 @@ def test_an_answer_is_known(execution: TestExecution) -> None:
     assert trace(execution, "/draft") == [["/remarks"]]
 
 
+def test_a_long_answer_is_an_artifact_too(execution: TestExecution) -> None:
+    execution.attempt(lambda: draft(wait(name="remarks", schema=str)))
+    execution.answer("remarks", "long " * 10_000)
+    execution.attempt(lambda: draft(wait(name="remarks", schema=str)))
+
+    assert trace(execution, "/draft") == [["/remarks"]]
+
+
 @pytest.mark.parametrize("value", [True, 7, "short", Colour.RED, (), frozenset(), None, int, len])
 def test_a_value_that_others_share_says_nothing(execution: TestExecution, value: object) -> None:
     @checkpoint

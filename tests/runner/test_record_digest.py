@@ -244,6 +244,33 @@ def test_one_that_fails_when_it_is_made_again_is_tried_as_often_as_it_says(
     assert files_with(execution, MARKER) == []
 
 
+@checkpoint(record="digest", runtime="isolated")
+def secret_elsewhere() -> str:
+    return MARKER
+
+
+@checkpoint(record="digest", runtime="isolated")
+def refuse_elsewhere() -> str:
+    raise ValueError(MARKER)
+
+
+def test_a_process_of_its_own_leaves_nothing_either(execution: TestExecution) -> None:
+    def body() -> int:
+        size = use(secret_elsewhere())
+        wait(name="go")
+        refuse_elsewhere()
+        return size
+
+    execution.attempt(body)
+    execution.answer("go", None)
+    execution.attempt(body)
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.message) == ("ValueError", 'not kept, because of record="digest"')
+    assert files_with(execution, MARKER) == []
+
+
 def test_its_digest_is_shown(execution: TestExecution) -> None:
     from hashlib import sha256
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from attempts import Executions, TestExecution
-from clocks import OwnClock
+from attempts import TestExecution
 
-from kitaru import Backoff, checkpoint, wait
+from kitaru import Backoff, checkpoint, flow, testing, wait
 from kitaru_runner.context import Call
 from kitaru_runner.specs import CheckpointSpec
 
@@ -141,46 +139,48 @@ def hourly_of_one(times: int) -> Any:
 
 
 @pytest.mark.parametrize("how", bodies(0))
-def test_a_long_pause_parks_and_is_as_long_as_it_was(execution: TestExecution, moving: OwnClock, how: str) -> None:
+def test_a_long_pause_parks_and_is_as_long_as_it_was(execution: TestExecution, clock: testing.Clock, how: str) -> None:
     body = bodies(2)[how]
 
     execution.attempt(body)
     assert (execution.status, kinds(execution)) == ("waiting", [("t", 1)])
-    moving.pass_for(execution, HOUR - 1)
+    execution.let_pass(clock, HOUR - 1)
     assert execution.status == "waiting"
 
-    moving.pass_for(execution, 1)
+    execution.let_pass(clock, 1)
     execution.attempt(body)
     assert (execution.status, kinds(execution)) == ("waiting", [("t", 1), ("t", 2)])
-    moving.pass_for(execution, 2 * HOUR - 1)
+    execution.let_pass(clock, 2 * HOUR - 1)
     assert execution.status == "waiting"
 
-    moving.pass_for(execution, 1)
+    execution.let_pass(clock, 1)
     execution.attempt(body)
     assert execution.result in ("sync", "asynchronous")
     assert kinds(execution) == [("t", 1), ("t", 2), ("c", 3)]
 
 
 @pytest.mark.parametrize("how", bodies(0))
-def test_a_resume_in_a_pause_keeps_what_is_left_of_it(execution: TestExecution, moving: OwnClock, how: str) -> None:
+def test_a_resume_in_a_pause_keeps_what_is_left_of_it(execution: TestExecution, clock: testing.Clock, how: str) -> None:
     body = bodies(1)[how]
     execution.attempt(body, writes=1)  # cut short when it asks for its pause, or right after
     if execution.status == "waiting":
         before = pauses(execution)
-        moving.forward(HOUR / 2)
+        clock.advance(seconds=HOUR / 2)
     else:
         before = [HOUR]
-        moving.forward(HOUR / 2)
+        clock.advance(seconds=HOUR / 2)
         execution.attempt(body)
 
     assert pauses(execution) == before == [HOUR]
     assert kinds(execution) == [("t", 1)]
-    moving.pass_for(execution, HOUR / 2)
+    execution.let_pass(clock, HOUR / 2)
     execution.attempt(body)
     assert kinds(execution) == [("t", 1), ("c", 2)]
 
 
-def test_another_s_answer_wakes_it_and_the_pause_goes_on_as_it_was(execution: TestExecution, moving: OwnClock) -> None:
+def test_another_s_answer_wakes_it_and_the_pause_goes_on_as_it_was(
+    execution: TestExecution, clock: testing.Clock
+) -> None:
     flaky = hourly("sync", 1, jitter=0.3)
 
     def body() -> list[Any]:
@@ -189,42 +189,42 @@ def test_another_s_answer_wakes_it_and_the_pause_goes_on_as_it_was(execution: Te
 
     execution.attempt(body)
     first = pauses(execution)
-    moving.forward(HOUR / 2)
+    clock.advance(seconds=HOUR / 2)
     execution.answer("approve", True)
     execution.attempt(body)
 
     assert execution.status == "waiting"
     assert pauses(execution) == first
     assert 0.7 * HOUR <= first[0] <= 1.3 * HOUR
-    moving.pass_for(execution, HOUR)
+    execution.let_pass(clock, HOUR)
     execution.attempt(body)
     assert execution.result == [True, "sync"]
     assert ran["sync"] == 2
 
 
-def test_a_pause_that_passed_while_nobody_ran_it_is_over(execution: TestExecution, moving: OwnClock) -> None:
+def test_a_pause_that_passed_while_nobody_ran_it_is_over(execution: TestExecution, clock: testing.Clock) -> None:
     body = bodies(1)["called"]
     execution.attempt(body)
-    moving.pass_for(execution, 10 * HOUR)
+    execution.let_pass(clock, 10 * HOUR)
 
     execution.attempt(body)
 
     assert execution.result == "sync"
 
 
-def test_a_process_that_stays_goes_on_after_the_pause(execution: TestExecution, moving: OwnClock) -> None:
+def test_a_process_that_stays_goes_on_after_the_pause(execution: TestExecution, clock: testing.Clock) -> None:
     attempt = execution.attempt_in_thread(bodies(1)["submitted"])
     attempt.wait_until_parked()
     assert execution.status == "waiting"
 
-    moving.pass_for(execution, HOUR)
+    execution.let_pass(clock, HOUR)
     attempt.hear()
     attempt.join()
 
     assert (execution.result, execution.record.attempt) == ("sync", 1)
 
 
-def test_siblings_go_on_while_one_pauses(execution: TestExecution, moving: OwnClock) -> None:
+def test_siblings_go_on_while_one_pauses(execution: TestExecution, clock: testing.Clock) -> None:
     flaky, plain = hourly("sync", 1), checkpoint(named("plain", lambda: failing("plain", 0)))
 
     def body() -> list[Any]:
@@ -235,13 +235,13 @@ def test_siblings_go_on_while_one_pauses(execution: TestExecution, moving: OwnCl
 
     assert execution.status == "waiting"
     assert sorted(execution.outcomes) == ["plain", "plain#2", "submit[1]/plain"]
-    moving.pass_for(execution, HOUR)
+    execution.let_pass(clock, HOUR)
     execution.attempt(body)
     assert execution.result == ["plain", "plain", "plain", "sync"]
     assert ran["plain"] == 3
 
 
-def test_a_flow_that_is_at_work_itself_does_not_park(execution: TestExecution, moving: OwnClock) -> None:
+def test_a_flow_that_is_at_work_itself_does_not_park(execution: TestExecution, clock: testing.Clock) -> None:
     """Its own code between two calls counts, where another branch pauses."""
     flaky, plain = hourly("sync", 1), checkpoint(named("plain", lambda: failing("plain", 0)))
     seen = []
@@ -260,29 +260,19 @@ def test_a_flow_that_is_at_work_itself_does_not_park(execution: TestExecution, m
     assert (execution.status, sorted(execution.outcomes)) == ("waiting", ["plain"])
 
 
-def test_a_wait_in_one_branch_and_pauses_in_others_park_together(executions: Executions, moving: OwnClock) -> None:
-    """In threads and on a loop, in any order of waking, the result is the same."""
-    for seed in range(4):
-        ran.clear()
-        order = random.Random(seed)
-        execution = executions.new()
-        flaky = [hourly(f"flaky{number}", 1) for number in range(3)]
+def test_a_wait_in_one_branch_and_pauses_in_others_park_together() -> None:
+    """In any order of waking, and after any crash, the result is the same."""
+    flaky = [hourly(f"flaky{number}", 1) for number in range(3)]
 
-        def body(flaky: Any = flaky) -> list[Any]:
-            futures = [one.submit() for one in flaky]
-            answer = wait(name="approve", schema=int)
-            return [answer, *[future.result() for future in futures]]
+    @flow
+    def together() -> list[Any]:
+        futures = [one.submit() for one in flaky]
+        answer = wait(name="approve", schema=int)
+        return [answer, *[future.result() for future in futures]]
 
-        execution.attempt(body)
-        for step in order.sample(["answer", "time"], 2):
-            assert execution.status == "waiting"
-            if step == "answer":
-                execution.answer("approve", 7)
-            else:
-                moving.pass_for(execution, 2 * HOUR)
-            execution.attempt(body)
-        assert execution.result == [7, "flaky0", "flaky1", "flaky2"]
-        assert set(ran.values()) == {2}
+    assert testing.run(together, answers={"approve": 7}).result == [7, "flaky0", "flaky1", "flaky2"]
+    assert set(ran.values()) == {2}
+    testing.explore(together, answers={"approve": 7}, seeds=range(20), reset=ran.clear)
 
 
 # Short pauses

@@ -23,12 +23,14 @@ def test_the_transcripts_hold_every_message_of_the_protocol() -> None:
 
     assert {line["child"]["t"] for line in lines if "child" in line} == {
         "hello", "record", "started", "wait", "park", "value", "load", "finish",
+        "cached", "child", "attend", "outcome", "stop",
     }  # fmt: skip
     assert {line["runner"]["t"] for line in lines if "runner" in line} == {
         "welcome", "entries", "ok", "answer", "error",
     }  # fmt: skip
+    assert {line["push"]["t"] for line in lines if "push" in line} == {"answer", "cancel"}
     recorded = [entry for line in lines for entry in line.get("child", {}).get("entries", ())]
-    assert {entry["kind"] for entry in recorded} >= set("ctwsl")
+    assert {entry["kind"] for entry in recorded} >= set("ctwsln")
     assert any("error" in entry for entry in recorded)
     assert any(len(line["child"]["entries"]) > 1 for line in lines if line.get("child", {}).get("t") == "record")
 
@@ -43,3 +45,11 @@ def test_a_transcript_names_nobody_s_machine(path: Path) -> None:
 
     for name in ("/tmp/", "/root/", "/Users/", ".venv", "site-packages"):
         assert name not in text
+
+
+def test_each_protocol_has_transcripts_of_all_that_its_first_release_could_do() -> None:
+    named = {path.stem.rpartition("-")[0] for path in TRANSCRIPTS if read(path)[0]["protocol"] == 1}
+
+    for protocol in SERVED_PROTOCOLS:
+        found = {path.stem.rpartition("-")[0] for path in TRANSCRIPTS if read(path)[0]["protocol"] == protocol}
+        assert found >= named, protocol

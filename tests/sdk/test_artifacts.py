@@ -202,3 +202,46 @@ def test_forbidden_pickles_are_refused_by_name(project: Project, review: Any) ->
     with pytest.raises(KitaruUsageError, match="only pickle carries the inputs of review"):
         review.run(lambda: 1)
     assert review.run("tea").wait() == "a long text about tea"
+
+
+PARENTS = """
+@checkpoint
+def draft(text):
+    return f"a draft of {text}"
+
+@flow
+def child(topic):
+    return draft(f"a long text about {topic}")
+
+@flow
+def parent():
+    handle = child.run("tea")
+    text = handle.wait()
+    return [draft(text), draft(handle.get())]
+
+@flow
+async def parent_later():
+    handle = child.run("tea")
+    text = await handle
+    return [await again(text), await again(handle.get())]
+
+@checkpoint
+async def again(text):
+    return f"again {text}"
+"""
+
+
+@pytest.mark.parametrize("name", ["parent", "parent_later"])
+def test_what_a_child_gave_is_followed_into_its_own_execution(project: Project, name: str) -> None:
+    handle = getattr(project.load(PARENTS), name).run()
+    handle.wait()
+    client = project.client
+    (child,) = client.artifacts.search(flow="child", kind="result")
+    own = [a for a in client.artifacts.list(handle.exec_id) if a.kind == "step_output"]
+
+    for artifact in own:
+        (link,) = client.artifacts.lineage(artifact.artifact_id).links
+        assert (link.ref, link.links[0].ref) == (child.artifact_id, f"{child.exec_id}/draft")
+    below = client.artifacts.lineage(f"{child.exec_id}/draft", direction="down").links
+    assert {link.ref for link in below[0].links} == {artifact.artifact_id for artifact in own}
+    assert {a.kind for a in client.artifacts.list(handle.exec_id)} == {"step_output", "result"}

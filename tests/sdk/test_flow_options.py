@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kitaru import KitaruExecutionError, KitaruTimeoutError, KitaruUsageError, KitaruUserCodeError, flow
+from kitaru import KitaruExecutionError, KitaruTimeoutError, KitaruUsageError, KitaruUserCodeError, flow, testing
 
 if TYPE_CHECKING:
     from tests.sdk.conftest import Project
@@ -60,7 +60,7 @@ def late():
         uncached()
     return "in time"
 
-@flow(finish_timeout=0.2, retries=5)
+@flow(finish_timeout=3600, retries=5)
 def late_at_a_wait():
     return wait(name="approve", schema=bool)
 
@@ -144,14 +144,12 @@ def test_a_running_one_that_is_too_late_fails(flows: Any, project: Project) -> N
     assert (found.status, found.error.type if found.error else None) == ("failed", "KitaruTimeoutError")
 
 
-def test_a_waiting_one_that_is_too_late_fails_and_is_not_retried(flows: Any, project: Project) -> None:
-    handle = flows.late_at_a_wait.run()
+def test_a_waiting_one_that_is_too_late_fails_and_is_not_retried(flows: Any) -> None:
+    outcome = testing.run(flows.late_at_a_wait)
 
-    with pytest.raises(KitaruExecutionError, match="finish_timeout"):
-        handle.wait(30)
-
-    found = project.client.executions.get(handle.exec_id)
-    assert (found.attempt, found.pending_waits) == (1, ())
+    assert isinstance(outcome.error, KitaruTimeoutError)
+    assert (outcome.attempts, outcome.took) == (1, timedelta(hours=1))
+    assert [wait.status for wait in outcome.waits] == ["closed"]
 
 
 def test_a_cancellation_uses_up_no_retry(flows: Any, project: Project) -> None:

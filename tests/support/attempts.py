@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
 from kitaru_registry.database import Database
 from kitaru_registry.executions import creating, ending, queue, reading, waits
@@ -104,6 +105,11 @@ class TestExecution:
 
     def answer_early(self, name: str, value: Any) -> None:
         waits.answer_early(self.database, self.exec_id, name, value, actor="me@laptop", door="test")
+
+    def let_pass(self, clock: Clock, seconds: float) -> None:
+        """Let the time pass, and end what is due then, as any runner of the home does."""
+        clock.advance(seconds=seconds)
+        waits.fire_due(self.database)
 
     def retry(self) -> None:
         ending.retry(self.database, self.exec_id, actor="me@laptop")

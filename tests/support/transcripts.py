@@ -1,9 +1,9 @@
 """Transcripts of the journal protocol: recorded from a real child, and played to a runner in the child's place.
 
 A transcript is a file of JSON lines. The first says what was executed; then come `attempt` (a claim, and a new
-connection), `child` and `runner` (a frame: its header, and its payload in base64, deflated where that is shorter),
-`outside` (what somebody else did at this moment), `ended` (the connection's end, and the execution's state then);
-the last holds the journal and the artifacts as they came out.
+connection), `child`, `runner` and `push` (a frame: its header, and its payload in base64, deflated where that is
+shorter; a push has a socket of its own), `outside` (what somebody else did at this moment), `ended` (the connection's
+end, and the execution's state then); the last holds the journal and the artifacts as they came out.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.locks import FileLock, execution_lock
-from kitaru_runner.protocol import FrameReader, Header, send
+from kitaru_runner.protocol import PROTOCOL, Encoded, FrameReader, Header, Outcome, send
+from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.serving import Place, Serving
 
 PATIENCE_SECONDS = 30.0
@@ -52,9 +54,10 @@ class Runner:
         inputs = json.dumps(line["inputs"], separators=(",", ":")).encode()
         new = creating.NewExecution(
             exec_id=self.exec_id, project="default", flow=line["flow"], kind="deployed", inputs=line["inputs"],
-            inputs_codec="json", inputs_data=inputs, input_digest="", actor="me@laptop",
+            inputs_codec="json", inputs_data=inputs, input_digest="", actor="me@laptop", replay=line.get("replay"),
         )  # fmt: skip
         creating.create(place.database, new)
+        self._protocol = line["protocol"]
         self.row = self.seen.row
         self._serving: Serving | None = None
         self._thread: threading.Thread | None = None
@@ -67,19 +70,24 @@ class Runner:
     def seen(self) -> queue.Candidate:
         return queue.candidate(self.place.database, self.exec_id)
 
-    def connect(self) -> socket.socket:
-        """Claim the execution, and serve it: the child's end of the socket."""
+    def connect(self) -> list[int]:
+        """Claim the execution, and serve it: the descriptors of the child's ends."""
         queue.make_due(self.place.database, self.exec_id)
         claim = queue.claim(self.place.database, self.seen, OWNER)
         assert claim is not None
         lock = FileLock.acquire(execution_lock(self.place.home, self.exec_id))
         assert lock is not None
-        ours, theirs = socket.socketpair()
         self._serving = Serving(self.place, claim, lock)
+        if self._protocol > 1:
+            # So that a cache has a key for what it holds.
+            self._serving._journal = self._serving._journal_of("code lock")
+        ours, theirs = self._serving._channels(self._protocol)
+        self._serving._pushes = ours[-1]
 
         def serve(serving: Serving) -> None:
-            with ours:
-                serving.exchange(ours, entrypoint=self._entrypoint)
+            serving.exchange(ours[0], entrypoint=self._entrypoint)
+            for connection in ours:
+                connection.close()
             lock.release()
 
         self._thread = threading.Thread(target=serve, args=(self._serving,))
@@ -100,9 +108,20 @@ class Runner:
             waits.answer(self.place.database, self.exec_id, **arguments, actor="me@laptop", door="test")
         elif what == "tick":
             self._serving.tick()
+        elif what == "end child":
+            self._end_child(**arguments)
+        elif what == "cancel":
+            self._serving.cancel()
         else:
             assert what == "take over"
             assert queue.claim(self.place.database, self.seen, ANOTHER) is not None
+
+    def _end_child(self, exec_id: str, value: Any) -> None:
+        """Be the process of a child execution that comes to this value."""
+        claim = queue.claim(self.place.database, queue.candidate(self.place.database, exec_id), ANOTHER)
+        assert claim is not None
+        journal = RegistryJournal(self.place.database, self.place.writer, claim, stays=False)
+        journal.finish(Outcome(Encoded("json", json.dumps(value).encode()), None))
 
     def outcome(self) -> Line:
         """The journal, the artifacts and the end, as JSON."""
@@ -147,39 +166,79 @@ def play(lines: Sequence[Line], home: Home) -> None:
     """
     first, *rest, last = lines
     with runner_for(home, first) as runner:
-        connection: socket.socket | None = None
-        reader: FrameReader | None = None
+        connections: list[socket.socket] = []
+        readers: list[FrameReader] = []
+        children: dict[str, str] = {}
         for number, line in enumerate(rest, start=2):
+            line = renamed(line, children)
             if "attempt" in line:
-                connection = runner.connect()
-                connection.settimeout(PATIENCE_SECONDS)
-                reader = FrameReader(connection)
+                connections = sockets_of(runner.connect())
+                readers = [FrameReader(connection) for connection in connections]
             elif "child" in line:
-                assert connection is not None
-                send(connection, line["child"], payload_of(line))
+                send(connections[0], line["child"], payload_of(line))
             elif "runner" in line:
-                assert reader is not None
-                check_frame(number, reader.read(), line)
+                found = readers[0].read()
+                if found is not None and line["runner"]["t"] == "ok" and "exec_id" in line["runner"]:
+                    children[line["runner"]["exec_id"]] = found[0]["exec_id"]
+                    line = renamed(line, children)
+                check_frame(number, found, line, "runner")
+            elif "push" in line:
+                check_frame(number, readers[1].read(), line, "push")
             elif "outside" in line:
                 runner.do(line["outside"], line["with"])
             else:
-                assert connection is not None
-                connection.close()
+                for connection in connections:
+                    connection.close()
                 assert runner.join() == line["ended"], f"line {number}"
         outcome = runner.outcome()
+        last = renamed(last, children)
+        for rows in (outcome["journal"], last["journal"]):
+            rows[:] = [[*row[:-1], None] if row[1] == "x" else row for row in rows]
         assert outcome["journal"] == last["journal"]
         assert outcome["artifacts"] == last["artifacts"]
         assert outcome["end"] == last["end"]
 
 
-def check_frame(number: int, found: tuple[Header, bytes] | None, line: Line) -> None:
+def renamed(line: Line, children: Mapping[str, str]) -> Line:
+    """With the ids that child executions have this time."""
+    text = json.dumps(line)
+    for recorded, found in children.items():
+        text = text.replace(recorded, found).replace(recorded.encode().hex(), found.encode().hex())
+    renamed: Line = json.loads(text)
+    if children and (payload := payload_of(line)):
+        for recorded, found in children.items():
+            payload = payload.replace(recorded.encode(), found.encode())
+        renamed.pop("deflated", None)
+        renamed["payload"] = base64.b64encode(payload).decode()
+    return renamed
+
+
+def sockets_of(descriptors: Sequence[int]) -> list[socket.socket]:
+    """Of a child's ends those that are sockets; the third is a page of memory, which nobody here writes to."""
+    for page in descriptors[2:]:
+        os.close(page)
+    connections = [socket.socket(fileno=descriptor) for descriptor in descriptors[:2]]
+    for connection in connections:
+        connection.settimeout(PATIENCE_SECONDS)
+    return connections
+
+
+def check_frame(number: int, found: tuple[Header, bytes] | None, line: Line, side: str) -> None:
     """A later runner may say more; what was said is said still. Only words for people may change."""
     assert found is not None, f"line {number}: the runner ended the connection"
     header, payload = found
-    expected = {name: value for name, value in line["runner"].items() if name not in ("folder", "message", "hint")}
-    assert {name: header.get(name) for name in expected} == expected, f"line {number}"
-    assert set(line["runner"]) <= set(header), f"line {number}"
+    expected = {name: value for name, value in line[side].items() if name not in ("folder", "message", "hint")}
+    found_now = {name: header.get(name) for name in expected}
+    assert without_runners_times(found_now) == without_runners_times(expected), f"line {number}"
+    assert set(line[side]) <= set(header), f"line {number}"
     assert payload == payload_of(line), f"line {number}"
+
+
+def without_runners_times(header: Mapping[str, Any]) -> Line:
+    """That a child execution was made is said by the runner, at its own time."""
+    entries = header.get("entries", ())
+    made = [{**entry, "ended": None} if entry["kind"] == "x" else entry for entry in entries]
+    return {**header, "entries": made} if entries else dict(header)
 
 
 def payload_of(line: Line) -> bytes:
@@ -214,17 +273,20 @@ class Recording:
         """Start an attempt's child."""
         self._attempts += 1
         self._note({"attempt": self._attempts})
-        to_runner = self.runner.connect()
-        to_child, childs = socket.socketpair()
-        self._child = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-m", "kitaru_runner.child", str(childs.fileno()), str(os.getpid())],
-            cwd=self.runner.folder,
-            pass_fds=(childs.fileno(),),
-        )
-        childs.close()
+        requests, pushes, page = self.runner.connect()
+        to_runner, from_runner = socket.socket(fileno=requests), socket.socket(fileno=pushes)
+        self._page = InFlightPage(page)
+        (to_child, childs), (to_child_unasked, childs_unasked) = socket.socketpair(), socket.socketpair()
+        theirs = (childs.fileno(), childs_unasked.fileno(), page)
+        command = [sys.executable, "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
+        self._child = subprocess.Popen([*command, str(theirs[1]), str(page)], cwd=self.runner.folder, pass_fds=theirs)
+        for end in (childs, childs_unasked):
+            end.close()
+        os.close(page)
         self._threads = [
             threading.Thread(target=self._pass_on, args=("child", to_child, to_runner)),
             threading.Thread(target=self._pass_on, args=("runner", to_runner, to_child)),
+            threading.Thread(target=self._pass_on, args=("push", from_runner, to_child_unasked)),
         ]
         for thread in self._threads:
             thread.start()
@@ -257,6 +319,17 @@ class Recording:
 
     def until_recorded(self, key: str) -> None:
         self.until(lambda: any(row[2] == key for row in self.runner.outcome()["journal"]))
+
+    def child(self) -> str:
+        """The child execution that was made."""
+        rows = self.runner.place.database.hold().execute(
+            "SELECT exec_id FROM executions WHERE parent = ?", (self.runner.row,)
+        )
+        return str(rows.fetchone()[0])
+
+    def until_begun(self, key: str) -> None:
+        """Until a try of that call is under way."""
+        self.until(lambda: any(call["key"] == key for call in self._page.read()))
 
     def until_asked(self, key: str) -> None:
         """Until a wait is open, and the child knows."""
@@ -294,13 +367,22 @@ class Recording:
 
 
 def record(
-    flows: Path, flow: str, inputs: Mapping[str, Any], drive: Callable[[Recording], None], *, release: str, home: Home
+    flows: Path,
+    flow: str,
+    inputs: Mapping[str, Any],
+    drive: Callable[[Recording], None],
+    *,
+    release: str,
+    home: Home,
+    replay: Mapping[str, Any] | None = None,
 ) -> list[Line]:
     """The transcript of one execution of a flow."""
     first = {
-        "protocol": 1, "kitaru": release, "exec_id": str(uuid4()), "flow": flow, "entrypoint": f"flows.py:{flow}",
-        "inputs": dict(inputs),
+        "protocol": PROTOCOL, "kitaru": release, "exec_id": str(uuid4()), "flow": flow,
+        "entrypoint": f"flows.py:{flow}", "inputs": dict(inputs),
     }  # fmt: skip
+    if replay is not None:
+        first["replay"] = dict(replay)
     with runner_for(home, first) as runner:
         recording = Recording(runner, flows, first)
         drive(recording)

@@ -19,7 +19,7 @@ from sqlalchemy import and_, exists, func, literal, null, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
-from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal
+from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal, waits
 from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_values
 from kitaru_registry.executions.values import ValueStore
@@ -240,6 +240,12 @@ def outputs(wanted: Wanted) -> Select[Any] | None:
             later.c.seq > journal.c.seq,
         )
     )
+    # What a child execution gave is the child's result.
+    of_child = exists(
+        select(waits.c.key).where(
+            waits.c.execution == journal.c.execution, waits.c.key == journal.c.key, waits.c.kind == "child"
+        )
+    )
     statement = (
         select(
             *EXECUTION,
@@ -260,7 +266,7 @@ def outputs(wanted: Wanted) -> Select[Any] | None:
         .where(
             journal.c.kind.in_(both),
             journal.c.codec.is_not(None),
-            or_(journal.c.kind == "c", journal.c.data != NO_VALUE),
+            or_(journal.c.kind == "c", and_(func.coalesce(journal.c.data, b"") != NO_VALUE, ~of_child)),
             or_(executions.c.retries_used == 0, ~superseded),
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -68,6 +70,17 @@ class Clock:
     ) -> None:
         process_clock.read = self._before
         process_clock.moved()
+
+
+@contextmanager
+def clock_in_use() -> Iterator[Clock]:
+    """The clock that a test has entered; without one, one of its own."""
+    entered = getattr(process_clock.read, "__self__", None)
+    if isinstance(entered, Clock):
+        yield entered
+        return
+    with Clock() as clock:
+        yield clock
 
 
 def as_us(moment: datetime) -> int:

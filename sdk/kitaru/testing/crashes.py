@@ -27,8 +27,26 @@ class Crash:
     """Count each call that changes the record, opened waits and parking too; not only entries and the end."""
 
     def __post_init__(self) -> None:
-        if self.write < 1:
-            raise KitaruUsageError(f"crash_at({self.write}) is no write", hint="the first write is 1")
+        if not isinstance(self.write, int) or isinstance(self.write, bool) or self.write < 1:
+            raise KitaruUsageError(f"crash_at({self.write!r}) is no write", hint="give a number: the first write is 1")
+
+    def __str__(self) -> str:
+        return f"testing.crash_at({self.write}{', after=True' if self.after else ''})"
+
+
+def crash_at(write: int, *, after: bool = False) -> Crash:
+    """The end of an attempt's process, as by SIGKILL, at its n-th write.
+
+    A write is an entry of the journal, or the end of the execution, which is the last.
+
+    Args:
+        write: from 1 on; those of the attempt alone are counted.
+        after: right after it is durable, before the flow hears of it; by default it is lost.
+
+    Raises:
+        KitaruUsageError: there is no such write.
+    """
+    return Crash(write, after)
 
 
 class EndingJournal:

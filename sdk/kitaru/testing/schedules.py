@@ -11,10 +11,12 @@ import concurrent.futures
 import inspect
 import selectors
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from math import ceil
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 from uuid import UUID
 
 from kitaru.testing.crashes import ProcessEnded
@@ -23,12 +25,20 @@ from kitaru_runner.context import current
 from kitaru_runner.pacing import Pace
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MOVE_SHARE = 0.2
 """How often something happens outside although a thread could go on."""
 
 LONGEST_REST_SECONDS = 6.0
 """How long a loop at rest is asked to look again before time passes: longer than the engine's own patience."""
+
+
+OUTSIDE_SECONDS = 0.01
+"""How long a loop blocks, in the machine's time, for a thread, a process or a socket before it looks at the rest."""
+
+QUIET_SECONDS = 1.0
+"""How long a socket may be quiet, in the machine's time, before the test's passes: one that is kept open is quiet."""
 
 
 TURNS = 200_000
@@ -55,7 +65,7 @@ class World(Protocol):
 class Line:
     """A thread that takes turns with others."""
 
-    __slots__ = ("due_us", "go", "interrupted", "name", "there")
+    __slots__ = ("due_us", "go", "interrupted", "name", "outside", "there")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,6 +73,8 @@ class Line:
         self.there: Callable[[], bool] = always
         self.due_us: int | None = None
         self.interrupted = False
+        self.outside = False
+        """What it waits for may come from outside of this process."""
 
     def may_go_on(self) -> bool:
         return self.interrupted or (self.due_us is not None and now_us() >= self.due_us) or self.there()
@@ -136,6 +148,14 @@ class Schedule(Pace):
         self._stand(there, timeout)
         return None if timeout is None else 0.0
 
+    def until_from_outside(self, there: Callable[[], bool], timeout: float | None, *, outside: bool) -> None:
+        """`until`; where nothing else helps, it comes back at once if what it waits for may come from outside."""
+        line = self._lines.get(threading.get_ident())
+        if line is not None:
+            line.outside = outside
+            self._stand(there, timeout)
+            line.outside = False
+
     def wait(self, condition: threading.Condition, there: Callable[[], bool], timeout: float | None = None) -> None:
         if threading.get_ident() not in self._lines:
             condition.wait(timeout)
@@ -208,7 +228,11 @@ class Schedule(Pace):
                 self._random.choice(moves)()
             elif ready:
                 return self._random.choice(ready)
-            elif not self._let_time_pass(lines):
+            elif self._let_time_pass(lines):
+                continue
+            elif outside := [line for line in lines if line.outside]:
+                return outside[0]
+            else:
                 self._stuck = Stuck(f"nothing can go on: {', '.join(line.name for line in lines)}")
                 self.end()
         return None
@@ -259,6 +283,7 @@ class SeededLoop(asyncio.SelectorEventLoop):
     """
 
     _ready: Any
+    _selector: Any
 
     def __init__(self, schedule: Schedule, random: Random) -> None:
         self._random = random
@@ -271,6 +296,9 @@ class SeededLoop(asyncio.SelectorEventLoop):
         self._rested_seconds = 0.0
         self._looks_again = False
         self._postponed: list[Any] = []
+        self._in_threads = 0
+        self._processes: list[asyncio.SubprocessTransport] = []
+        self._heard_at = time.monotonic()
 
     def time(self) -> float:
         return (now_us() - self._began_us) / 1_000_000
@@ -293,8 +321,66 @@ class SeededLoop(asyncio.SelectorEventLoop):
                 self._ready.append(handle)
         self._ready.extend(back)
 
-    def stand(self, timeout: float | None) -> None:
-        """Nothing is ready: let the others go on, until something is."""
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        if executor is not None:
+            future = super().run_in_executor(executor, func, *args)
+            self._in_threads += 1
+            future.add_done_callback(self._thread_ended)
+            return future
+        return asyncio.wrap_future(self._in_turn(lambda: func(*args)), loop=self)
+
+    def _in_turn(self, call: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                value = call()
+            except ProcessEnded:
+                raise
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._schedule.start(run, "executor", daemon=True)
+        return future
+
+    def _thread_ended(self, _: object) -> None:
+        self._in_threads -= 1
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        transport, protocol = await super().subprocess_exec(*args, **kwargs)
+        self._processes.append(transport)
+        return transport, protocol
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        transport, protocol = await super().subprocess_shell(*args, **kwargs)
+        self._processes.append(transport)
+        return transport, protocol
+
+    @property
+    def _sockets(self) -> int:
+        # The loop itself has one, to be woken by.
+        return len(self._selector.get_map()) - 1
+
+    def _is_busy_outside(self) -> bool:
+        """Whether threads, processes or sockets of the flow's are at work, for which no time of the test's passes."""
+        if self._in_threads or any(process.get_returncode() is None for process in self._processes):
+            return True
+        return self._sockets > 0 and time.monotonic() - self._heard_at < QUIET_SECONDS
+
+    def heard(self, events: int) -> None:
+        """So many sockets have something to say; its own, too."""
+        if events:
+            self._heard_at = time.monotonic()
+
+    def stand(self, timeout: float | None) -> float:
+        """Nothing is ready: let the others go on, until something is. Seconds of the machine's time to block then."""
         if timeout == 0:
             if not self._looks_again:
                 self._rested_seconds = 0.0
@@ -309,28 +395,13 @@ class SeededLoop(asyncio.SelectorEventLoop):
             self._ready.append(self._postponed.pop(self._random.randrange(len(self._postponed))))
         else:
             self._rested_seconds = 0.0
-            self._schedule.until(lambda: bool(self._ready), timeout)
-
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # typeshed's names its arguments' types
-        """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
-        if executor is not None:
-            return super().run_in_executor(executor, func, *args)
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                value = func(*args)
-            except ProcessEnded:
-                raise
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-
-        self._schedule.start(run, "executor", daemon=True)
-        return asyncio.wrap_future(future, loop=self)
+            if self._is_busy_outside():
+                self._schedule.point()
+                return OUTSIDE_SECONDS
+            outside = self._sockets > 0
+            self._schedule.until_from_outside(lambda: bool(self._ready), timeout, outside=outside)
+            return OUTSIDE_SECONDS if outside and not self._ready else 0.0
+        return 0.0
 
     def close(self) -> None:
         if self._schedule.ended:
@@ -362,5 +433,6 @@ class TurnSelector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._loop.stand(timeout)
-        return super().select(0)
+        found = super().select(self._loop.stand(timeout))
+        self._loop.heard(len(found))
+        return found

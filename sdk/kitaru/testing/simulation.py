@@ -103,9 +103,9 @@ class Simulation:
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), OWNER)
         if claim is None:
             return
-        stays = self.random.random() < 0.5
-        journal = RegistryJournal(self.database, self.writer, claim, stays=stays, children=self.children)
-        schedule = Schedule(self.random, self)
+        stays = self._stays()
+        journal = self._open_journal(claim, stays=stays)
+        schedule = self._schedule()
         ending = WatchedJournal(journal, self, crash=self._next_crash(), stays=stays, at_end=schedule.end)
         engine = Engine(ending, journal.open(entrypoint="flows.py:flow"), pace=schedule)
         journal.listener = engine.parking
@@ -119,6 +119,16 @@ class Simulation:
         finally:
             self._journal = None
             self.attempts.append(Attempted(claim.attempt, ending.crashed, ending.writes))
+
+    def _stays(self) -> bool:
+        """Whether the next attempt's process stays when it parks."""
+        return self.random.random() < 0.5
+
+    def _open_journal(self, claim: queue.Claim, *, stays: bool) -> RegistryJournal:
+        return RegistryJournal(self.database, self.writer, claim, stays=stays, children=self.children)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(self.random, self)
 
     def _next_crash(self) -> Crash | None:
         if not self.crashes:
@@ -139,6 +149,9 @@ class Simulation:
             raise Stuck(f"nobody answers {', '.join(self._open)}")
 
     # World
+
+    def began(self, name: str) -> None:
+        """A try of a checkpoint of that name begins."""
 
     def opened(self, wait: WaitRequest) -> None:
         if wait.kind == "input":
@@ -204,7 +217,7 @@ class Simulation:
 
 
 class WatchedJournal(EndingJournal):
-    """Tells of the waits that are opened."""
+    """Tells of the waits that are opened, and of the tries that begin."""
 
     def __init__(self, journal: RegistryJournal, simulation: Simulation, **options: Any) -> None:
         super().__init__(journal, **options)
@@ -213,6 +226,10 @@ class WatchedJournal(EndingJournal):
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         self._simulation.opened(wait)
         return super().open_wait(wait)
+
+    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+        super().started(key, name, tries, at_us)
+        self._simulation.began(name)
 
 
 @dataclass(frozen=True)

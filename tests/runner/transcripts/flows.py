@@ -7,7 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kitaru import KitaruNotFoundError, checkpoint, current_execution_id, flow, load, log, save, wait
+from kitaru import (
+    KitaruNotFoundError,
+    checkpoint,
+    current_execution_id,
+    flow,
+    load,
+    log,
+    now,
+    save,
+    uuid4,
+    wait,
+)
 
 tries = 0
 
@@ -111,3 +122,56 @@ def taken_over() -> str:
 def breaking() -> Any:
     """Its result has no codec."""
     return (number for number in range(3))
+
+
+@checkpoint(cache=True, record="digest")
+def unkept(number: int) -> int:
+    return number + 1
+
+
+@checkpoint(cache=True, replay="never")
+def guarded(number: int) -> int:
+    return number * 2
+
+
+@flow
+def noted() -> bool:
+    """Values that are noted, one of which only the digest is kept, and one that a cache could have had."""
+    moment, name = now(), uuid4()
+    return bool(unkept(1) and guarded(unkept(2)) and moment and name)
+
+
+@flow
+def part(number: int) -> int:
+    return number * 2
+
+
+@flow
+async def family() -> int:
+    """A child flow of its own, that a second attempt attends to while it goes on, and that gives a value."""
+
+    async def ask() -> int:
+        answer: int = await wait(name="extra", schema=int)
+        return answer
+
+    return sum(await asyncio.gather(part.run(number=3), ask()))
+
+
+@checkpoint
+async def linger() -> None:
+    await asyncio.sleep(60)
+
+
+@flow
+async def cancelled() -> None:
+    """It is cancelled while a checkpoint is under way, and cleans up."""
+    try:
+        await linger()
+    finally:
+        print("cleaned up")
+
+
+@flow
+def only_recorded() -> int:
+    """In a replay that may use only what is recorded, of which there is nothing."""
+    return research("agents")["found"][0]
