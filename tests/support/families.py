@@ -80,6 +80,11 @@ class Member(Simulation):
         self.family.tell()
         return moved
 
+    def _hear(self) -> None:
+        if waits.fire_due(self.database):
+            self.family.tell()
+        super()._hear()
+
     def tell(self) -> None:
         """Something has changed that its process may wait for."""
         self._unheard = self._journal is not None
@@ -96,11 +101,15 @@ class Family:
         self.members: dict[str, Member] = {}
         self._children = {step.number: step for step in walked(program.steps) if isinstance(step, Child)}
         self._active: list[Member] = []
+        self._raised: list[BaseException] = []
+        """By attempts beside another's, whose flow must not get it."""
         exec_id = home.new({"number": 0, "so_far": 0})
         self.root = self.members[exec_id] = Member(self, exec_id, program, 0)
 
     def run(self) -> None:
         for _ in range(TURNS):
+            if self._raised:
+                raise self._raised[0]
             if not self._open():
                 return
             moves = self.moves()
@@ -158,7 +167,7 @@ class Family:
         self._active.append(member)
         try:
             if beside:
-                in_a_thread(member.attempt)
+                self._raised += in_a_thread(member.attempt)
             else:
                 member.attempt()
         finally:
@@ -186,8 +195,8 @@ def program_number(program: Program | Child) -> int:
     return program.number if isinstance(program, Child) else 0
 
 
-def in_a_thread(call: Callable[[], None]) -> None:
-    """As in a process of its own: without the caller's context and loop."""
+def in_a_thread(call: Callable[[], None]) -> list[BaseException]:
+    """Call it as in a process of its own, without the caller's context and loop; what it raised."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -199,5 +208,4 @@ def in_a_thread(call: Callable[[], None]) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if raised:
-        raise raised[0]
+    return raised
