@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 from attempts import PATIENCE_SECONDS, Executions, TestExecution
-from clocks import OwnClock
 
-from kitaru import Backoff, checkpoint
+from kitaru import Backoff, checkpoint, testing
 
 ran: Counter[str] = Counter()
 
@@ -156,7 +155,7 @@ def test_two_checkpoints_of_one_name_have_limits_of_their_own(execution: TestExe
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_call_that_depends_on_another_of_its_lane_does_not_stop_it(
-    execution: TestExecution, moving: OwnClock, asynchronous: bool
+    execution: TestExecution, clock: testing.Clock, asynchronous: bool
 ) -> None:
     """Its room is another's while it waits; a pause gives room away too."""
 
@@ -187,7 +186,7 @@ def test_a_call_that_depends_on_another_of_its_lane_does_not_stop_it(
     assert execution.status == "waiting"
     assert [(row.kind, row.key.partition("/")[0]) for row in execution.rows] == [("t", "submit[0]"), ("c", "submit[2]")]
 
-    moving.pass_for(execution, 3600)
+    execution.let_pass(clock, 3600)
     execution.attempt(chosen)
     assert execution.result == [2, 1, 0]
     assert (ran["1"], ran["2"]) == (1, 1)

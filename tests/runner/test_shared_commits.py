@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transcripts import Runner
+from transcripts import Runner, sockets_of
 
 from kitaru_registry.database import open_database
 from kitaru_registry.executions.journal import JournalWriter
@@ -24,7 +24,8 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
     home = Home(tmp_path / "home")
     database = open_database(home, synchronous="OFF")
     writer = JournalWriter(database)
-    line = {"exec_id": "0190a2b4-0000-7000-8000-000000000001", "entrypoint": "flows.py:flow", "inputs": {}, "flow": "f"}
+    exec_id = "0190a2b4-0000-7000-8000-000000000001"
+    line = {"protocol": 1, "exec_id": exec_id, "entrypoint": "flows.py:flow", "inputs": {}, "flow": "f"}
     yield Runner(Place(home, database, writer, OciLayout(home.layout)), line)
     writer.close()
     database.close()
@@ -36,7 +37,7 @@ def record(connection: socket.socket, number: int) -> None:
 
 
 def test_each_record_hears_the_number_of_its_own_entry(runner: Runner) -> None:
-    connection = runner.connect()
+    (connection,) = sockets_of(runner.connect())
     reader = FrameReader(connection)
     send(connection, {"t": "hello", "protocol": 1, "pid": 1})
     for number in range(1, RECORDS + 1):
@@ -51,7 +52,7 @@ def test_each_record_hears_the_number_of_its_own_entry(runner: Runner) -> None:
 
 
 def test_after_a_take_over_every_one_of_them_is_refused(runner: Runner) -> None:
-    connection = runner.connect()
+    (connection,) = sockets_of(runner.connect())
     reader = FrameReader(connection)
     send(connection, {"t": "hello", "protocol": 1, "pid": 1})
     assert reader.read() is not None
