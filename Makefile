@@ -53,7 +53,8 @@ bench: .venv-test/kitaru
 bench-peers: .venv-test/kitaru
 	@$(CLEAN) $(TEST)/python tests/bench/peers/compare.py $(PEERS)
 
-# SOAK_SEED, the turn, chooses when the power is cut: SOAK_SEED=7 KITARU_SOAK=1 pytest tests/soak repeats turn 7.
+# SOAK_SEED, the turn, chooses when the power is cut, and which 2,000 random programs run: SOAK_SEED=7 KITARU_SOAK=1
+# pytest tests/soak repeats turn 7. Of a random program that failed, SEED=106 pytest tests/runner/test_random_programs.py.
 soak: tools soak-tools .venv-test/kitaru
 	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
 	  $(CLEAN) KITARU_TEST_WHEEL=1 KITARU_SOAK=1 SOAK_SEED=$$turn HYPOTHESIS=random $(TEST)/pytest -n 2 \

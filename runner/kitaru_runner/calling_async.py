@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, current
-from kitaru_runner.engine_async import LoopSide, branch_here, loop_side
+from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
@@ -92,10 +92,7 @@ async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: 
     """The outcome of an earlier attempt, in its turn."""
     engine = side.engine
     engine.warn_of_other_inputs(call, entry, inputs)
-    await side.turn(entry.seq)
-    if is_cancellation(entry):
-        # Its caller gave up waiting; it will again.
-        await asyncio.get_running_loop().create_future()
+    await take_turn(side, entry)
     if entry.flags & DIGEST_ONLY and entry.error is None:
         return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
     return engine.outcome(entry)

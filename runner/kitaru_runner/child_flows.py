@@ -78,36 +78,40 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         if engine.loop_side is not None:
-            engine.loop_side.delivered(entry.seq)
+            engine.loop_side.given(entry.seq)
         return given(engine, entry, stand.child)
     if answer is None:
         answer = engine.parking.stand_at(call.key)
         engine.check_halted()
-    return record_end(engine, call, stand, answer, flow=flow)
+    entry, _ = record_end(engine, call, stand, answer, flow=flow)
+    return given(engine, entry, stand.child)
 
 
 async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     """`wait_for`, in a task."""
-    from kitaru_runner.engine_async import branch_here, loop_side
+    from kitaru_runner.engine_async import branch_here, giving_up_standing, loop_side, take_turn
 
     branch = branch_here(stand.name)
     engine = branch.engine
     side = loop_side(engine, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        await side.turn(entry.seq)
+        await take_turn(side, entry)
         return given(engine, entry, stand.child)
-    if answer is None:
-        answer = await side.answer(call.key)
-    return record_end(engine, call, stand, answer, flow=flow)
+    with giving_up_standing(side, call):
+        if answer is None:
+            answer = await side.answer(call.key)
+        entry, seq = record_end(engine, call, stand, answer, flow=flow)
+        await side.turn(seq)
+    return given(engine, entry, stand.child)
 
 
-def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow: str) -> Any:
+def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow: str) -> tuple[Entry, int]:
+    """What is recorded of the wait, and its number."""
     assert stand.child is not None
     outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(engine, stand.child)
     entry = entry_of("w", call, flow, stand.child, outcome)
-    engine.commit([entry])
-    return given(engine, entry, stand.child)
+    return entry, engine.commit([entry])
 
 
 def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:

@@ -194,6 +194,8 @@ class Engine:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         self.pace.point()
         last: int = self.write(self.journal.record, entries)
+        if self.loop_side is not None:
+            self.loop_side.recorded(entries, last)
         self.pace.point()
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
@@ -319,7 +321,9 @@ class Engine:
     def _end(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         """Record an outcome, and let its future resolve when its turn comes."""
         if future is None:
-            self.commit([ended.entry])
+            seq = self.commit([ended.entry])
+            if self.loop_side is not None:
+                self.loop_side.given(seq)
             return ended
         future.failed = failed_key(ended.entry)
         self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
@@ -376,7 +380,7 @@ class Engine:
             again: executes the call, whose value was not kept.
         """
         if self.loop_side is not None:
-            self.loop_side.delivered(entry.seq)
+            self.loop_side.given(entry.seq)
         if entry.flags & DIGEST_ONLY and entry.error is None:
             return self.remaking.checked(entry, again())
         return self.outcome(entry)

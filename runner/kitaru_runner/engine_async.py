@@ -11,14 +11,15 @@ import asyncio
 import contextvars
 import heapq
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner.context import Branch, current
+from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.futures import CheckpointFuture, Lane
 from kitaru_runner.protocol import Answer, Entry
@@ -51,7 +52,7 @@ class LoopSide:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
         self._undelivered = engine.recorded.order()
-        self._time = ReplayedTime(self, loop, engine.recorded)
+        self._time = ReplayedTime(self, loop, engine.opening)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -76,9 +77,19 @@ class LoopSide:
         await future
 
     def delivered(self, seq: int) -> None:
-        """A recorded outcome was given to synchronous code, in its own order."""
+        """A recorded outcome has had its turn."""
         if seq in self._undelivered:
             self._undelivered.remove(seq)
+
+    def given(self, seq: int) -> None:
+        """A recorded outcome was given to synchronous code, in its own order. The loop stood still for it."""
+        self.delivered(seq)
+        if threading.get_ident() == self._thread:
+            self._time.stand_still(seq)
+
+    def recorded(self, entries: Sequence[Entry], last: int) -> None:
+        """These are in the journal now, up to number `last`; in any thread."""
+        self._time.recorded(entries, last)
 
     def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
         self._enlisted += 1
@@ -320,7 +331,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import gave_up_standing, open_stand, refuse_in_checkpoint
+    from kitaru_runner.waiting import open_stand, refuse_in_checkpoint
 
     branch = branch_here(stand.name)
     refuse_in_checkpoint(branch, stand)
@@ -328,20 +339,34 @@ async def stand(stand: Stand) -> Answer:
     side = loop_side(engine, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        await side.turn(entry.seq)
-        if is_cancellation(entry):
-            await asyncio.get_running_loop().create_future()
+        await take_turn(side, entry)
         assert answer is not None
         return replace(answer, key=call.key)
-    try:
+    with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
         await side.turn(engine.record_answer(call, answer))
-    except asyncio.CancelledError as error:
-        if not engine.is_halted and not side.is_over:
-            engine.commit([gave_up_standing(call, error)])
-        raise
     return replace(answer, key=call.key)
+
+
+async def take_turn(side: LoopSide, entry: Entry) -> None:
+    """Wait until it is this outcome's turn; for ever, if that is that its caller gave up: it will again."""
+    await side.turn(entry.seq)
+    if is_cancellation(entry):
+        await asyncio.get_running_loop().create_future()
+
+
+@contextmanager
+def giving_up_standing(side: LoopSide, call: Call) -> Iterator[None]:
+    """Record it when the caller of a wait gives up."""
+    from kitaru_runner.waiting import gave_up_standing
+
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if not side.engine.is_halted and not side.is_over:
+            side.engine.commit([gave_up_standing(call, error)])
+        raise
 
 
 def branch_here(name: str) -> Branch:

@@ -127,7 +127,8 @@ class CheckpointFuture(Future[T], Generic[T]):
 
     def peek(self) -> T:
         """The outcome, once it is recorded, for a call that it is passed to: whoever stands here hears nothing."""
-        if self._deliveries is None or self.done():
+        # Not `done()`, which would let it resolve before what was recorded earlier.
+        if self._deliveries is None or super().done():
             return super().result(self._until_done(None))
         recorded = threading.Event()
         aside = self._deliveries.parking.aside()

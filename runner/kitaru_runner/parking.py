@@ -81,10 +81,11 @@ class Parking:
         return bool(self._standing)
 
     def answered(self, key: str, answer: Answer) -> None:
-        """An answer has come (see protocol.Answers)."""
+        """An answer has come (see protocol.Answers). Again, while nobody took it: that moves nothing."""
         with self._condition:
+            if key not in self._answers:
+                self.activity += 1
             self._answers[key] = answer
-            self.activity += 1
             if self._standing.get(key):
                 self._standing[key] = False
                 self._in_flight += 1

@@ -62,10 +62,6 @@ class Recorded:
     def try_failed(self, key: str, number: int, ended_us: int) -> None:
         self._failed_tries[key] = max((number, ended_us), self.failed_tries(key))
 
-    def by_number(self) -> dict[int, Entry]:
-        """Outcomes by their numbers."""
-        return {entry.seq: entry for entry in self._entries.values() if entry.kind in OUTCOMES}
-
     def order(self) -> list[int]:
         """The numbers of the outcomes that a replay hands out: not those within a checkpoint that is recorded."""
         return [

@@ -1,19 +1,14 @@
-"""Random flow programs under random schedules, with crashes at random writes, come to what a model says."""
+"""Random flow programs under random schedules, with crashes at random writes, come to what a model says.
+
+SEED=106 pytest tests/runner/test_random_programs.py runs one alone. The other half is in test_other_random_programs.py.
+"""
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from trials import check_seed, memory_home
+from seeds import check_group, groups, name_of_group
 
 
-def test_seeds(seed_home):
-    for seed in range(int(os.environ.get("SEEDS", "100"))):
-        check_seed(seed_home, seed)
-
-
-@pytest.fixture
-def seed_home():
-    with memory_home() as home:
-        yield home
+@pytest.mark.parametrize("seeds", groups(0), ids=name_of_group)
+def test_a_random_program_comes_to_what_one_that_never_crashes_comes_to(seeds: range) -> None:
+    check_group(seeds)

@@ -82,6 +82,29 @@ def test_calls_that_a_failure_prevents_end_in_the_recorded_order(executions: Exe
         assert orders[0] == orders[1]
 
 
+def test_a_call_that_is_passed_an_outcome_lets_nobody_hear_of_it_out_of_turn(execution: TestExecution) -> None:
+    passed = threading.Event()
+
+    @checkpoint
+    def fetch(number: int) -> int:
+        if number == 3:
+            passed.set()
+        return number
+
+    def body() -> list[int]:
+        first = fetch.submit(1)
+        second = fetch.submit(2, after=first)
+        third = fetch.submit(3, after=second)
+        assert passed.wait(20)
+        return [future.result() for future in as_completed([third, second, first])]
+
+    execution.attempt(body, writes=2)
+    passed.clear()
+    execution.attempt(body)
+
+    assert execution.result == [1, 2, 3]
+
+
 def test_a_retry_calls_what_a_failure_had_prevented(executions: Executions) -> None:
     fails = [True, False]
 

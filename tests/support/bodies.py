@@ -12,16 +12,19 @@ from typing import Any
 from programs import (
     Boom,
     Call,
+    Child,
     Choose,
     Fan,
     InTime,
     Keep,
     Note,
     Place,
+    Pool,
     Program,
     Sleep,
     Step,
     Tasks,
+    Thread,
     Wait,
     WaitAny,
     Walk,
@@ -30,7 +33,12 @@ from programs import (
 
 import kitaru
 from kitaru.checkpoints import Checkpoint, spec_of
+from kitaru.flows import Flow
+from kitaru_registry.errors import KitaruNotFinishedError
 from kitaru_runner.context import current
+
+RUNNING = ("running",)
+"""What is known of a child that has not ended."""
 
 LATE = ("late",)
 """What becomes of a call that takes longer than its own timeout."""
@@ -49,9 +57,9 @@ class Seen:
 
 
 class Body(Walk):
-    """A program's flow. `seen` is put in its place anew for each attempt."""
+    """A program's flow, or a child's. `seen` is put in its place anew for each attempt."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program | Child) -> None:
         self.program = program
         self.seen = Seen()
         self._checkpoints: dict[int, Any] = {}
@@ -59,13 +67,13 @@ class Body(Walk):
     def flow(self) -> Any:
         if not self.program.is_async:
 
-            def body() -> Any:
-                return run_plain(self.block(Place(""), self.program.steps))
+            def body(number: int, so_far: int) -> Any:
+                return run_plain(self.block(Place("", so_far), self.program.steps))
 
             return body
 
-        async def async_body() -> Any:
-            return await self.block(Place(""), self.program.steps)
+        async def async_body(number: int, so_far: int) -> Any:
+            return await self.block(Place("", so_far), self.program.steps)
 
         return async_body
 
@@ -207,6 +215,8 @@ class Body(Walk):
                 failed = [error.args for error in errors.exceptions]
                 self.seen.races[f"{place.path}/{step.number}"] = failed
             return failed or [task.result() for task in made]
+        if step.how == "as_completed":
+            return await self._as_completed(place, step, one)
         return await self._first(place, step, [asyncio.create_task(one(n)) for n in range(len(step.blocks))])
 
     async def _first(self, place: Place, step: Tasks, tasks: list[Any]) -> object:
@@ -222,10 +232,83 @@ class Body(Walk):
                 found.append(outcome_of(task.exception() or task.result()))
         for task in left:
             task.cancel()
-        if left:
-            await asyncio.wait(left)
+        await asyncio.gather(*left, return_exceptions=True)
         self.seen.races[f"{place.path}/{step.number}"] = order
         return found
+
+    async def _as_completed(self, place: Place, step: Tasks, one: Any) -> object:
+        order: list[int] = []
+        found = []
+
+        async def numbered(number: int) -> tuple[int, object]:
+            try:
+                return number, await one(number)
+            except Boom as error:
+                return number, error.args
+
+        for first in asyncio.as_completed([numbered(number) for number in range(len(step.blocks))]):
+            number, outcome = await first
+            order.append(number)
+            found.append(outcome)
+        self.seen.races[f"{place.path}/{step.number}"] = order
+        return found
+
+    async def pool(self, place: Place, step: Pool) -> object:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        for number in range(len(step.blocks)):
+            queue.put_nowait(number)
+        found: dict[int, object] = {}
+
+        async def work(worker: int) -> None:
+            taken = 0
+            while not queue.empty():
+                number, taken = queue.get_nowait(), taken + 1
+                inside = f"{place.path}/{step.number}[{number}]"
+                self.seen.races[inside] = (worker, taken)
+                try:
+                    found[number] = await self.block(Place(inside, place.so_far), step.blocks[number])
+                except Boom as error:
+                    found[number] = error.args
+
+        await asyncio.gather(*(work(worker) for worker in range(step.workers)))
+        return [found[number] for number in range(len(step.blocks))]
+
+    async def thread(self, place: Place, step: Thread) -> object:
+        def block() -> int:
+            return run_plain(self.block(Place(f"{place.path}/{step.number}", place.so_far), step.block))  # type: ignore[no-any-return]
+
+        return await asyncio.to_thread(block)
+
+    # Child flows
+
+    async def child(self, place: Place, step: Child) -> object:
+        body = Body(step).flow()
+        body.__name__ = step.name
+        start = getattr(Flow(body), step.how)
+        handle = start(number=step.number, so_far=place.so_far)
+        if step.take == "never":
+            return None
+        found: list[object] = []
+        if step.take == "at_once":
+            found.append(self._or_running(handle.get))
+        await self.block(place, step.meanwhile)
+        try:
+            found.append(await self._stood(handle.wait(timeout=step.timeout_seconds)))
+        except KitaruNotFinishedError:
+            return RUNNING
+        except kitaru.KitaruUserCodeError as error:
+            raise Boom(*cause_of(error)) from error
+        if step.take == "get":
+            found += [handle.get(), handle.status, await self._stood(handle.wait())]
+        return found
+
+    def _or_running(self, get: Any) -> object:
+        try:
+            return get()
+        except KitaruNotFinishedError:
+            return RUNNING
+        except kitaru.KitaruUserCodeError as error:
+            return cause_of(error)
 
     async def intime(self, place: Place, step: InTime) -> object:
         try:
@@ -281,6 +364,13 @@ class Body(Walk):
 def in_checkpoint() -> bool:
     branch = current.get()
     return branch is not None and branch.call is not None
+
+
+def cause_of(error: BaseException) -> tuple[object, ...]:
+    """Of a child's failure: the planned one."""
+    cause = error.__cause__
+    assert isinstance(cause, Boom), error
+    return cause.args
 
 
 def outcome_of(value: object) -> object:

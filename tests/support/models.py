@@ -5,12 +5,31 @@ What no program decides is taken from the run itself: answers, noted values, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bodies import LATE, run_plain
-from programs import Boom, Call, Fan, InTime, Keep, Note, Place, Program, Sleep, Step, Tasks, Wait, WaitAny, Walk, mix
+from bodies import LATE, RUNNING, run_plain
+from programs import (
+    Boom,
+    Call,
+    Child,
+    Fan,
+    InTime,
+    Keep,
+    Note,
+    Place,
+    Pool,
+    Program,
+    Sleep,
+    Step,
+    Tasks,
+    Thread,
+    Wait,
+    WaitAny,
+    Walk,
+    mix,
+)
 
 
 class Unknown(Exception):
@@ -60,16 +79,18 @@ class Model(Walk):
     Args:
         recorded: of the run: what was recorded by kind, key and number of the try.
         races: of the run, by place.
+        of_child: what becomes of the child execution of that id, by its own model: its value, or Boom.
     """
 
-    program: Program
+    program: Program | Child
     recorded: Mapping[tuple[str, str, int], Any]
     races: Mapping[str, Any]
+    of_child: Callable[[str, Child, int], Any]
     rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
 
-    def run(self) -> Any:
+    def run(self, so_far: int = 0) -> Any:
         """The flow's result, or Boom."""
-        return run_plain(self.block(Place("", scope=Scope()), self.program.steps))
+        return run_plain(self.block(Place("", so_far, Scope()), self.program.steps))
 
     def row(self, scope: Scope, kind: str, key: str, outcome: Any, tried: int = 0) -> None:
         assert (kind, key, tried) not in self.rows
@@ -203,6 +224,67 @@ class Model(Walk):
         assert all(args in known for args in failed)
         return failed
 
+    async def pool(self, place: Place, step: Pool) -> object:
+        taken: dict[int, list[tuple[int, int]]] = {worker: [] for worker in range(step.workers)}
+        for number in range(len(step.blocks)):
+            worker, nth = self.races.get(f"{place.path}/{step.number}[{number}]", (None, 0))
+            if worker is not None:
+                taken[worker].append((nth, number))
+        found: dict[int, object] = {}
+        for worker in range(step.workers):
+            scope = place.scope.open("task")
+            for _, number in sorted(taken[worker]):
+                inside = Place(f"{place.path}/{step.number}[{number}]", place.so_far, scope)
+                try:
+                    found[number] = run_plain(self.block(inside, step.blocks[number]))
+                except Boom as error:
+                    found[number] = error.args
+                except Unknown:
+                    break
+        if len(found) < len(step.blocks):
+            assert place.scope.may_be_cut, "not everything in the queue was taken"
+            raise Unknown
+        return [found[number] for number in range(len(step.blocks))]
+
+    async def thread(self, place: Place, step: Thread) -> object:
+        return await self.block(Place(f"{place.path}/{step.number}", place.so_far, place.scope), step.block)
+
+    # Child flows
+
+    async def child(self, place: Place, step: Child) -> object:
+        scope, begun_at = place.scope, place.so_far
+        _, exec_id = self.given(scope, "x", scope.key(step.name))
+        try:
+            outcome: tuple[str, Any] = ("value", self.of_child(exec_id, step, begun_at))
+        except Boom as error:
+            outcome = ("failed", error.args)
+        if step.take == "never":
+            return None
+        found: list[object] = []
+        if step.take == "at_once":
+            found.append(self._of_child(scope, "n", f"get:{step.name}", outcome, may_run=True)[1])
+        await self.block(place, step.meanwhile)
+        kind, value = self._of_child(scope, "w", f"wait:{step.name}", outcome, may_run=step.timeout_seconds is not None)
+        if value == RUNNING:
+            return RUNNING
+        if kind == "failed":
+            raise Boom(*value)
+        found.append(value)
+        if step.take == "get":
+            found.append(self._of_child(scope, "n", f"get:{step.name}", outcome)[1])
+            self._of_child(scope, "n", f"status:{step.name}", ("value", "completed"))
+            found += ["completed", self._of_child(scope, "w", f"wait:{step.name}", outcome)[1]]
+        return found
+
+    def _of_child(
+        self, scope: Scope, kind: str, name: str, outcome: tuple[str, Any], *, may_run: bool = False
+    ) -> tuple[str, Any]:
+        """What a parent was told of its child, which is how that ends, or that it runs."""
+        key = scope.key(name)
+        found: tuple[str, Any] = self.given(scope, kind, key)
+        assert found == outcome or (may_run and found == ("failed", RUNNING)), (key, found, outcome)
+        return found
+
     async def intime(self, place: Place, step: InTime) -> object:
         late = self.races.get(f"{place.path}/{step.number}")
         scope = place.scope.open("task", may_be_cut=bool(late))
@@ -212,7 +294,8 @@ class Model(Walk):
         if not late:
             return self.checkpoint(scope, step.call, place.so_far)
         key = scope.key(step.call.name)
-        self.rows["c", key, 0] = Expected(None, True)
+        # That its caller gave up is recorded too.
+        self.rows["c", key, 0] = Expected(None, place.scope.may_be_cut)
         for tried in range(1, step.call.retries + 1):
             self.rows["t", key, tried] = Expected(("failed", ("try", step.call.number, tried)), True)
         return "late"

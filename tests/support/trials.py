@@ -3,149 +3,63 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
 
-from bodies import LATE, Body, Seen
+from bodies import LATE, RUNNING
+from families import Family, Member
+from generating import program_of
+from homes import Home
 from models import Model
-from programs import Boom, Program, Wait, WaitAny, program_of, walked
+from programs import Boom, Child, Program
 
 from kitaru.testing.clocks import Clock
-from kitaru.testing.simulation import Simulation
-from kitaru_registry.database import Database, open_database
-from kitaru_registry.errors import KitaruTimeoutError
-from kitaru_registry.executions import creating, queue, reading, waits
-from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
-from kitaru_registry.home import Home as Folder
-from kitaru_registry.models import ExecutionId
+from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
+from kitaru_registry.executions import reading
+from kitaru_registry.executions.journal import Row
 from kitaru_runner import codec
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import rebuild
 from kitaru_runner.protocol import Encoded
 
 
-@dataclass(frozen=True)
-class Home:
-    database: Database
-    writer: JournalWriter
-
-    def new(self, *, retries: int = 0) -> ExecutionId:
-        encoded = codec.encode({})
-        new = creating.NewExecution(
-            exec_id=ExecutionId(str(uuid4())), project="default", flow="flow", kind="deployed", inputs={},
-            inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="test", retries=retries,
-        )  # fmt: skip
-        creating.create(self.database, new)
-        return new.exec_id
-
-    def rows(self, exec_id: ExecutionId) -> list[Row]:
-        connection = self.database.hold()
-        try:
-            return list(read_rows(connection, queue.candidate(self.database, exec_id).row))
-        finally:
-            connection.close()
-
-
-@contextmanager
-def memory_home() -> Iterator[Home]:
-    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    folder = Path(tempfile.mkdtemp(prefix="kitaru-", dir=parent))
-    database = open_database(Folder(folder), synchronous="OFF")
-    writer = JournalWriter(database)
-    try:
-        yield Home(database, writer)
-    finally:
-        writer.close()
-        database.close()
-        shutil.rmtree(folder)
-
-
-class Answers:
-    """Answers that follow from the wait's key; those that come early, from its name.
-
-    Some of the waits that expire are never answered.
+class Trial:
+    """
+    Args:
+        seed: of the schedule; of the program too, unless that is given.
     """
 
-    def __init__(self, seed: int, program: Program) -> None:
-        random = Random(f"answers {seed}")
-        self.seed = seed
-        stood = [step for step in walked(program.steps) if isinstance(step, Wait | WaitAny)]
-        names = {name for step in stood for name in names_of(step)}
-        needed = {name for step in stood if step.timeout_seconds is None for name in names_of(step)}
-        self._unanswered = {name for name in sorted(names - needed) if random.random() < 0.5}
-        early = [name for name in sorted(names - self._unanswered) if random.random() < 0.2]
-        self.early = [(name, f"early {name}") for name in early]
-
-    def answer(self, name: str, key: str) -> tuple[Any] | None:
-        return None if name in self._unanswered else (f"answer to {key}",)
-
-    def check(self, key: str, outcome: str, value: Any) -> None:
-        """Whether this may be recorded of the wait of that key."""
-        if outcome != "answered" or value is None:
-            return
-        if isinstance(value, dict):
-            name, said, key = value["name"], value["value"], f"{key}/{value['name']}"
-        else:
-            name, said = key.rpartition("/")[2].partition("#")[0], value
-        assert said in (f"answer to {key}", f"early {name}"), (key, said)
-
-
-def names_of(step: Wait | WaitAny) -> tuple[str, ...]:
-    return step.names if isinstance(step, WaitAny) else (step.name,)
-
-
-class Trials(Simulation):
-    """Aborts a wait now and then."""
-
-    def give(self, key: str, value: Any) -> None:
-        if self.random.random() < 0.05:
-            waits.abort(self.database, self.exec_id, key, actor="test", door="test")
-        else:
-            super().give(key, value)
-
-
-class Trial:
     def __init__(self, home: Home, seed: int, program: Program | None = None) -> None:
         self.home = home
         self.program = program or program_of(seed)
         self.seed = seed
-        self.body = Body(self.program)
-        self.seen: list[Seen] = []
-        self.rows_before: list[int] = []
-        self.random = Random(f"schedule {seed}")
 
     def run(self) -> None:
-        self.exec_id = self.home.new()
-        self.answers = Answers(self.seed, self.program)
         with Clock() as clock:
-            self.simulation = Trials(
-                self.home.database,
-                self.home.writer,
-                self.exec_id,
-                self.body.flow(),
-                clock,
-                self.random,
-                self.answers,
-                crashes=self.random.choice((0, 1, 2, 4)),
-                before=self._before,
-                early=list(self.answers.early),
-            )
-            self.simulation.run()
-        self.rows = self.home.rows(self.exec_id)
+            self.family = Family(self.home, self.seed, self.program, Random(f"schedule {self.seed}"), clock)
+            self.family.run()
 
-    def _before(self, engine: Engine) -> None:
-        self.body.seen = Seen()
-        self.seen.append(self.body.seen)
-        self.rows_before.append(len(self.home.rows(self.exec_id)))
+    def check(self) -> None:
+        members = self.family.members
+        for member in members.values():
+            Judge(self.home, member, self.of_child).check()
 
-    # What must hold
+    def of_child(self, exec_id: str, step: Child, so_far: int) -> Any:
+        """What becomes of a child, by its own model."""
+        member = self.family.members[exec_id]
+        assert (member.program, member.so_far) == (step, so_far), "another child, or another input"
+        return Judge(self.home, member, self.of_child).model().run(so_far)
+
+
+class Judge:
+    """Compares one execution of a family with its model."""
+
+    def __init__(self, home: Home, member: Member, of_child: Any) -> None:
+        self.home = home
+        self.member = member
+        self.seen = member.seen
+        self.rows_before = member.rows_before
+        self.rows = member.rows
+        self.of_child = of_child
 
     def check(self) -> None:
         self.check_traces()
@@ -179,7 +93,6 @@ class Trial:
             recorded |= new
 
     def check_model(self) -> None:
-        given: dict[tuple[str, str, int], Any] = {}
         found: dict[tuple[str, str, int], Any] = {}
         for row in self.rows:
             outcome = self.outcome(row)
@@ -187,12 +100,11 @@ class Trial:
             # Its caller may be cancelled when the outcome is recorded, and has not had its turn: that comes on top.
             assert slot not in found or outcome == ("cancelled",), f"{slot} twice"
             found[slot] = outcome
-            given[row.kind, row.key, row.tries or 1] = outcome
-            if row.kind == "w" and not row.key.rpartition("/")[2].startswith("sleep") and outcome != ("cancelled",):
-                self.answers.check(row.key, *outcome)
-        model = Model(self.program, given, {k: v for seen in self.seen for k, v in seen.races.items()})
+            if row.kind == "w" and name_of(row).startswith(("ask", "wait_any")) and outcome != ("cancelled",):
+                self.member.answers.check(row.key, *outcome)
+        model = self.model()
         try:
-            result: Any = ("completed", model.run())
+            result: Any = ("completed", model.run(self.member.so_far))
         except Boom as error:
             result = ("failed", error.args)
         unexpected = found.keys() - model.rows.keys()
@@ -205,11 +117,17 @@ class Trial:
                 assert outcome == expected.outcome, slot
         assert self.result() == result
 
+    def model(self) -> Model:
+        given = {(row.kind, row.key, row.tries or 1): self.outcome(row) for row in self.rows}
+        races = {place: value for seen in self.seen for place, value in seen.races.items()}
+        return Model(self.member.program, given, races, self.of_child)
+
     def result(self) -> Any:
-        record = reading.get_execution(self.home.database, self.exec_id)
+        exec_id = self.member.exec_id
+        record = reading.get_execution(self.home.database, exec_id)
         if record.status == "completed":
-            return "completed", codec.decode(Encoded(*reading.result_bytes(self.home.database, self.exec_id)))
-        error = reading.recorded_error(self.home.database, self.exec_id)
+            return "completed", codec.decode(Encoded(*reading.result_bytes(self.home.database, exec_id)))
+        error = reading.recorded_error(self.home.database, exec_id)
         assert error is not None
         if error["type"] != "Boom":
             raise AssertionError(error.get("traceback", error))
@@ -222,15 +140,23 @@ class Trial:
             error = rebuild(json.loads(row.error))
             if isinstance(error, KitaruTimeoutError):
                 return ("failed", LATE)
+            if isinstance(error, KitaruNotFinishedError):
+                return ("failed", RUNNING)
+            if isinstance(error, KitaruUserCodeError):
+                error = error.__cause__
             assert isinstance(error, Boom), row.error
             return ("failed", error.args)
         if row.value is None:
             return None
         value = codec.decode(Encoded(row.value.codec, row.value.data or b""))
-        if row.kind == "w":
+        if row.kind == "w" and not name_of(row).startswith("wait:"):
             said = json.loads(row.metadata or "{}").get("outcome", "answered")
             return (said, value)
         return ("value", value)
+
+
+def name_of(row: Row) -> str:
+    return row.key.rpartition("/")[2]
 
 
 def cancelled(row: Row) -> bool:
@@ -238,15 +164,15 @@ def cancelled(row: Row) -> bool:
 
 
 def was_called(row: Row) -> bool:
-    """Not given up before its body began, and not kept from being called by another's failure."""
-    return row.error is None or (not cancelled(row) and json.loads(row.error).get("checkpoint") == row.key)
+    """Not given up or too late before its body began, and not kept from being called by another's failure."""
+    if row.error is None:
+        return True
+    described = json.loads(row.error)
+    return described["type"] not in ("CancelledError", "KitaruTimeoutError") and described["checkpoint"] == row.key
 
 
-def check_seed(home: Home, seed: int) -> None:
-    trial = Trial(home, seed)
-    try:
-        trial.run()
-        trial.check()
-    except BaseException as error:
-        error.add_note(f"seed {seed}")
-        raise
+def check_seed(home: Home, seed: int, program: Program | None = None) -> None:
+    """Run a seed's program, or another as that seed schedules it, and compare it with its model."""
+    trial = Trial(home, seed, program)
+    trial.run()
+    trial.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import selectors
 import threading
 import time
@@ -41,8 +42,12 @@ QUIET_SECONDS = 1.0
 """How long a socket may be quiet, in the machine's time, before the test's passes: one that is kept open is quiet."""
 
 
+TURNS = 200_000
+"""More than these in one attempt, and it goes round and round."""
+
+
 class Stuck(AssertionError):
-    """Nothing can go on, and nothing that may come would change that."""
+    """Nothing can go on, and nothing that may come would change that; or what goes on comes to no end."""
 
 
 class World(Protocol):
@@ -85,6 +90,7 @@ class Schedule(Pace):
         self._lines: dict[int, Line] = {}
         self._by_thread: dict[threading.Thread, Line] = {}
         self._started = 0
+        self._turns = 0
         self._stuck: Stuck | None = None
         # Some seeds let a thread go on for long, others switch at every point.
         self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
@@ -190,6 +196,11 @@ class Schedule(Pace):
         if me is None:
             return
         if self.ended:
+            raise ProcessEnded
+        self._turns += 1
+        if self._turns > TURNS and self._stuck is None:
+            self._stuck = Stuck(f"no end after {TURNS} turns: {', '.join(line.name for line in self._lines.values())}")
+            self.end()
             raise ProcessEnded
         me.there = there
         me.due_us = None if seconds is None else now_us() + ceil(seconds * 1_000_000)
@@ -392,6 +403,15 @@ class SeededLoop(asyncio.SelectorEventLoop):
             self._schedule.until_from_outside(lambda: bool(self._ready), timeout, outside=outside)
             return OUTSIDE_SECONDS if outside and not self._ready else 0.0
         return 0.0
+
+    def close(self) -> None:
+        if self._schedule.ended:
+            # What a process that ends has not begun yet is nothing to warn of.
+            for task in asyncio.all_tasks(self):
+                coroutine = task.get_coro()
+                if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                    coroutine.close()
+        super().close()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         # Tasks of a process that has ended are just gone.
