@@ -92,7 +92,7 @@ class Runners:
     def set_going(self, exec_id: ExecutionId, *, with_edits: bool = False) -> None:
         """Let an open execution go on now, whatever its kind. A child in its parent's process goes on with that."""
         database = self._client.database
-        execution = reading.get_execution(database, exec_id)
+        execution = reading.get_outline(database, exec_id)
         if execution.status not in OPEN:
             self.wake()
         elif execution.kind == "deployed":
@@ -104,7 +104,7 @@ class Runners:
                 if families.waits_for_child(database, root):
                     families.stop_waiting(database, root)
                 if reading.get_status(database, root) in ("pending", "running"):
-                    self._start_source(reading.get_execution(database, root), with_edits=with_edits)
+                    self._start_source(reading.get_outline(database, root), with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
         """See to it that an open, deployed execution has a runner, or the children that it waits for.
@@ -112,7 +112,7 @@ class Runners:
         Raises:
             KitaruStateError: it is a source execution whose attempt has ended, and which nobody goes on with.
         """
-        execution = reading.get_execution(self._client.database, exec_id)
+        execution = reading.get_outline(self._client.database, exec_id)
         working = {execution.status, *(child.status for child in execution.children)}
         if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
             self.ensure()

@@ -427,7 +427,7 @@ def end_on_ctrl_c() -> None:
         for exec_id, run in left.items():
             if run.parent in left:
                 continue  # goes on with its parent
-            waits_for_us = run.is_parked and bool(reading.get_execution(run.client.database, exec_id).pending_waits)
+            waits_for_us = run.is_parked and bool(waits.list_waits(run.client.database, exec_id=exec_id))
             go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
             print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):

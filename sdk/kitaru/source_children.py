@@ -50,7 +50,7 @@ class SourceChildren:
         from kitaru.running import is_here, start
 
         client, flow = self._client, called.get()
-        found = reading.get_execution(client.database, exec_id)
+        found = reading.get_outline(client.database, exec_id)
         if found.status in ENDED or is_here(exec_id):
             return
         if found.kind == "deployed":

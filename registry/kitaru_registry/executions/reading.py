@@ -98,6 +98,13 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     )
 
 
+def get_outline(database: Database, exec_id: ExecutionId) -> Execution:
+    """The execution without its checkpoints, waits and result: as cheap, however long its journal is."""
+    with database.read() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        return as_execution(row, result=None, children=read_children(connection, row.id))
+
+
 def parents_of(connection: Connection, rows: Sequence[Any]) -> dict[int, ExecutionId]:
     """Row to id, of the executions that started these."""
     wanted = {row.parent for row in rows if row.parent is not None}
