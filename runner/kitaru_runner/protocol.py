@@ -38,8 +38,10 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 PROTOCOL = 2
@@ -55,6 +57,12 @@ INLINE_BYTES = 1 << 16
 
 FRAME = struct.Struct(">II")
 MAX_HEADER_BYTES = 64 << 20
+
+SPIN_SECONDS = 0.001
+"""How long a reader looks for a frame before it sleeps, where the last one came as soon: longer than a usual commit."""
+
+spinning = threading.Lock()
+"""Held by the thread of this process that looks so."""
 
 Header = dict[str, Any]
 
@@ -278,6 +286,7 @@ class FrameReader:
         self._buffer = b""
         self._at = 0
         """Where in the buffer the next frame begins."""
+        self._comes_soon = False
 
     def read(self) -> tuple[Header, bytes] | None:
         """The next frame; None where the stream ended, at a frame's border or within one."""
@@ -330,13 +339,33 @@ class FrameReader:
     def _fill(self, size: int) -> bool:
         while (missing := size - len(self._buffer) + self._at) > 0:
             try:
-                chunk = self._connection.recv(max(1 << 16, missing))
+                chunk = self._receive(max(1 << 16, missing))
             except OSError:
                 return False
             if not chunk:
                 return False
             self._take(chunk)
         return True
+
+    def _receive(self, size: int) -> bytes:
+        """What comes next; looked for again and again for a moment, where the last came within that.
+
+        To put a process to sleep and to wake it costs as much as a short checkpoint.
+        """
+        began = monotonic()
+        # One at a time in a process: others would only take the interpreter from each other.
+        if self._comes_soon and spinning.acquire(blocking=False):
+            try:
+                while monotonic() - began < SPIN_SECONDS:
+                    try:
+                        return self._connection.recv(size, socket.MSG_DONTWAIT)
+                    except BlockingIOError:
+                        pass
+            finally:
+                spinning.release()
+        chunk = self._connection.recv(size)
+        self._comes_soon = monotonic() - began < SPIN_SECONDS
+        return chunk
 
     def _take(self, chunk: bytes) -> None:
         # Most often all that came before has been read: then nothing is copied.

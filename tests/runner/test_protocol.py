@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from kitaru_runner.protocol import (
     FRAME,
     MAX_HEADER_BYTES,
+    SPIN_SECONDS,
     Encoded,
     Entry,
     FrameReader,
@@ -147,3 +150,31 @@ def test_payloads_of_every_size_pass_a_real_socket(size: int) -> None:
 
         assert FrameReader(theirs).read() == ({"t": "record"}, payload)
         sending.join()
+
+
+def test_frames_are_read_whole_however_soon_or_late_they_come() -> None:
+    """A reader that was answered at once looks again at once, for a moment; what comes after that is read too."""
+    ours, theirs = socket.socketpair()
+    reader = FrameReader(theirs)
+
+    def answer() -> None:
+        for number in range(6):
+            # Each with its end apart, before and after the reader has gone to sleep.
+            frame = io.BytesIO()
+            send(frame_writer(frame), {"t": "ok", "id": number}, b"x" * number)
+            ours.sendall(frame.getvalue()[:5])
+            threading.Event().wait(SPIN_SECONDS * (number % 3))
+            ours.sendall(frame.getvalue()[5:])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with ours, theirs:
+        assert [reader.read() for _ in range(6)] == [({"t": "ok", "id": n}, b"x" * n) for n in range(6)]
+        thread.join()
+        ours.close()
+        assert reader.read() is None
+
+
+def frame_writer(into: io.BytesIO) -> Any:
+    """Where `send` writes to."""
+    return SimpleNamespace(sendall=into.write)
