@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import struct
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,8 +68,12 @@ class Pieces:
     def __init__(self, stream: bytes, sizes: Iterator[int]) -> None:
         self._stream = stream
         self._sizes = sizes
+        self._looks = 0
 
-    def recv(self, most: int) -> bytes:
+    def recv(self, most: int, flags: int = 0) -> bytes:
+        self._looks += 1
+        if flags & socket.MSG_DONTWAIT and self._looks % 3:
+            raise BlockingIOError
         size = min(most, next(self._sizes, most))
         piece, self._stream = self._stream[:size], self._stream[size:]
         return piece
@@ -160,11 +162,10 @@ def test_frames_are_read_whole_however_soon_or_late_they_come() -> None:
     def answer() -> None:
         for number in range(6):
             # Each with its end apart, before and after the reader has gone to sleep.
-            frame = io.BytesIO()
-            send(frame_writer(frame), {"t": "ok", "id": number}, b"x" * number)
-            ours.sendall(frame.getvalue()[:5])
+            frame = stream_of([({"t": "ok", "id": number}, b"x" * number)])
+            ours.sendall(frame[:5])
             threading.Event().wait(SPIN_SECONDS * (number % 3))
-            ours.sendall(frame.getvalue()[5:])
+            ours.sendall(frame[5:])
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -173,8 +174,3 @@ def test_frames_are_read_whole_however_soon_or_late_they_come() -> None:
         thread.join()
         ours.close()
         assert reader.read() is None
-
-
-def frame_writer(into: io.BytesIO) -> Any:
-    """Where `send` writes to."""
-    return SimpleNamespace(sendall=into.write)
