@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -176,8 +177,12 @@ def resume(
     output: Output = Format.text,
 ) -> Answer:
     """Set an execution going again whose process is gone, and wait for its result. What is recorded is not repeated."""
-    client = open_client()
-    handle = client.executions.resume(execution, with_edits=with_edits, accept=accept, reason=reason)
+    from kitaru.early import runner_on_hold
+
+    # The runner takes as long to start as this command does; and what it has, cannot be resumed.
+    with runner_on_hold(Path.cwd()):
+        client = open_client()
+        handle = client.executions.resume(execution, with_edits=with_edits, accept=accept, reason=reason)
     return detached(client, handle) if detach else in_the_runner(client, handle, timeout=timeout, output=output)
 
 

@@ -111,17 +111,20 @@ def ensure_runner(home: Home, options: Sequence[str] = ()) -> None:
     start_local(home, options)
 
 
-def start_local(home: Home, options: Sequence[str] = ()) -> None:
+def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subprocess.DEVNULL) -> None:
     """Start the local runner, detached from this process. A no-op in effect where another start was faster.
 
     Args:
         options: the worker's own (worker.py).
+        stdin: with `--on-hold`, a pipe: the runner claims nothing before that ends.
     """
     command = [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local", *options]
-    start_detached(command, home=home, folder=home.runner, cwd=Path("/"))
+    start_detached(command, home=home, folder=home.runner, cwd=Path("/"), stdin=stdin)
 
 
-def start_detached(command: Sequence[str], *, home: Home, folder: Path, cwd: Path) -> None:
+def start_detached(
+    command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL
+) -> None:  # fmt: skip
     """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -131,7 +134,7 @@ def start_detached(command: Sequence[str], *, home: Home, folder: Path, cwd: Pat
             command,
             env={**environment, "KITARU_HOME": str(home.root)},
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -32,6 +32,7 @@ from kitaru_runner.serving import Place, Serving
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.1
 BEAT_SECONDS = 1.0
+HOLD_SECONDS = 10.0
 
 
 class Runner:
@@ -175,8 +176,14 @@ def lease_over(seen: queue.Candidate) -> bool:
     return seen.lease_until_us is None or seen.lease_until_us < now_us()
 
 
-def run_runner(home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL") -> bool:
-    """Run a runner in this process. False where it was to be the local one, and the home has one."""
+def run_runner(
+    home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL", on_hold: bool = False
+) -> bool:  # fmt: skip
+    """Run a runner in this process. False where it was to be the local one, and the home has one.
+
+    Args:
+        on_hold: begin when stdin ends: whoever started it has something to look at first, as nobody has it.
+    """
     prepare(home)
     lock = FileLock.acquire(local_lock(home)) if local else None
     if local and lock is None:
@@ -186,6 +193,8 @@ def run_runner(home: Home, config: RunnerConfig, *, version: str, local: bool, s
     signal.signal(signal.SIGINT, runner.stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        if on_hold:
+            select.select([sys.stdin], [], [], HOLD_SECONDS)
         while True:
             runner.run()
             if lock is not None:
@@ -210,12 +219,16 @@ def main() -> None:
     parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
     parser.add_argument("--lease-seconds", type=int, default=defaults.lease_seconds)
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
+    parser.add_argument("--on-hold", action="store_true", help="begin when stdin ends")
     given = parser.parse_args()
     config = RunnerConfig(
         max_executions=given.max_executions, idle_seconds=given.idle_seconds, lease_seconds=given.lease_seconds
     )
     try:
-        run_runner(default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous)
+        run_runner(
+            default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous,
+            on_hold=given.on_hold,
+        )  # fmt: skip
     except KitaruError as error:
         sys.exit(f"kitaru: {error.message}")
 

@@ -1,0 +1,68 @@
+"""A local runner that is started while somebody still looks at what it would take over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kitaru.early import runner_on_hold
+from kitaru_registry.database import open_database
+from kitaru_registry.home import Home
+from kitaru_runner import presence
+from kitaru_runner.locks import is_held
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """One that had a local runner."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("KITARU_HOME", str(home.root))
+    open_database(home).close()
+    home.runner.mkdir()
+    yield home
+    if is_held(presence.local_lock(home)):
+        presence.stop_local(home)
+
+
+def test_it_looks_for_work_only_when_the_hold_ends(home: Home, tmp_path: Path) -> None:
+    with runner_on_hold(tmp_path):
+        until_started(home)
+        assert presence.list_runners(home) == []
+
+    assert presence.wait_for_runner(home).local
+
+
+def test_a_home_that_had_no_runner_gets_none(home: Home, tmp_path: Path) -> None:
+    home.runner.rmdir()
+
+    with runner_on_hold(tmp_path):
+        assert not home.runner.exists()
+
+
+@pytest.mark.parametrize("said", ["[runner]\nautostart = false\n", '[journal]\nsynchronous = "NORMAL"\n'])
+def test_what_a_project_says_of_runners_is_left_to_whoever_has_read_it(home: Home, tmp_path: Path, said: str) -> None:
+    (tmp_path / "kitaru.toml").write_text(said)
+
+    with runner_on_hold(tmp_path):
+        assert not (home.runner / "log").exists()
+
+
+def test_a_project_that_says_the_default_gets_its_runner_early(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "kitaru.toml").write_text('[journal]\nsynchronous = "FULL"\n')
+
+    with runner_on_hold(tmp_path):
+        until_started(home)
+
+    assert presence.wait_for_runner(home).local
+
+
+def until_started(home: Home) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_held(presence.local_lock(home)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
