@@ -2,6 +2,8 @@
 
     make bench                                      on the built wheel
     python tests/bench/run.py [--long] [NAME ...]   `checkpoints invoke`: these alone, printed, and nothing written
+    python tests/bench/run.py --write NAME ...      these alone, in the places of what they said before
+    python tests/bench/run.py --page                the page anew from what was measured
 
 The scripts print JSON; the page is made of nothing else. It is kept in docs/benchmarks.json, so that this and
 `make bench-peers` each write their part and leave the other's as it is.
@@ -17,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from causes import CAUSES
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 RECORD = PAGE.with_suffix(".json")
@@ -24,7 +28,7 @@ OWN, PEERS = "bench", "bench-peers"
 
 HEAD = """# Benchmarks
 
-Written by `make bench` and `make bench-peers`; nothing here is written by hand. Every figure was measured beside its
+Written by `make bench` and `make bench-peers`; no figure here is written by hand. Every figure was measured beside its
 baseline, in turns, in one run on one machine: read the ratios, not the milliseconds. "Ratio" and "more" are medians
 over the rounds of each round's own. One script alone: `python tests/bench/bench_NAME.py`, which prints JSON.
 """
@@ -38,12 +42,19 @@ named. Each row stands beside Kitaru's for the same work, and Kitaru's beside th
 def main() -> None:
     options = [given for given in sys.argv[1:] if given.startswith("--")]
     names = [given for given in sys.argv[1:] if not given.startswith("--")]
+    if "--page" in options:
+        PAGE.write_text(page(json.loads(RECORD.read_text())))
+        return
     scripts = [HERE / f"bench_{name}.py" for name in names] or sorted(HERE.glob("bench_*.py"))
     reports = [run(script, options) for script in scripts]
-    if names:
-        print(json.dumps(reports, indent=1))
-    else:
+    if not names:
         write(OWN, reports)
+    elif "--write" in options:
+        new = {report["script"]: report for report in reports}
+        before = json.loads(RECORD.read_text())[OWN]
+        write(OWN, [new.get(report["script"], report) for report in before])
+    else:
+        print(json.dumps(reports, indent=1))
 
 
 def write(part: str, reports: Sequence[dict[str, Any]]) -> None:
@@ -90,8 +101,14 @@ def section(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
         *(row(figure) for figure in report["figures"]),
         "",
+        *(f"Missed, {figure['name']}: {CAUSES[figure['name']]}\n" for figure in report["figures"] if has_cause(figure)),
     ]
     return "\n".join(lines)
+
+
+def has_cause(figure: dict[str, Any]) -> bool:
+    missed = any(not target["met"] for target in figure.get("targets", ()))
+    return missed and figure["name"] in CAUSES
 
 
 def provenance(report: dict[str, Any]) -> str:

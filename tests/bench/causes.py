@@ -1,0 +1,40 @@
+"""Why a target is missed, by the figure's name; shown where it is. What was measured to find it out is in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CLI = (
+    "Beside typer and sqlalchemy the command imports pydantic, whose records are the CLI's contract, and rich's "
+    "tables: about 0.2 s of 0.4. The rest is what reads and prints."
+)
+THREADS = (
+    "A synchronous checkpoint that waits needs a thread of its own, and to start a hundred takes most of the time, as "
+    "the baseline shows; that varies by a factor of two from minute to minute. Async checkpoints need none: see gather."
+)
+
+CAUSES: Mapping[str, str] = {
+    "a checkpoint in process, FULL": (
+        "0.10 to 0.15 ms of Python: key and digest of the call, encoding its value, 17 columns. It is the same with "
+        "NORMAL; after an fsync the processor's caches are cold, and it takes half as long again."
+    ),
+    "Kitaru, in process, FULL": (
+        "A raw commit alone is 0.3 to 0.4 of the peer's step, by the disk's pace in that hour; ours adds 0.15 ms."
+    ),
+    "100 checkpoints of 10 ms by .map, in process": THREADS,
+    "100 checkpoints of 10 ms by .map, deployed": THREADS,
+    "a step of 10 MB, deployed": (
+        "The value goes through a socket before it is written and synced: about 25 ms. The rest is the disk's, and "
+        "changes from run to run as the baseline does."
+    ),
+    "invoke a deployed no-op, call to result": (
+        "Each execution has a process of its own, in its snapshot's environment, that imports its code: 150 ms. "
+        "Processes that are started ahead would take most of that away; there are none yet."
+    ),
+    "resume at 990 of 1,000, runner and child killed, `kitaru executions resume`": (
+        "Three processes start: the command (0.9 s) and the runner beside it, then the child. Where a runner lives, as "
+        "in the row above, it takes a third of a second."
+    ),
+    "kitaru executions list": CLI,
+    "kitaru tag move": CLI,
+}
