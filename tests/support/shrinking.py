@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from generating import program_of
@@ -49,7 +49,9 @@ def smaller_step(step: Step) -> Iterator[Step]:
                     yield replace(step, **{field.name: (*value[:at], less, *value[at + 1 :])})
         elif isinstance(value, Step):
             yield from (replace(step, **{field.name: less}) for less in smaller_step(value))
-        elif field.name not in ("number", "name", "how", "join", "take", "is_async", "workers") and value:
+        elif field.name in ("number", "name", "how", "join", "take", "is_async", "workers"):
+            continue
+        elif value and field.default is not MISSING:
             yield replace(step, **{field.name: field.default})
 
 
