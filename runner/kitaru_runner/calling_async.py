@@ -112,7 +112,7 @@ async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) ->
                 raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
         finally:
             engine.parking.end()
-        await asyncio.sleep(pause_in_place(work.spec, failed, call))
+        await loop_side(engine, branch).rest(pause_in_place(work.spec, failed, call))
 
 
 async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
@@ -153,7 +153,7 @@ def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None = None
         yield
     except asyncio.CancelledError as error:
         engine = side.engine
-        if not engine.is_halted and not side.is_over:
+        if side.records:
             failed, _ = engine.recorded.failed_tries(call.key)
             begun = attempt.cancelled(error).entry if attempt is not None else None
             engine.commit([begun or not_begun(call, work.spec, error, tries=failed)])
@@ -261,6 +261,6 @@ async def pass_time(side: LoopSide, call: Call, left_us: int) -> None:
         return
     engine.parking.begin()
     try:
-        await asyncio.sleep(left_us / 1_000_000)
+        await side.rest(left_us / 1_000_000)
     finally:
         engine.parking.end()

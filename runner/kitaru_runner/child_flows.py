@@ -78,7 +78,7 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         if engine.loop_side is not None:
-            engine.loop_side.given(entry.seq)
+            engine.loop_side.delivered(entry.seq)
         return given(engine, entry, stand.child)
     if answer is None:
         answer = engine.parking.stand_at(call.key)

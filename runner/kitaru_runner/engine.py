@@ -194,8 +194,6 @@ class Engine:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         self.pace.point()
         last: int = self.write(self.journal.record, entries)
-        if self.loop_side is not None:
-            self.loop_side.recorded(entries, last)
         self.pace.point()
         self._turnstile.pass_through(last - len(entries) + 1, last, act)
         return last
@@ -323,7 +321,7 @@ class Engine:
         if future is None:
             seq = self.commit([ended.entry])
             if self.loop_side is not None:
-                self.loop_side.given(seq)
+                self.loop_side.delivered(seq)
             return ended
         future.failed = failed_key(ended.entry)
         self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
@@ -380,7 +378,7 @@ class Engine:
             again: executes the call, whose value was not kept.
         """
         if self.loop_side is not None:
-            self.loop_side.given(entry.seq)
+            self.loop_side.delivered(entry.seq)
         if entry.flags & DIGEST_ONLY and entry.error is None:
             return self.remaking.checked(entry, again())
         return self.outcome(entry)

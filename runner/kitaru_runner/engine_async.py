@@ -24,7 +24,7 @@ from kitaru_runner.engine import Engine
 from kitaru_runner.futures import CheckpointFuture, Lane
 from kitaru_runner.protocol import Answer, Entry
 from kitaru_runner.recorded import is_cancellation
-from kitaru_runner.replayed_time import ReplayedTime
+from kitaru_runner.timers import Timers
 
 if TYPE_CHECKING:
     from kitaru_runner.waiting import Stand
@@ -52,7 +52,7 @@ class LoopSide:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
         self._undelivered = engine.recorded.order()
-        self._time = ReplayedTime(self, loop, engine.opening)
+        self._timers = Timers(self, loop, engine.opening)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -73,27 +73,18 @@ class LoopSide:
     async def turn(self, seq: int) -> None:
         """Wait until it is this outcome's turn."""
         future = self._loop.create_future()
-        self._enlist(seq, future)
+        self.enlist(seq, future)
         await future
 
     def delivered(self, seq: int) -> None:
-        """A recorded outcome has had its turn."""
+        """A recorded outcome has had its turn, or was given to synchronous code, in its own order."""
         if seq in self._undelivered:
             self._undelivered.remove(seq)
+        self._timers.reached(seq)
 
-    def given(self, seq: int) -> None:
-        """A recorded outcome was given to synchronous code, in its own order. The loop stood still for it."""
-        self.delivered(seq)
-        if threading.get_ident() == self._thread:
-            self._time.stand_still(seq)
-
-    def recorded(self, entries: Sequence[Entry], last: int) -> None:
-        """These are in the journal now, up to number `last`; in any thread."""
-        self._time.recorded(entries, last)
-
-    def _enlist(self, seq: int, future: asyncio.Future[None]) -> None:
+    def enlist(self, seq: int, turn: asyncio.Future[None]) -> None:
         self._enlisted += 1
-        heapq.heappush(self._turns, (seq, self._enlisted, future))
+        heapq.heappush(self._turns, (seq, self._enlisted, turn))
         self._spins = 0
         if not self._pumping:
             self._pumping = True
@@ -116,10 +107,6 @@ class LoopSide:
             self._stalled_at = seq
             self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
             return
-        if self._time.reach(seq):
-            # A timer of the flow's own was over first, and may end what stands here.
-            self._loop.call_soon(self._pump)
-            return
         for known in earlier:
             self._undelivered.remove(known)
         self.delivered(seq)
@@ -134,19 +121,35 @@ class LoopSide:
         self._spins += 1
         return self._spins > SPINS_WITHOUT_INSIGHT
 
+    async def rest(self, seconds: float) -> None:
+        """Let a time of the engine's own pass, which is no part of the flow's way."""
+        over = self._loop.create_future()
+        clock = self._timers.call_at(self._loop.time() + seconds, end, over)
+        try:
+            await over
+        finally:
+            clock.cancel()
+
     # Commits
+
+    @property
+    def records(self) -> bool:
+        return not self.engine.is_halted and not self.is_over
 
     async def commit(self, entry: Entry) -> None:
         """Make the entry durable, together with all that end in this turn of the loop, and wait for its turn."""
         future = self._loop.create_future()
-        self._batch.append((entry, future))
-        if len(self._batch) == 1:
-            self._loop.call_soon(self._flush)
+        self.commit_soon(entry, future)
         try:
             await future
         except asyncio.CancelledError:
             self._batch = [(other, waiting) for other, waiting in self._batch if waiting is not future]
             raise
+
+    def commit_soon(self, entry: Entry, turn: asyncio.Future[None]) -> None:
+        self._batch.append((entry, turn))
+        if len(self._batch) == 1:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -160,7 +163,7 @@ class LoopSide:
                     future.set_exception(error)
             return
         for seq, (_, future) in enumerate(batch, start=last - len(batch) + 1):
-            self._enlist(seq, future)
+            self.enlist(seq, future)
 
     # Waits
 
@@ -242,6 +245,11 @@ class LoopSide:
         return any(not t.cancelled() and t.when() < horizon for t in timers)
 
 
+def end(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
 def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
     """Call it on the loop, from any thread; not where the flow has ended, and its loop is closed."""
     try:
@@ -313,12 +321,8 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     loop = asyncio.get_running_loop()
     known = loop.create_future()
 
-    def end() -> None:
-        if not known.done():
-            known.set_result(None)
-
     def herald(_: object = None) -> None:
-        call_on(loop, end)
+        call_on(loop, end, known)
 
     # Its own callback: a future whose outcome could not be recorded ends too.
     Future.add_done_callback(future, herald)
@@ -364,7 +368,7 @@ def giving_up_standing(side: LoopSide, call: Call) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        if not side.engine.is_halted and not side.is_over:
+        if side.records:
             side.engine.commit([gave_up_standing(call, error)])
         raise
 

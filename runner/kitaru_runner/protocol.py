@@ -49,6 +49,9 @@ SERVED_PROTOCOLS = frozenset({1, 2})
 CODEC = 1
 """Number of the set of value codecs (codec.py) that a child writes and reads."""
 
+TIMER = "e"
+"""Kind of the entry that says that a timer of the flow's own was over."""
+
 PAUSE = "/pause@"
 """In the key of the timer between two tries of a checkpoint, after that one's."""
 

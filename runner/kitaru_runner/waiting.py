@@ -97,7 +97,7 @@ def stand_at(branch: Branch, stand: Stand) -> Answer:
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         if engine.loop_side is not None:
-            engine.loop_side.given(entry.seq)
+            engine.loop_side.delivered(entry.seq)
         assert answer is not None
         return replace(answer, key=call.key)
     if answer is None:

@@ -19,8 +19,8 @@ from kitaru_runner.engine_async import LoopSide
 from kitaru_runner.futures import Deliveries
 from kitaru_runner.protocol import Entry
 from kitaru_runner.recorded import Recorded
-from kitaru_runner.replayed_time import ReplayedTime
 from kitaru_runner.specs import CheckpointSpec, Work
+from kitaru_runner.timers import Timers
 from kitaru_runner.trying import Executed, Try
 
 MOST_SEEDS = 300
@@ -89,8 +89,14 @@ def does_not_record_who_gave_up(patch: Patch) -> None:
     patch.setattr(calling_async, "giving_up", giving_up)
 
 
-def does_not_replay_time(patch: Patch) -> None:
-    patch.setattr(ReplayedTime, "reach", lambda self, seq: False)
+def forgets_which_timers_were_over(patch: Patch) -> None:
+    begun = Timers.__init__
+
+    def forgetting(self: Timers, *args: Any) -> None:
+        begun(self, *args)
+        self._over.clear()
+
+    patch.setattr(Timers, "__init__", forgetting)
 
 
 def numbers_calls_in_the_order_of_the_schedule(patch: Patch) -> None:
@@ -156,7 +162,7 @@ FEW: Mapping[Callable[[Patch], None], Program] = {
     does_not_record_who_gave_up: Program(
         0, True, (InTime(1, Call(2, "alpha", is_async=True, takes_seconds=5.0), 0.5), Call(3, "beta", is_async=True))
     ),
-    does_not_replay_time: KEPT["a time-out has its turn among the other outcomes"],
+    forgets_which_timers_were_over: KEPT["a time-out has its turn among the other outcomes"],
     takes_a_child_out_of_turn: KEPT["a child's end has its turn among the other outcomes"],
 }
 """What random programs seldom come across, and a program that does under some schedules."""

@@ -210,12 +210,12 @@ def test_a_checkpoint_that_its_caller_cancels_is_a_recorded_outcome(execution: T
         await add(1, 1)
         return ended
 
-    execution.attempt(body, writes=1)
+    execution.attempt(body, writes=2)
     execution.attempt(body)
 
     assert execution.result == "timed out"
     assert ran["endless"] == 1
-    assert [(row.kind, row.key) for row in execution.rows] == [("c", "endless"), ("c", "add")]
+    assert [(row.kind, row.key) for row in execution.rows] == [("e", "asyncio:timer"), ("c", "endless"), ("c", "add")]
 
 
 def test_a_flow_s_own_exception_ends_the_execution(execution: TestExecution) -> None:

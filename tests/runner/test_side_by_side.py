@@ -281,8 +281,8 @@ def test_a_call_that_is_given_up_in_a_pause_is_not_made_in_a_replay(execution: T
     async def outcome() -> str:
         return await flaky()
 
-    execution.attempt(body, writes=3)
-    assert execution.keys == ["task[0]/flaky", "task[0]/flaky", "add"]
+    execution.attempt(body, writes=4)
+    assert execution.keys == ["task[0]/flaky", "asyncio:timer", "task[0]/flaky", "add"]
     execution.attempt(body)
 
     assert execution.result == ["given up", 3]
@@ -324,7 +324,7 @@ def test_a_time_out_keeps_its_place_among_outcomes(executions: Executions) -> No
         return await add(1, 2)
 
     execution = executions.new()
-    execution.attempt(body, writes=2)
+    execution.attempt(body, writes=3)
     execution.attempt(body)
 
     assert orders == [["impatient", "after"], ["impatient", "after"]]
@@ -339,8 +339,8 @@ def test_a_wait_that_is_given_up_is_closed_and_stays_so(execution: TestExecution
             found = "given up"
         return [found, await add(1, 2)]
 
-    execution.attempt(body, writes=2)
-    assert execution.keys == ["approve", "add"]
+    execution.attempt(body, writes=3)
+    assert execution.keys == ["asyncio:timer", "approve", "add"]
     with pytest.raises(KitaruConflictError, match="is closed"):
         execution.answer("approve", True)
     execution.attempt(body)

@@ -40,8 +40,8 @@ class Generator:
     waits: int = 0
     children: int = 0
     in_race: bool = False
-    """Within branches of which the first counts. Neither a time-out of the flow's own nor the end of its own thread is
-    replayed in its place there."""
+    """Within branches of which the first counts. The end of a thread of the flow's own is not replayed in its place
+    there."""
 
     def program(self, seed: int) -> Program:
         steps = self.block(self.random.randint(1, 4), depth=0)
@@ -61,9 +61,9 @@ class Generator:
             if in_flow or not self.is_async:
                 kinds += [self.fan] * 3
             if self.is_async and in_flow:
-                kinds += [self.tasks] * 5 + [self.pool] * 2
+                kinds += [self.tasks] * 5 + [self.pool] * 2 + [self.in_time] * 4
                 if not self.in_race:
-                    kinds += [self.in_time] * 4 + [self.thread]
+                    kinds += [self.thread]
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:

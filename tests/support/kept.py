@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from programs import Attempt, Call, Child, InTime, Program, Raise, Tasks, Wait
+from programs import Attempt, Call, Child, InTime, Keep, Pool, Program, Raise, Sleep, Tasks, Wait
 
 SCHEDULES = 20
 
@@ -99,6 +99,49 @@ KEPT: Mapping[str, Program] = {
                 "first",
             ),
             Call(6, "alpha", is_async=True),
+        ),
+    ),
+    "a time-out counts from where it began, and not from the outcome before (seed 500235)": Program(
+        500235,
+        True,
+        (
+            Tasks(
+                1,
+                (
+                    (
+                        Tasks(
+                            2,
+                            (
+                                (Call(4, "gamma"), Sleep(5, 3.0)),
+                                (Pool(13, ((Keep(14, "log"),), (Wait(15, "ask3"),)), 2),),
+                            ),
+                            "race",
+                        ),
+                    ),
+                    (InTime(18, Call(19, "gamma", is_async=True), 3.0),),
+                ),
+                "gather",
+                1,
+            ),
+            Wait(32, "ask4"),
+        ),
+    ),
+    "the same behind a child that was started (seed 601527)": Program(
+        601527,
+        True,
+        (
+            Child(
+                2,
+                "child",
+                False,
+                (Call(4, "gamma", takes_seconds=0.5), Call(4, "gamma")),
+                "run",
+                "get",
+                (
+                    InTime(7, Call(8, "alpha", is_async=True), 0.5),
+                    InTime(9, Call(10, "gamma", is_async=True), 0.5),
+                ),
+            ),
         ),
     ),
 }
