@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from kitaru_runner import codec
@@ -57,7 +57,7 @@ async def run_checkpoint(
     entry = engine.recorded.find(call, b"")
     if first and (entry is None or not is_cancellation(entry)):
         try:
-            with giving_up(side, call, work):
+            async with giving_up(side, call, work):
                 for future in first:
                     await future
             work = with_values(work, first)
@@ -71,7 +71,7 @@ async def run_checkpoint(
     slot = LoopSlot(side, lanes)
     try:
         if lanes:
-            with giving_up(side, call, work):
+            async with giving_up(side, call, work):
                 await slot.enter()
         return await execute(side, branch, call, work, inputs, slot)
     finally:
@@ -84,7 +84,7 @@ async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) ->
     if entry is not None:
         await side.turn(entry.seq)
         return
-    with giving_up(side, call, work):
+    async with giving_up(side, call, work):
         await side.commit(not_called(call, work.spec, error))
 
 
@@ -128,15 +128,15 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
     engine = side.engine
     known = reusable(engine, call, work, inputs)
     if known is not None:
-        with giving_up(side, call, work):
+        async with giving_up(side, call, work):
             await side.commit(known.entry)
         return engine.executed(known)
     while True:
-        with giving_up(side, call, work):
+        async with giving_up(side, call, work):
             await pause(side, call, work, slot)
         attempt = engine.begin_try(call, work, branch, inputs)
         try:
-            with giving_up(side, call, work, attempt):
+            async with giving_up(side, call, work, attempt):
                 ended = await tried(attempt, work)
                 await side.commit(ended.entry)
         finally:
@@ -146,17 +146,16 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
         engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
 
 
-@contextmanager
-def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None = None) -> Iterator[None]:
+@asynccontextmanager
+async def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None = None) -> AsyncIterator[None]:
     """Record it when the caller gives up: a replay, which may come further in the same time, gives up there too."""
     try:
         yield
     except asyncio.CancelledError as error:
-        engine = side.engine
         if side.records:
-            failed, _ = engine.recorded.failed_tries(call.key)
+            failed, _ = side.engine.recorded.failed_tries(call.key)
             begun = attempt.cancelled(error).entry if attempt is not None else None
-            engine.commit([begun or not_begun(call, work.spec, error, tries=failed)])
+            await side.commit_surely(begun or not_begun(call, work.spec, error, tries=failed))
         raise
 
 

@@ -98,7 +98,7 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     if entry is not None:
         await take_turn(side, entry)
         return given(engine, entry, stand.child)
-    with giving_up_standing(side, call):
+    async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
         entry, seq = record_end(engine, call, stand, answer, flow=flow)

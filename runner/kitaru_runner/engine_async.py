@@ -11,9 +11,9 @@ import asyncio
 import contextvars
 import heapq
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
@@ -24,6 +24,7 @@ from kitaru_runner.engine import Engine
 from kitaru_runner.futures import CheckpointFuture, Lane
 from kitaru_runner.protocol import Answer, Entry
 from kitaru_runner.recorded import is_cancellation
+from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class LoopSide:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
         self._undelivered = engine.recorded.order()
+        self._expected: set[int] = set()
         self._timers = Timers(self, loop, engine.opening)
+        self._threads = Threads(self, loop, engine.opening, engine.parking)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -80,7 +83,11 @@ class LoopSide:
         """A recorded outcome has had its turn, or was given to synchronous code, in its own order."""
         if seq in self._undelivered:
             self._undelivered.remove(seq)
+        self._expected.discard(seq)
         self._timers.reached(seq)
+
+    def expect(self, seq: int) -> None:
+        self._expected.add(seq)
 
     def enlist(self, seq: int, turn: asyncio.Future[None]) -> None:
         self._enlisted += 1
@@ -103,16 +110,18 @@ class LoopSide:
     def _deliver_first(self) -> None:
         seq = self._turns[0][0]
         earlier = [known for known in self._undelivered if known < seq]
-        if earlier and self._stalled_at != seq:
+        if not self._expected.isdisjoint(earlier):
+            self._pumping = False
+        elif earlier and self._stalled_at != seq:
             self._stalled_at = seq
             self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
-            return
-        for known in earlier:
-            self._undelivered.remove(known)
-        self.delivered(seq)
-        heapq.heappop(self._turns)[2].set_result(None)
-        self._spins = 0
-        self._loop.call_soon(self._pump)
+        else:
+            for known in earlier:
+                self._undelivered.remove(known)
+            self.delivered(seq)
+            heapq.heappop(self._turns)[2].set_result(None)
+            self._spins = 0
+            self._loop.call_soon(self._pump)
 
     def _at_rest(self) -> bool:
         ready = getattr(self._loop, "_ready", None)
@@ -136,6 +145,9 @@ class LoopSide:
     def records(self) -> bool:
         return not self.engine.is_halted and not self.is_over
 
+    def is_flows(self, branch: Branch | None) -> bool:
+        return branch is not None and branch.call is None and self.records
+
     async def commit(self, entry: Entry) -> None:
         """Make the entry durable, together with all that end in this turn of the loop, and wait for its turn."""
         future = self._loop.create_future()
@@ -145,6 +157,13 @@ class LoopSide:
         except asyncio.CancelledError:
             self._batch = [(other, waiting) for other, waiting in self._batch if waiting is not future]
             raise
+
+    async def commit_surely(self, entry: Entry) -> None:
+        """`commit`, by a task that has been cancelled, and may be once more."""
+        turn = self._loop.create_future()
+        self.commit_soon(entry, turn)
+        with suppress(asyncio.CancelledError):
+            await surely(turn)
 
     def commit_soon(self, entry: Entry, turn: asyncio.Future[None]) -> None:
         self._batch.append((entry, turn))
@@ -346,7 +365,7 @@ async def stand(stand: Stand) -> Answer:
         await take_turn(side, entry)
         assert answer is not None
         return replace(answer, key=call.key)
-    with giving_up_standing(side, call):
+    async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
         await side.turn(engine.record_answer(call, answer))
@@ -354,14 +373,35 @@ async def stand(stand: Stand) -> Answer:
 
 
 async def take_turn(side: LoopSide, entry: Entry) -> None:
-    """Wait until it is this outcome's turn; for ever, if that is that its caller gave up: it will again."""
-    await side.turn(entry.seq)
-    if is_cancellation(entry):
-        await asyncio.get_running_loop().create_future()
+    """Wait until it is this outcome's turn. That the caller gave up is true no sooner, and then for sure."""
+    if not is_cancellation(entry):
+        await side.turn(entry.seq)
+        return
+    turn = asyncio.get_running_loop().create_future()
+    side.enlist(entry.seq, turn)
+    await surely(turn)
+    await asyncio.get_running_loop().create_future()
 
 
-@contextmanager
-def giving_up_standing(side: LoopSide, call: Call) -> Iterator[None]:
+async def surely(turn: asyncio.Future[None]) -> None:
+    """Wait for a turn although the caller gives up.
+
+    Raises:
+        CancelledError: afterwards, if it did.
+    """
+    gave_up: asyncio.CancelledError | None = None
+    while not turn.done():
+        try:
+            await asyncio.shield(turn)
+        except asyncio.CancelledError as error:
+            gave_up = error
+    turn.result()
+    if gave_up is not None:
+        raise gave_up
+
+
+@asynccontextmanager
+async def giving_up_standing(side: LoopSide, call: Call) -> AsyncIterator[None]:
     """Record it when the caller of a wait gives up."""
     from kitaru_runner.waiting import gave_up_standing
 
@@ -369,7 +409,7 @@ def giving_up_standing(side: LoopSide, call: Call) -> Iterator[None]:
         yield
     except asyncio.CancelledError as error:
         if side.records:
-            side.engine.commit([gave_up_standing(call, error)])
+            await side.commit_surely(gave_up_standing(call, error))
         raise
 
 

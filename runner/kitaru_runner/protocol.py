@@ -49,8 +49,8 @@ SERVED_PROTOCOLS = frozenset({1, 2})
 CODEC = 1
 """Number of the set of value codecs (codec.py) that a child writes and reads."""
 
-TIMER = "e"
-"""Kind of the entry that says that a timer of the flow's own was over."""
+ENDED = "e"
+"""Kind of the entry that says that a timer or a thread of the flow's own came to its end."""
 
 PAUSE = "/pause@"
 """In the key of the timer between two tries of a checkpoint, after that one's."""

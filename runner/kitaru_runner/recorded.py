@@ -7,9 +7,9 @@ from typing import Any
 
 from kitaru_registry.giving_up import says_given_up
 from kitaru_runner.context import Call
-from kitaru_runner.protocol import GIVEN, REPLAY_NEVER, TIMER, Entry, Opening
+from kitaru_runner.protocol import ENDED, GIVEN, REPLAY_NEVER, Entry, Opening
 
-OUTCOMES = "cw" + TIMER
+OUTCOMES = "cw" + ENDED
 
 NO_CALLS = "tra"
 """Failed tries, retries and accepted divergences: a call may have their key."""

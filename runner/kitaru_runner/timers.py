@@ -10,28 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import Branch, current
-from kitaru_runner.protocol import TIMER, Entry, Opening
+from kitaru_runner.protocol import ENDED, Entry, Opening
+from kitaru_runner.turns import Turns
 
 NAME = "asyncio:timer"
 """Stands for itself in keys: no checkpoint can have it."""
-
-
-class Turns(Protocol):
-    """The engine's side of the loop."""
-
-    @property
-    def records(self) -> bool:
-        """Whether what happens is recorded: not once the flow has ended, or was halted."""
-
-    def enlist(self, seq: int, turn: asyncio.Future[None]) -> None:
-        """Let `turn` end when the turn of that outcome has come."""
-
-    def commit_soon(self, entry: Entry, turn: asyncio.Future[None]) -> None:
-        """Make the entry durable, and let `turn` end in its turn."""
 
 
 class Timer(asyncio.TimerHandle):
@@ -59,7 +46,7 @@ class Timer(asyncio.TimerHandle):
 
     def over(self) -> None:
         if self._turns.records:
-            self._turns.commit_soon(Entry(TIMER, self._key, now_us()), self._turn)
+            self._turns.commit_soon(Entry(ENDED, self._key, now_us()), self._turn)
         else:
             self._run()
 
@@ -84,7 +71,7 @@ class Timers:
     def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, opening: Opening) -> None:
         self._turns = turns
         self._loop = loop
-        self._over = {entry.key: entry.seq for entry in opening.entries if entry.kind == TIMER and not entry.soft}
+        self._over = {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
         self._passed_us, self._origin_us = passed(opening)
         self._last = max(self._passed_us, default=0)
         self._reached = 0
@@ -117,9 +104,7 @@ class Timers:
 
     def _is_flows(self, branch: Branch | None, callback: Callable[..., Any]) -> bool:
         """Not the engine's own, and not of a checkpoint's body."""
-        if branch is None or branch.call is not None or not self._turns.records:
-            return False
-        return getattr(callback, "__self__", None) is not self._turns
+        return self._turns.is_flows(branch) and getattr(callback, "__self__", None) is not self._turns
 
     def _passed_seconds(self) -> float:
         """How long ago the timer began, in a replay.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from kitaru_runner.futures import Deliveries
 from kitaru_runner.protocol import Entry
 from kitaru_runner.recorded import Recorded
 from kitaru_runner.specs import CheckpointSpec, Work
+from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 from kitaru_runner.trying import Executed, Try
 
@@ -82,8 +83,10 @@ def gives_an_outcome_without_recording_it(patch: Patch) -> None:
 
 
 def does_not_record_who_gave_up(patch: Patch) -> None:
-    @contextmanager
-    def giving_up(side: LoopSide, call: context.Call, work: Work, attempt: Try | None = None) -> Iterator[None]:
+    @asynccontextmanager
+    async def giving_up(
+        side: LoopSide, call: context.Call, work: Work, attempt: Try | None = None
+    ) -> AsyncIterator[None]:
         yield
 
     patch.setattr(calling_async, "giving_up", giving_up)
@@ -97,6 +100,16 @@ def forgets_which_timers_were_over(patch: Patch) -> None:
         self._over.clear()
 
     patch.setattr(Timers, "__init__", forgetting)
+
+
+def forgets_when_threads_came_back(patch: Patch) -> None:
+    begun = Threads.__init__
+
+    def forgetting(self: Threads, *args: Any) -> None:
+        begun(self, *args)
+        self._ended.clear()
+
+    patch.setattr(Threads, "__init__", forgetting)
 
 
 def numbers_calls_in_the_order_of_the_schedule(patch: Patch) -> None:
@@ -155,6 +168,8 @@ ANY = [
     numbers_calls_in_the_order_of_the_schedule,
     tries_once_more,
     starts_a_child_again,
+    forgets_when_threads_came_back,
+    forgets_which_timers_were_over,
     takes_another_answer_later,
 ]
 
@@ -162,7 +177,6 @@ FEW: Mapping[Callable[[Patch], None], Program] = {
     does_not_record_who_gave_up: Program(
         0, True, (InTime(1, Call(2, "alpha", is_async=True, takes_seconds=5.0), 0.5), Call(3, "beta", is_async=True))
     ),
-    forgets_which_timers_were_over: KEPT["a time-out has its turn among the other outcomes"],
     takes_a_child_out_of_turn: KEPT["a child's end has its turn among the other outcomes"],
 }
 """What random programs seldom come across, and a program that does under some schedules."""

@@ -20,6 +20,7 @@ from programs import (
     Pool,
     Program,
     Raise,
+    Rest,
     Sleep,
     Step,
     Tasks,
@@ -79,6 +80,7 @@ FEATURES: Mapping[str, Callable[[Step], bool]] = {
     "tasks that are cancelled": tasks("race"),
     "a pool of tasks": lambda step: isinstance(step, Pool) and step.workers > 1,
     "to_thread": lambda step: isinstance(step, Thread),
+    "asyncio.sleep": lambda step: isinstance(step, Rest),
     "wait_for": lambda step: isinstance(step, InTime),
     "wait_for that is too late": lambda step: (
         isinstance(step, InTime) and step.call.takes_seconds > step.timeout_seconds

@@ -21,6 +21,7 @@ from programs import (
     Place,
     Pool,
     Program,
+    Rest,
     Sleep,
     Step,
     Tasks,
@@ -272,6 +273,9 @@ class Body(Walk):
 
         await asyncio.gather(*(work(worker) for worker in range(step.workers)))
         return [found[number] for number in range(len(step.blocks))]
+
+    async def rest(self, place: Place, step: Rest) -> None:
+        await asyncio.sleep(step.seconds)
 
     async def thread(self, place: Place, step: Thread) -> object:
         def block() -> int:

@@ -18,6 +18,7 @@ from programs import (
     Pool,
     Program,
     Raise,
+    Rest,
     Sleep,
     Step,
     Tasks,
@@ -39,9 +40,6 @@ class Generator:
     made: int = 0
     waits: int = 0
     children: int = 0
-    in_race: bool = False
-    """Within branches of which the first counts. The end of a thread of the flow's own is not replayed in its place
-    there."""
 
     def program(self, seed: int) -> Program:
         steps = self.block(self.random.randint(1, 4), depth=0)
@@ -62,8 +60,7 @@ class Generator:
                 kinds += [self.fan] * 3
             if self.is_async and in_flow:
                 kinds += [self.tasks] * 5 + [self.pool] * 2 + [self.in_time] * 4
-                if not self.in_race:
-                    kinds += [self.thread]
+                kinds += [self.thread, self.rest]
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -142,19 +139,18 @@ class Generator:
     def tasks(self, *, depth: int, in_flow: bool) -> Tasks:
         number = self.number()
         how = self.random.choice(("gather", "gather", "group", "first", "race", "as_completed"))
-        outside, self.in_race = self.in_race, self.in_race or how != "gather"
         blocks = tuple(self.block(self.random.randint(1, 2), depth=depth + 1) for _ in range(self.random.randint(1, 4)))
         if how in ("group", "race") and self.random.random() < 0.3:
             blocks = (*blocks, (Raise(self.number()),))
-        self.in_race = outside
         return Tasks(number, blocks, how, limit=self.random.choice((None, None, 1, 2)))
 
     def pool(self, *, depth: int, in_flow: bool) -> Pool:
         number = self.number()
-        outside, self.in_race = self.in_race, True
         blocks = tuple(self.block(self.random.randint(1, 2), depth=depth + 1) for _ in range(self.random.randint(2, 5)))
-        self.in_race = outside
         return Pool(number, blocks, self.random.randint(1, 3))
+
+    def rest(self, *, depth: int, in_flow: bool) -> Rest:
+        return Rest(self.number(), self.random.choice((0.0, 0.5, 2.0)))
 
     def thread(self, *, depth: int, in_flow: bool) -> Thread:
         number = self.number()
@@ -164,10 +160,9 @@ class Generator:
     def child(self, *, depth: int, in_flow: bool) -> Child:
         draw = self.random
         number, self.children = self.number(), self.children + 1
-        outside = self.is_async, self.in_race
-        self.is_async, self.in_race = draw.random() < 0.4, False
+        outside, self.is_async = self.is_async, draw.random() < 0.4
         is_async, steps = self.is_async, self.block(draw.randint(1, 2), depth=depth + 1)
-        self.is_async, self.in_race = outside
+        self.is_async = outside
         take = draw.choice(("wait", "wait", "later", "never", "get", "in_time", "at_once"))
         meanwhile = self.block(draw.randint(0, 2), depth=depth + 1) if take in ("later", "get") else ()
         return Child(

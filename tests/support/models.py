@@ -21,6 +21,7 @@ from programs import (
     Place,
     Pool,
     Program,
+    Rest,
     Sleep,
     Step,
     Tasks,
@@ -245,6 +246,9 @@ class Model(Walk):
             assert place.scope.may_be_cut, "not everything in the queue was taken"
             raise Unknown
         return [found[number] for number in range(len(step.blocks))]
+
+    async def rest(self, place: Place, step: Rest) -> None:
+        """It leaves no value."""
 
     async def thread(self, place: Place, step: Thread) -> object:
         return await self.block(Place(f"{place.path}/{step.number}", place.so_far, place.scope), step.block)

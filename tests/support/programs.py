@@ -122,6 +122,13 @@ class InTime(Step):
 
 
 @dataclass(frozen=True)
+class Rest(Step):
+    """`await asyncio.sleep(seconds)`: a timer of the flow's own."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Pool(Step):
     """Tasks that take blocks from a queue, until that is empty."""
 

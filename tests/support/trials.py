@@ -19,7 +19,7 @@ from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import Row
 from kitaru_runner import codec
 from kitaru_runner.failures import rebuild
-from kitaru_runner.protocol import TIMER, Encoded
+from kitaru_runner.protocol import ENDED, Encoded
 
 
 class Trial:
@@ -95,7 +95,7 @@ class Judge:
     def check_model(self) -> None:
         found: dict[tuple[str, str, int], Any] = {}
         for row in self.rows:
-            if row.kind == TIMER:
+            if row.kind == ENDED:
                 continue
             outcome = self.outcome(row)
             slot = (row.kind, row.key, (row.tries or 1) if row.kind == "t" else 0)

@@ -1,0 +1,108 @@
+"""The threads that a flow's body awaits: the end of each is recorded, and has its turn among the outcomes.
+
+`asyncio.to_thread` and `loop.run_in_executor` of a flow's body execute in every attempt, for what they do is no
+checkpoint. When they come back is part of the way that the flow took: in a replay they come back in the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from kitaru_registry.clock import now_us
+from kitaru_runner.context import current
+from kitaru_runner.parking import Parking
+from kitaru_runner.protocol import ENDED, Entry, Opening
+from kitaru_runner.turns import Turns
+
+T = TypeVar("T")
+
+NAME = "asyncio:thread"
+"""Stands for itself in keys: no checkpoint can have it."""
+
+
+class Threads:
+    """Runs what a flow's loop gives to threads and processes of the flow's own."""
+
+    def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, opening: Opening, parking: Parking) -> None:
+        self._turns = turns
+        self._loop = loop
+        self._parking = parking
+        self._ended = {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
+        self._run_in_executor = loop.run_in_executor
+        try:
+            # Where to_thread comes by.
+            loop.run_in_executor = self._run  # type: ignore[method-assign,assignment]  # typeshed's has a TypeVarTuple
+        except AttributeError:  # uvloop's cannot be replaced: its threads come back as they do
+            pass
+
+    def _run(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        branch = current.get()
+        if branch is None or not self._turns.is_flows(branch):
+            return self._run_in_executor(executor, func, *args)
+        key = branch.call_without_place(NAME).key
+        if executor is None or isinstance(executor, ThreadPoolExecutor):
+            func = partial(self._owned, func)
+        self._parking.begin()
+        try:
+            running = self._run_in_executor(executor, func, *args)
+        except BaseException:
+            self._parking.end()
+            raise
+        running.add_done_callback(lambda _: self._parking.end())
+        return ComingBack(self._turns, key, self._ended.get(key), running).future
+
+    def _owned(self, func: Callable[..., T], *args: Any) -> T:
+        """Call it as a thread that is in flight, and may step aside."""
+        self._parking.own()
+        try:
+            return func(*args)
+        finally:
+            self._parking.disown()
+
+
+class ComingBack:
+    """One of them, on its way back. `future` has its outcome, in its turn."""
+
+    def __init__(self, turns: Turns, key: str, seq: int | None, running: asyncio.Future[Any]) -> None:
+        self._turns = turns
+        self._key = key
+        self._seq = seq
+        self._running = running
+        self._turn: asyncio.Future[None] = running.get_loop().create_future()
+        self.future: asyncio.Future[Any] = running.get_loop().create_future()
+        if seq is not None:
+            turns.expect(seq)
+        running.add_done_callback(self._ended)
+        self._turn.add_done_callback(self._in_turn)
+        self.future.add_done_callback(self._given_up)
+
+    def _ended(self, _: object) -> None:
+        if self._turn.done():
+            return
+        if self._seq is not None:
+            self._turns.enlist(self._seq, self._turn)
+        else:
+            self._turns.commit_soon(Entry(ENDED, self._key, now_us()), self._turn)
+
+    def _in_turn(self, turn: asyncio.Future[None]) -> None:
+        if turn.cancelled() or self.future.done():
+            return
+        error = turn.exception() or (None if self._running.cancelled() else self._running.exception())
+        if self._running.cancelled():
+            self.future.cancel()
+        elif error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(self._running.result())
+
+    def _given_up(self, future: asyncio.Future[Any]) -> None:
+        """Nobody awaits it any more, where it was cancelled: nothing has to wait for its turn."""
+        if future.cancelled() and not self._turn.done():
+            self._turn.cancel()
+            self._running.cancel()
+            if self._seq is not None:
+                self._turns.enlist(self._seq, self._turn)
