@@ -41,6 +41,7 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -310,19 +311,21 @@ class FrameReader:
 
     def _rest(self, begun: bytes, size: int) -> bytes | None:
         """A large payload, received into its place: memory that grows is copied again and again."""
-        whole = bytearray(size)
-        view = memoryview(whole)
-        view[: len(begun)] = begun
+        whole = BytesIO(begun)
+        whole.seek(size - 1)
+        whole.write(b"\0")
         at = len(begun)
-        while at < size:
-            try:
-                received = self._connection.recv_into(view[at:])
-            except OSError:
-                return None
-            if not received:
-                return None
-            at += received
-        return bytes(whole)
+        with whole.getbuffer() as view:
+            while at < size:
+                try:
+                    received = self._connection.recv_into(view[at:])
+                except OSError:
+                    return None
+                if not received:
+                    return None
+                at += received
+        # These are its own bytes: to make them of a bytearray takes longer than to receive them.
+        return whole.getvalue()
 
     def has_frame(self) -> bool:
         """Whether the next frame has come whole. Never blocks; one that is large may be seen late."""

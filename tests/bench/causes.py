@@ -24,8 +24,8 @@ CAUSES: Mapping[str, str] = {
     "100 checkpoints of 10 ms by .map, in process": THREADS,
     "100 checkpoints of 10 ms by .map, deployed": THREADS,
     "a step of 10 MB, deployed": (
-        "The value goes through a socket before it is written and synced: about 25 ms. The rest is the disk's, and "
-        "changes from run to run as the baseline does."
+        "The value goes through a socket before it is hashed, written and synced: about 15 ms. The rest is the "
+        "disk's, and changes from run to run as the baseline does."
     ),
     "invoke a deployed no-op, call to result": (
         "Each execution has a process of its own, in its snapshot's environment, that imports its code: 150 ms. "
