@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-THREADS_BEGUN_BY_ONE = 2
-
 
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
@@ -428,8 +426,8 @@ class Slot:
 class Pool:
     """Threads for submitted checkpoints: started at need, at most `size`, ended when there is nothing to do.
 
-    To start a thread takes as long as a short checkpoint, so whoever submits a hundred calls starts one thread, and
-    each thread that begins starts two more while there is work for them.
+    Whoever submits a hundred calls starts one thread; that starts those that there is work for when it begins. So they
+    take the interpreter once all is submitted, or it was held for long, and not from every call.
 
     Not ThreadPoolExecutor: that refuses work once the main thread has ended, and a script may end with `.run()`.
     """
@@ -463,7 +461,7 @@ class Pool:
 
     def _begin(self, number: int, work: Callable[[], None] | None = None) -> None:
         for _ in range(number):
-            self._pace.start(partial(self._run, work), "kitaru-checkpoint")
+            self._pace.start_unawaited(partial(self._run, work), "kitaru-checkpoint")
 
     def _run(self, work: Callable[[], None] | None) -> None:
         ident = threading.get_ident()
@@ -472,7 +470,7 @@ class Pool:
             if work is None:
                 self._beginning -= 1
                 work = self._work.popleft() if self._work else None
-            begin = self._to_begin(THREADS_BEGUN_BY_ONE)
+            begin = self._to_begin(self._size)
         self._begin(begin)
         while work is not None:
             work()
