@@ -321,34 +321,41 @@ class AskingEvent(threading.Event):
 
 
 class Turnstile:
-    """Lets the holders of contiguous numbers through in order."""
+    """Lets the holders of contiguous numbers act in order. Who comes early leaves its act behind for its turn."""
 
     def __init__(self, after: int, pace: Pace = MACHINE) -> None:
         self._passed = after
         self._pace = pace
         self._lock = threading.Lock()
+        self._left: dict[int, tuple[int, Callable[[int], None] | None]] = {}
         # Each waits at a gate of its own: a hundred threads that all wake for every number cost more than their work.
         self._gates: dict[int, threading.Lock] = {}
 
     def pass_through(self, first: int, last: int, act: Callable[[int], None] | None = None) -> None:
-        """Wait until all before `first` have passed, act, and pass up to `last`."""
-        gate = None
+        """Act, and pass up to `last`: now, or once all before `first` have passed. Never waits.
+
+        Args:
+            act: called with `last`, by whoever passes; no code of the user's, which might wait for another's turn.
+        """
         with self._lock:
-            if self._passed < first - 1:
-                gate = self._gates[first] = threading.Lock()
-                gate.acquire()
-        if gate is not None:
-            self._pace.until(lambda: not gate.locked())
-            gate.acquire()  # released by the holder of the number before
-        try:
-            if act is not None:
-                act(last)
-        finally:
-            with self._lock:
-                self._passed = last
-                following = self._gates.pop(last + 1, None)
-            if following is not None:
-                following.release()
+            self._left[first] = last, act
+            while (following := self._left.pop(self._passed + 1, None)) is not None:
+                self._passed, act = following
+                if act is not None:
+                    act(self._passed)
+                gate = self._gates.pop(self._passed, None)
+                if gate is not None:
+                    gate.release()
+
+    def wait_for(self, last: int) -> None:
+        """Wait until that number has passed."""
+        with self._lock:
+            if self._passed >= last:
+                return
+            gate = self._gates[last] = threading.Lock()
+            gate.acquire()
+        self._pace.until(lambda: not gate.locked())
+        gate.acquire()  # released by whoever lets this number pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Threads of submitted checkpoints, which nobody waits for to begin."""
+"""Threads of submitted checkpoints, which nobody waits for to begin, and the order in which their outcomes act."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import threading
 
 import pytest
 from attempts import PATIENCE_SECONDS, TestExecution
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kitaru import checkpoint
+from kitaru_runner.futures import Turnstile
 
 seen: list[threading.Thread] = []
 
@@ -59,3 +62,33 @@ def test_a_process_does_not_end_before_a_checkpoint_that_has_begun() -> None:
     done = subprocess.run([sys.executable, "-c", OUTLIVES], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
     assert (done.stdout, done.stderr, done.returncode) == ("went on\n", "", 0)
+
+
+@given(st.permutations([(6, 7), (8, 8), (9, 11), (12, 12), (13, 13)]))
+def test_acts_come_in_order_however_their_holders_come(spans: list[tuple[int, int]]) -> None:
+    acted: list[int] = []
+    turnstile = Turnstile(5)
+
+    for first, last in spans:
+        turnstile.pass_through(first, last, acted.append)
+
+    assert acted == [7, 8, 11, 12, 13]
+    turnstile.wait_for(13)
+
+
+def test_who_waits_for_a_number_waits_for_all_before_it() -> None:
+    turnstile = Turnstile(0)
+    acted: list[int] = []
+    found: list[list[int]] = []
+    turnstile.pass_through(2, 2, acted.append)
+
+    def wait() -> None:
+        turnstile.wait_for(2)
+        found.append(list(acted))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    turnstile.pass_through(1, 1, acted.append)
+    waiting.join(PATIENCE_SECONDS)
+
+    assert found == [[1, 2]]
