@@ -9,9 +9,9 @@ CLI = (
     "tables: about 0.2 s of 0.4. The rest is what reads and prints."
 )
 THREADS = (
-    "A synchronous checkpoint that waits needs a thread of its own. A hundred of them take the interpreter from each "
-    "other for about 30 ms of the processor, which is all the time there is: where other work has the processors, it "
-    "takes longer, as the baseline does. Async checkpoints need no threads: see gather."
+    "A synchronous checkpoint that waits needs a thread of its own. A hundred of them, which take the interpreter "
+    "from each other, cost about 30 ms of the processor beside the 10 ms that they wait: where other work has the "
+    "processors it takes longer, as the baseline does. Async checkpoints need no threads: see gather."
 )
 
 CAUSES: Mapping[str, str] = {
