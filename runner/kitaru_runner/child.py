@@ -5,11 +5,13 @@ It ends itself when its socket ends, when its runner dies, and when another atte
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,9 +36,12 @@ from kitaru_runner.protocol import (
     Loaded,
     Opening,
     Outcome,
+    Recorded,
     WaitRequest,
+    nothing,
     pack_entries,
     send,
+    send_all,
     unpack_entries,
 )
 from kitaru_runner.signatures import convert_inputs
@@ -51,9 +56,10 @@ EXIT_FENCED = 71
 class Reply:
     """A reply that a thread waits for. Whoever reads the socket brings it, or the turn to read."""
 
-    __slots__ = ("came", "gate", "header", "payload")
+    __slots__ = ("came", "gate", "header", "payload", "recorded")
 
-    def __init__(self) -> None:
+    def __init__(self, recorded: Recorded = nothing) -> None:
+        self.recorded = recorded
         self.gate = threading.Lock()
         self.gate.acquire()
         self.came = False
@@ -89,7 +95,8 @@ class SocketJournal:
         self._send_lock = threading.Lock()
         self._reading = threading.Lock()
         self._replies: dict[int, Reply] = {}
-        self._last_id = 0
+        self._ids = itertools.count(1)
+        self._outgoing: deque[tuple[Header, bytes]] = deque()
         self.listener: Answers | None = None
         self.on_cancel: Callable[[], None] = lambda: leave(EXIT_DONE)
         """What to do when the execution is to be cancelled; runs in the thread that listens."""
@@ -147,6 +154,8 @@ class SocketJournal:
             self.on_cancel()
             return
         reply = self._replies.pop(header["id"])
+        if "seq" in header and header["t"] == "ok":
+            reply.recorded(header["seq"])
         reply.header, reply.payload, reply.came = header, payload, True
         reply.wake()
 
@@ -156,7 +165,8 @@ class SocketJournal:
                 reply.gate.acquire()
                 continue
             try:
-                while not reply.came:
+                # What came together is given out together: each of the others would read, and hand on to the next.
+                while not reply.came or self._reader.holds_frame():
                     self._read_frame()
             finally:
                 self._reading.release()
@@ -165,21 +175,24 @@ class SocketJournal:
             if following is not None:
                 following.wake()
 
-    def record(self, entries: Sequence[Entry]) -> int:
+    def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
         packed, payload = pack_entries(entries)
-        seq = int(self._ask({"t": "record", "entries": packed}, payload)[0]["seq"])
-        if self._page is not None:
-            for entry in entries:
-                if entry.kind in "ct":
-                    self._page.end(entry.key, entry.tries or 1)
-        return seq
+
+        def known(last: int) -> None:
+            # First: whoever goes on by what is recorded may end the process.
+            if self._page is not None:
+                for entry in entries:
+                    if entry.kind in "ct":
+                        self._page.end(entry.key, entry.tries or 1)
+            recorded(last)
+
+        return int(self._ask({"t": "record", "entries": packed}, payload, known)[0]["seq"])
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         if self._page is not None:
             self._page.begin(key, name, tries, at_us)
             return
-        with self._send_lock:
-            send(self._connection, {"t": "started", "key": key, "name": name, "tries": tries, "at": at_us})
+        self._post({"t": "started", "key": key, "name": name, "tries": tries, "at": at_us}, b"")
 
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         request = {
@@ -236,19 +249,28 @@ class SocketJournal:
         # Whether it begins anew or not, this process has done its part.
         return False
 
-    def _ask(self, header: Header, payload: bytes = b"") -> tuple[Header, bytes]:
-        reply = Reply()
+    def _ask(self, header: Header, payload: bytes = b"", recorded: Recorded = nothing) -> tuple[Header, bytes]:
+        reply = Reply(recorded)
         try:
-            with self._send_lock:
-                self._last_id = header["id"] = self._last_id + 1
-                self._replies[header["id"]] = reply
-                send(self._connection, header, payload)
+            header["id"] = id_ = next(self._ids)
+            self._replies[id_] = reply
+            self._post(header, payload)
         except OSError:
             leave(EXIT_ORPHANED)
         self._await(reply)
         if reply.header["t"] == "error":
             raise as_error(reply.header)
         return reply.header, reply.payload
+
+    def _post(self, header: Header, payload: bytes) -> None:
+        """Send a frame. Where another thread is at it, that sends it: to wait for the turn takes as long as to send."""
+        self._outgoing.append((header, payload))
+        # Again after each time: who came last may have seen the lock held.
+        while self._outgoing and self._send_lock.acquire(blocking=False):
+            try:
+                send_all(self._connection, [self._outgoing.popleft() for _ in range(len(self._outgoing))])
+            finally:
+                self._send_lock.release()
 
     def _expect(self, kind: str) -> tuple[Header, bytes]:
         frame = self._reader.read()

@@ -193,14 +193,19 @@ class Engine:
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         self.pace.point()
-        last: int = self.write(self.journal.record, entries)
+
+        def recorded(last: int) -> None:
+            self._turnstile.pass_through(last - len(entries) + 1, last, act)
+
+        last: int = self.write(self.journal.record, entries, recorded)
         self.pace.point()
-        self._turnstile.pass_through(last - len(entries) + 1, last, act)
+        self._turnstile.wait_for(last)
         return last
 
     def was_committed(self, seq: int) -> None:
         """An entry that the journal has made by itself: whatever is later may pass."""
         self._turnstile.pass_through(seq, seq)
+        self._turnstile.wait_for(seq)
 
     def guard(self, write: Callable[..., Any], *args: Any) -> Any:
         try:

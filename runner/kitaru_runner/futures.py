@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-THREADS_BEGUN_BY_ONE = 2
-
 
 class CheckpointFuture(Future[T], Generic[T]):
     """A checkpoint's outcome to come. Works with `concurrent.futures.wait` and `as_completed`, and with `await`."""
@@ -323,34 +321,41 @@ class AskingEvent(threading.Event):
 
 
 class Turnstile:
-    """Lets the holders of contiguous numbers through in order."""
+    """Lets the holders of contiguous numbers act in order. Who comes early leaves its act behind for its turn."""
 
     def __init__(self, after: int, pace: Pace = MACHINE) -> None:
         self._passed = after
         self._pace = pace
         self._lock = threading.Lock()
+        self._left: dict[int, tuple[int, Callable[[int], None] | None]] = {}
         # Each waits at a gate of its own: a hundred threads that all wake for every number cost more than their work.
         self._gates: dict[int, threading.Lock] = {}
 
     def pass_through(self, first: int, last: int, act: Callable[[int], None] | None = None) -> None:
-        """Wait until all before `first` have passed, act, and pass up to `last`."""
-        gate = None
+        """Act, and pass up to `last`: now, or once all before `first` have passed. Never waits.
+
+        Args:
+            act: called with `last`, by whoever passes; no code of the user's, which might wait for another's turn.
+        """
         with self._lock:
-            if self._passed < first - 1:
-                gate = self._gates[first] = threading.Lock()
-                gate.acquire()
-        if gate is not None:
-            self._pace.until(lambda: not gate.locked())
-            gate.acquire()  # released by the holder of the number before
-        try:
-            if act is not None:
-                act(last)
-        finally:
-            with self._lock:
-                self._passed = last
-                following = self._gates.pop(last + 1, None)
-            if following is not None:
-                following.release()
+            self._left[first] = last, act
+            while (following := self._left.pop(self._passed + 1, None)) is not None:
+                self._passed, act = following
+                if act is not None:
+                    act(self._passed)
+                gate = self._gates.pop(self._passed, None)
+                if gate is not None:
+                    gate.release()
+
+    def wait_for(self, last: int) -> None:
+        """Wait until that number has passed."""
+        with self._lock:
+            if self._passed >= last:
+                return
+            gate = self._gates[last] = threading.Lock()
+            gate.acquire()
+        self._pace.until(lambda: not gate.locked())
+        gate.acquire()  # released by whoever lets this number pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,8 +433,8 @@ class Slot:
 class Pool:
     """Threads for submitted checkpoints: started at need, at most `size`, ended when there is nothing to do.
 
-    To start a thread takes as long as a short checkpoint, so whoever submits a hundred calls starts one thread, and
-    each thread that begins starts two more while there is work for them.
+    Whoever submits a hundred calls starts one thread; that starts those that there is work for when it begins. So they
+    take the interpreter once all is submitted, or it was held for long, and not from every call.
 
     Not ThreadPoolExecutor: that refuses work once the main thread has ended, and a script may end with `.run()`.
     """
@@ -463,7 +468,7 @@ class Pool:
 
     def _begin(self, number: int, work: Callable[[], None] | None = None) -> None:
         for _ in range(number):
-            self._pace.start(partial(self._run, work), "kitaru-checkpoint")
+            self._pace.start_unawaited(partial(self._run, work), "kitaru-checkpoint")
 
     def _run(self, work: Callable[[], None] | None) -> None:
         ident = threading.get_ident()
@@ -472,7 +477,7 @@ class Pool:
             if work is None:
                 self._beginning -= 1
                 work = self._work.popleft() if self._work else None
-            begin = self._to_begin(THREADS_BEGUN_BY_ONE)
+            begin = self._to_begin(self._size)
         self._begin(begin)
         while work is not None:
             work()

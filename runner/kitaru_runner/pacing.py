@@ -33,6 +33,10 @@ class Pace:
         thread.start()
         return thread
 
+    def start_unawaited(self, run: Callable[[], None], name: str) -> None:
+        """Start a thread that may begin after this has returned; or never, where the process ends before."""
+        UnawaitedThread(target=run, name=name).start()
+
     def point(self) -> None:
         """Another thread may go on before this one does."""
 
@@ -67,6 +71,26 @@ class Pace:
     def later(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
         """Call on the loop after it had so much time to come to rest."""
         loop.call_later(seconds, call)
+
+
+class UnawaitedThread(threading.Thread):
+    """A thread whose `start` does not wait for it to begin.
+
+    `Thread.start` does, and gives the interpreter to and fro for it: of a hundred threads that costs more than all the
+    rest of their starts.
+    """
+
+    def __init__(self, *, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=False)
+        # As CPython 3.11 to 3.14 have it; where another does not, `start` waits.
+        self._started = Unawaited()
+
+
+class Unawaited(threading.Event):
+    """Set when the thread has begun; nobody waits for that."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
 
 
 MACHINE = Pace()

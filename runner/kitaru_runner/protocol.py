@@ -39,8 +39,9 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -229,11 +230,23 @@ class Answers(Protocol):
     def answered(self, key: str, answer: Answer) -> None: ...
 
 
+Recorded = Callable[[int], None]
+"""Hears the number of the last of some entries. It does not wait, and calls no code of the user's."""
+
+
+def nothing(last: int) -> None:
+    """Nobody is to hear of it."""
+
+
 class Journal(Protocol):
     """What an engine needs of the record. Every call may raise KitaruFencedError."""
 
-    def record(self, entries: Sequence[Entry]) -> int:
-        """Make entries durable, all or none, in this order. The number of the last; they are contiguous."""
+    def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
+        """Make entries durable, all or none, in this order. The number of the last; they are contiguous.
+
+        Args:
+            recorded: is given that number as soon as there is one, by whichever thread learns of it first.
+        """
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         """Note that a try began; best effort."""
@@ -270,15 +283,24 @@ class Journal(Protocol):
 
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
-    # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-    text = COMPACT(header).encode()
-    frame = FRAME.pack(len(text), len(payload)) + text
-    # One system call for the common small frame; no copy of a large payload.
-    if len(payload) < INLINE_BYTES:
-        connection.sendall(frame + payload)
-    else:
-        connection.sendall(frame)
-        connection.sendall(payload)
+    send_all(connection, [(header, payload)])
+
+
+def send_all(connection: socket.socket, frames: Iterable[tuple[Mapping[str, Any], bytes]]) -> None:
+    """Send frames: those that are small in one system call, and a large payload without a copy of it."""
+    small = b""
+    for header, payload in frames:
+        # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
+        text = COMPACT(header).encode()
+        small += FRAME.pack(len(text), len(payload)) + text
+        if len(payload) < INLINE_BYTES:
+            small += payload
+        else:
+            connection.sendall(small)
+            connection.sendall(payload)
+            small = b""
+    if small:
+        connection.sendall(small)
 
 
 class FrameReader:
@@ -313,19 +335,21 @@ class FrameReader:
 
     def _rest(self, begun: bytes, size: int) -> bytes | None:
         """A large payload, received into its place: memory that grows is copied again and again."""
-        whole = bytearray(size)
-        view = memoryview(whole)
-        view[: len(begun)] = begun
+        whole = BytesIO(begun)
+        whole.seek(size - 1)
+        whole.write(b"\0")
         at = len(begun)
-        while at < size:
-            try:
-                received = self._connection.recv_into(view[at:])
-            except OSError:
-                return None
-            if not received:
-                return None
-            at += received
-        return bytes(whole)
+        with whole.getbuffer() as view:
+            while at < size:
+                try:
+                    received = self._connection.recv_into(view[at:])
+                except OSError:
+                    return None
+                if not received:
+                    return None
+                at += received
+        # These are its own bytes: to make them of a bytearray takes longer than to receive them.
+        return whole.getvalue()
 
     def has_frame(self) -> bool:
         """Whether the next frame has come whole. Never blocks; one that is large may be seen late."""
@@ -333,6 +357,10 @@ class FrameReader:
             self._take(self._connection.recv(1 << 16, socket.MSG_DONTWAIT))
         except OSError:
             pass  # nothing more has come; the end is for `read` to see
+        return self.holds_frame()
+
+    def holds_frame(self) -> bool:
+        """Whether the next frame came whole together with the last one."""
         there = len(self._buffer) - self._at
         if there < FRAME.size:
             return False

@@ -28,8 +28,10 @@ from kitaru_runner.protocol import (
     Loaded,
     Opening,
     Outcome,
+    Recorded,
     Saved,
     WaitRequest,
+    nothing,
 )
 
 
@@ -96,23 +98,34 @@ class RegistryJournal:
             strict=self.strict,
         )  # fmt: skip
 
-    def record(self, entries: Sequence[Entry]) -> int:
+    def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
         self._go_on()
+
+        def known(last: int) -> None:
+            # First: whoever goes on by what is recorded may end the process.
+            self._end_tries(entries)
+            recorded(last)
+
         with self._writer.naming():
-            last = self._writer.append(self.row, self.attempt, [self._as_row(entry) for entry in entries])
+            rows = [self._as_row(entry) for entry in entries]
+            last = self._writer.append(self.row, self.attempt, rows, known)
         with self._lock:
             for entry in entries:
-                if entry.kind in "ct":
-                    self._in_flight.pop((entry.key, entry.tries or 1), None)
-                    self._in_flight_changed = True
-                    self._forget_pauses(entry.key)
-                elif entry.kind == "w":
+                if entry.kind == "w":
                     if entry.error is not None:
                         waits.close(self._database, self.row, entry.key)
                     for key in self._groups.pop(entry.key, [entry.key]):
                         self._open.pop(key, None)
                         self._deadlines.pop(key, None)
         return last
+
+    def _end_tries(self, entries: Sequence[Entry]) -> None:
+        with self._lock:
+            for entry in entries:
+                if entry.kind in "ct":
+                    self._in_flight.pop((entry.key, entry.tries or 1), None)
+                    self._in_flight_changed = True
+                    self._forget_pauses(entry.key)
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         with self._lock:

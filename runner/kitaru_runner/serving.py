@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ from kitaru_runner.protocol import (
     Outcome,
     WaitRequest,
     pack_entries,
-    send,
+    send_all,
     unpack_entries,
 )
 from kitaru_runner.recording import RegistryJournal
@@ -229,6 +229,8 @@ class Serving:
 
     def _record(self, records: list[tuple[int, list[Entry]]]) -> bool:
         """Make what was asked durable in one commit, answer each, and forget them. False: nobody listens any more."""
+        if not records:
+            return True
         asked = records.copy()
         records.clear()
         entries = [entry for _, own in asked for entry in own]
@@ -237,12 +239,13 @@ class Serving:
         except KitaruBackendError as error:
             return self._cannot_write(error)
         except KitaruError as error:
-            return all(self._send({**refusal(error), "id": id_}, b"") for id_, _ in asked)
+            return self._send_all([({**refusal(error), "id": id_}, b"") for id_, _ in asked])
+        answers: list[tuple[Header, bytes]] = []
         for id_, own in asked:
             seq += len(own)
-            if not self._send({"t": "ok", "seq": seq, "id": id_}, b""):
-                return False
-        return True
+            answers.append(({"t": "ok", "seq": seq, "id": id_}, b""))
+        # At once, so that the child hears of all when it looks.
+        return self._send_all(answers)
 
     def _reply(self, header: Header, payload: bytes) -> bool:
         try:
@@ -334,11 +337,16 @@ class Serving:
         self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data, on=self._pushes)
 
     def _send(self, header: Mapping[str, Any], payload: bytes, *, on: socket.socket | None = None) -> bool:
+        return self._send_all([(header, payload)], on=on)
+
+    def _send_all(
+        self, frames: Sequence[tuple[Mapping[str, Any], bytes]], *, on: socket.socket | None = None
+    ) -> bool:  # fmt: skip
         connection = on or self._connection
         assert connection is not None
         try:
             with self._send_lock:
-                send(connection, header, payload)
+                send_all(connection, frames)
         except OSError:
             return False
         return True

@@ -63,7 +63,14 @@ class Submission:
                 raise error
             self._context.run(self._engine.prevented, self._call, self._work.spec, error, self._future)
         except BaseException as failure:
-            self._future.set_exception(failure)
+            self._end(failure)
+
+    def _end(self, error: BaseException) -> None:
+        """Let whoever asks hear why there is no outcome; where it was recorded before that error, of the outcome."""
+        if self._future.seq is None:
+            self._future.set_exception(error)
+        else:
+            self._engine.deliveries.deliver(self._future)
 
     def _queue(self) -> None:
         self._slot.enter(lambda: self._engine.pool.submit(self._execute))
@@ -76,8 +83,8 @@ class Submission:
                 self._context.run(
                     self._engine.execute_submitted, self._call, self._work, self._branch, self._future, self._slot
                 )
-        except BaseException as error:  # the record could not be written: whoever asks must hear of it
-            self._future.set_exception(error)
+        except BaseException as error:
+            self._end(error)
         finally:
             parking.disown()
             parking.end()

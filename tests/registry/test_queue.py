@@ -15,7 +15,7 @@ from kitaru_registry.executions import ending, waits
 from kitaru_registry.executions import queue as queue_of_record
 from kitaru_registry.executions.ending import FRUITLESS_LIMIT, LONGEST_PAUSE_SECONDS, pause_after
 from kitaru_registry.executions.ids import new_execution_id, uuid7
-from kitaru_registry.executions.journal import read_rows
+from kitaru_registry.executions.journal import Row, read_rows
 from kitaru_registry.home import Home
 
 # Claims
@@ -168,6 +168,37 @@ def test_entries_of_one_write_are_numbered_contiguously(queue: Queue) -> None:
     assert sorted(numbers) == [3, 6, 9, 12, 15, 18]
     found = keys_of(queue, execution.row.id)
     assert [key.partition("-")[0] for key in found[::3]] == [key.partition("-")[0] for key in found[2::3]]
+
+
+def test_writers_hear_of_their_rows_in_order_once_others_can_read_them(queue: Queue) -> None:
+    execution = queue.new(status="running")
+    heard = []
+
+    def recorded(seq: int) -> None:
+        heard.append((seq, len(keys_of(queue, execution.row.id)) >= seq))
+
+    def write(number: int) -> None:
+        queue.writer.append(execution.row.id, 1, [Row("c", f"key{number}", 1)], recorded)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert heard == [(seq, True) for seq in range(1, 10)]
+
+
+def test_a_fenced_writer_hears_of_nothing(queue: Queue) -> None:
+    execution = queue.new(status="running")
+    old = execution.row
+    execution.claim(owner=ANOTHER)
+    heard: list[int] = []
+
+    with pytest.raises(KitaruFencedError):
+        queue.writer.append(old.id, old.attempt, [Row("c", "key", 1)], heard.append)
+
+    assert heard == []
 
 
 # Idempotency

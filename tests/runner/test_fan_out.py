@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from attempts import PATIENCE_SECONDS, Executions, TestExecution
 
-from kitaru import KitaruUsageError, checkpoint
+from kitaru import KitaruBackendError, KitaruUsageError, checkpoint
+from kitaru_runner.body import run_body
 
 ran: Counter[str] = Counter()
 
@@ -46,6 +47,24 @@ def fail(word: str) -> int:
 def note(word: str) -> str:
     begun.append(word)
     return word
+
+
+def test_an_outcome_that_was_recorded_before_something_failed_is_given(execution: TestExecution) -> None:
+    engine, attempt, inputs = execution.begin()
+    record = attempt.ending.record
+    given = []
+
+    def fails_after(entries: Any, recorded: Any) -> int:
+        record(entries, recorded)
+        raise KitaruBackendError("the disk is gone")
+
+    attempt.ending.record = fails_after  # type: ignore[method-assign]  # a disk that fails in between
+
+    run_body(engine, lambda: given.append(add.submit(1, 2).result()), inputs)
+
+    assert given == [3]
+    assert [row.key for row in execution.rows] == ["submit[0]/add"]
+    assert engine.could_not_write is not None
 
 
 # Arguments that are futures

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
+from attempts import PATIENCE_SECONDS
 
+from kitaru_runner.child import SocketJournal
 from kitaru_runner.in_flight import SLOTS, InFlightPage, open_page
+from kitaru_runner.protocol import Entry, FrameReader, send
 
 Sides = tuple[InFlightPage, InFlightPage]
 
@@ -43,6 +48,29 @@ def test_what_has_ended_is_gone_and_its_slot_is_used_again(sides: Sides) -> None
     child.begin("last", "last", 1, 1)
 
     assert [call["key"] for call in runner.read()] == ["last"]
+
+
+def test_what_is_recorded_is_over_for_whoever_hears_of_it_first(sides: Sides) -> None:
+    """It may go on by that, and end the process."""
+    child, runner = sides
+    ours, theirs = socket.socketpair()
+    journal = SocketJournal(theirs, page=child)
+    under_way: list[object] = []
+    journal.started("write", "write", 1, 20)
+
+    def ask() -> None:
+        journal.record([Entry("c", "write", 30)], lambda seq: under_way.append(runner.read()))
+
+    asking = threading.Thread(target=ask)
+    with ours, theirs:
+        asking.start()
+        asked = FrameReader(ours).read()
+        assert asked is not None
+        assert len(runner.read()) == 1
+        send(ours, {"t": "ok", "seq": 1, "id": asked[0]["id"]})
+        asking.join(PATIENCE_SECONDS)
+
+    assert under_way == [[]]
 
 
 def test_more_than_there_are_slots_and_longer_than_one_are_not_shown(sides: Sides) -> None:

@@ -122,6 +122,16 @@ def test_frames_come_in_order_however_they_are_cut(
     assert reader.read() is None
 
 
+def test_a_reader_knows_whether_more_came_with_the_last_frame() -> None:
+    frames: Frames = [({"t": "ok", "id": 1}, b""), ({"t": "ok", "id": 2}, b"payload")]
+    stream = stream_of(frames)
+    reader, cut = reader_of(stream), reader_of(stream, len(stream) - 1)
+
+    assert [reader.holds_frame(), reader.read(), reader.holds_frame()] == [False, frames[0], True]
+    assert [reader.read(), reader.holds_frame()] == [frames[1], False]
+    assert [cut.read(), cut.holds_frame(), cut.read()] == [frames[0], False, frames[1]]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_a_stream_that_ends_within_a_frame_has_ended(data: st.DataObject) -> None:

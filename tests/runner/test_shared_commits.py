@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transcripts import Runner, sockets_of
+from transcripts import PATIENCE_SECONDS, Runner, sockets_of
 
 from kitaru_registry.database import open_database
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.protocol import Encoded, Entry, FrameReader, pack_entries, send
+from kitaru_runner.child import SocketJournal
+from kitaru_runner.protocol import Encoded, Entry, FrameReader, pack_entries, send, send_all
 from kitaru_runner.serving import Place
 
 RECORDS = 20
@@ -49,6 +51,30 @@ def test_each_record_hears_the_number_of_its_own_entry(runner: Runner) -> None:
     assert [answer[0] for answer in answers if answer] == [
         {"t": "ok", "seq": number, "id": number} for number in range(1, RECORDS + 1)
     ]
+
+
+def test_answers_that_come_together_are_heard_in_their_order() -> None:
+    """Whichever thread reads them: each of the others gets its own."""
+    ours, theirs = socket.socketpair()
+    journal = SocketJournal(theirs)
+    heard: list[int] = []
+    numbers: list[int] = []
+
+    def ask(number: int) -> None:
+        numbers.append(journal.record([Entry("c", f"step#{number}", 1)], heard.append))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(RECORDS)]
+    with ours, theirs:
+        for thread in threads:
+            thread.start()
+        reader = FrameReader(ours)
+        asked = [frame[0]["id"] for frame in (reader.read() for _ in threads) if frame is not None]
+        send_all(ours, [({"t": "ok", "seq": seq, "id": id_}, b"") for seq, id_ in enumerate(asked, start=1)])
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+
+    assert heard == list(range(1, RECORDS + 1))
+    assert sorted(numbers) == heard
 
 
 def test_after_a_take_over_every_one_of_them_is_refused(runner: Runner) -> None:

@@ -428,11 +428,11 @@ def test_a_timeout_does_not_strike_where_a_checkpoint_within_is_recorded(executi
     engine, attempt, inputs = execution.begin()
     record = attempt.ending.record
 
-    def slow(entries: Any) -> int:
+    def slow(entries: Any, recorded: Any) -> int:
         if entries[0].key.endswith("plain"):
             writing.set()
             over.wait(PATIENCE_SECONDS)
-        return record(entries)
+        return record(entries, recorded)
 
     attempt.ending.record = slow  # type: ignore[method-assign]  # a disk that takes longer than the checkpoint may
 

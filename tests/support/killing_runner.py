@@ -22,6 +22,7 @@ from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
 from kitaru_runner.locks import execution_lock
+from kitaru_runner.protocol import nothing
 from kitaru_runner.worker import Runner
 
 RECORD_BYTES = 32
@@ -104,9 +105,13 @@ def arm(killer: Killer) -> None:
         return claimed
 
     @wraps(append)
-    def at_append(self: JournalWriter, execution: int, attempt: int, rows: Sequence[Row]) -> int:
+    def at_append(
+        self: JournalWriter, execution: int, attempt: int, rows: Sequence[Row],
+        recorded: Callable[[int], None] = nothing,
+    ) -> int:  # fmt: skip
         what = [f"{row.kind}:{row.key}" for row in rows]
         last: int = killer.at_write(what, lambda: append(self, execution, attempt, rows))
+        recorded(last)
         return last
 
     queue.claim = at_claim

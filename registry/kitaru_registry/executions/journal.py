@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -81,12 +81,15 @@ class Row(NamedTuple):
 class Ticket:
     """Rows that wait for a commit."""
 
-    __slots__ = ("attempt", "done", "error", "execution", "last_seq", "rows")
+    __slots__ = ("attempt", "done", "error", "execution", "last_seq", "recorded", "rows")
 
-    def __init__(self, execution: int, attempt: int, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, execution: int, attempt: int, rows: Sequence[Row], recorded: Callable[[int], None] | None
+    ) -> None:  # fmt: skip
         self.execution = execution
         self.attempt = attempt
         self.rows = rows
+        self.recorded = recorded
         self.done = False
         self.last_seq = 0
         self.error: KitaruError | None = None
@@ -115,14 +118,20 @@ class JournalWriter:
             return Value(codec, data, None)
         return Value(codec, None, self._values.put(data))
 
-    def append(self, execution: int, attempt: int, rows: Sequence[Row]) -> int:
+    def append(
+        self, execution: int, attempt: int, rows: Sequence[Row], recorded: Callable[[int], None] | None = None
+    ) -> int:  # fmt: skip
         """Make the rows durable, all or none, in order. The number of the last; they are contiguous.
+
+        Args:
+            recorded: is given that number as soon as the rows are durable, by whoever commits them: a hundred threads
+                that wake up one after another to hear of it take longer than the commit that they share.
 
         Raises:
             KitaruFencedError: the attempt is over; nothing was written.
             KitaruBackendError: the disk or the database refused; nothing was written.
         """
-        ticket = Ticket(execution, attempt, rows)
+        ticket = Ticket(execution, attempt, rows, recorded)
         with self._queue_lock:
             self._queue.append(ticket)
         with self._commit_lock:
@@ -156,6 +165,8 @@ class JournalWriter:
                 ticket.error = backend_error(self._home, error)
         for ticket in batch:
             ticket.done = True
+            if ticket.error is None and ticket.recorded is not None:
+                ticket.recorded(ticket.last_seq)
 
     def _write(self, ticket: Ticket) -> None:
         execution, attempt = ticket.execution, ticket.attempt

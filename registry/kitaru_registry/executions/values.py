@@ -65,14 +65,17 @@ class ValueStore:
         try:
             if self._held.depth and self._held.lock is None:
                 self._held.lock = self._lock(fcntl.LOCK_SH)
-            self._keep_folder(self._root)
-            self._keep_folder(path.parent)
+            self._make(self._root)
+            self._make(path.parent)
             if path.exists():
                 os.utime(path)
-                # Whoever wrote it may not have come to this, or have been killed before it.
-                sync_folder(path.parent)
             else:
                 self._write(path, data)
+            # Of one that exists too: whoever wrote it may not have come to this, or have been killed before it.
+            sync_folder(path.parent)
+            # After the file: what is put on disk for that takes the names of new folders along, and costs most here.
+            self._keep(path.parent)
+            self._keep(self._root)
         except OSError as error:
             raise KitaruBackendError(
                 f"a value of {len(data):,} bytes could not be written to {self._root}: {error.strerror}",
@@ -182,16 +185,18 @@ class ValueStore:
                 file.write(data)
                 sync(file)
             partial.rename(path)
-            sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _keep_folder(self, folder: Path) -> None:
-        """Create the folder, and put its name on disk: once in a process where another one has created it."""
+    def _make(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if folder in self._lasting:
-                return
-        sync_folder(folder.parent)
-        self._lasting.add(folder)
+            return
+        self._lasting.discard(folder)
+
+    def _keep(self, folder: Path) -> None:
+        """Put the folder's name on disk, once in a process: another one may have created it, and been killed."""
+        if folder not in self._lasting:
+            sync_folder(folder.parent)
+            self._lasting.add(folder)

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.protocol import Answer, ChildRequest, Encoded, Entry, Journal, Loaded, Outcome, WaitRequest
+from kitaru_runner.protocol import (
+    Answer,
+    ChildRequest,
+    Encoded,
+    Entry,
+    Journal,
+    Loaded,
+    Outcome,
+    Recorded,
+    WaitRequest,
+    nothing,
+)
 
 T = TypeVar("T")
 
@@ -88,8 +99,10 @@ class EndingJournal:
             self._at_end()
         raise ProcessEnded
 
-    def record(self, entries: Sequence[Entry]) -> int:
-        return self._write(len(entries), lambda: self._journal.record(entries))
+    def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
+        last = self._write(len(entries), lambda: self._journal.record(entries))
+        recorded(last)
+        return last
 
     def child(self, request: ChildRequest) -> tuple[str, int]:
         return self._write(1, lambda: self._journal.child(request))

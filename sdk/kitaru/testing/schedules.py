@@ -140,6 +140,10 @@ class Schedule(Pace):
         self._lines[thread.ident] = line
         return thread
 
+    def start_unawaited(self, run: Callable[[], None], name: str) -> None:
+        # It waits for its turn anyway.
+        self.start(run, name)
+
     def point(self) -> None:
         self._stand(always)
 
