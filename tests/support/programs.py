@@ -161,7 +161,6 @@ class Program:
     seed: int
     is_async: bool
     steps: tuple[Step, ...]
-    flow_retries: int = 0
 
 
 def walked(steps: Iterable[Step]) -> Iterator[Step]:
