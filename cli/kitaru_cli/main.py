@@ -110,7 +110,3 @@ def format_wanted(arguments: Sequence[str]) -> Format:
         for word, value in pairs
     )
     return Format.json if as_json else Format.text
-
-
-if __name__ == "__main__":
-    main()

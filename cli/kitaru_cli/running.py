@@ -93,9 +93,11 @@ def run(
 
     from kitaru.running import replay_target, run_target
     from kitaru_cli.parsing import json_inputs, json_overrides
+    from kitaru_registry.collecting import collect_as_usual
     from kitaru_registry.errors import KitaruUsageError
     from kitaru_registry.home import default_home
 
+    collect_as_usual()
     inputs, given = json_inputs(input), json_overrides(overrides)
     if replay is None and (from_ is not None or given or only_recorded):
         raise KitaruUsageError("--from, --overrides and --only-recorded belong to a replay", hint="--replay EXECUTION")

@@ -1,0 +1,52 @@
+"""`kitaru` as a process: what holds of its start and its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from kitaru_registry.home import Home
+
+FLOWS = """
+import gc
+
+from kitaru import flow
+
+
+class Farewell:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("farewell")
+
+
+@flow
+def part() -> str:
+    globals()["kept"] = Farewell()
+    return "the usual pace" if gc.get_threshold() == USUALLY else "another pace"
+
+
+USUALLY = THRESHOLDS
+"""
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "kitaru_cli", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_a_command_leaves_the_database_closed(home: Home, project: Path) -> None:
+    made = in_a_process("status")
+
+    assert made.returncode == 0, made.stderr
+    assert sorted(path.name for path in home.root.glob("kitaru.db*")) == ["kitaru.db"]
+
+
+def test_a_flow_finds_the_garbage_collector_as_python_sets_it(project: Path) -> None:
+    usually = subprocess.check_output([sys.executable, "-c", "import gc; print(gc.get_threshold())"], text=True)
+    (project / "flows.py").write_text(FLOWS.replace("THRESHOLDS", usually.strip()))
+
+    done = in_a_process("run", "flows.py:part")
+
+    assert done.stdout.splitlines() == ["the usual pace", "farewell"], done.stderr
