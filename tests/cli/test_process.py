@@ -50,3 +50,14 @@ def test_a_flow_finds_the_garbage_collector_as_python_sets_it(project: Path) -> 
     done = in_a_process("run", "flows.py:part")
 
     assert done.stdout.splitlines() == ["the usual pace", "farewell"], done.stderr
+
+
+def test_a_table_in_a_pipe_needs_no_rich(project: Path) -> None:
+    program = (
+        "import sys; from kitaru_cli.main import run; run(['doctor']);"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'rich'], file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stderr == "[]\n"
