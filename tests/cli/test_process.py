@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from kitaru_registry.database import open_database
 from kitaru_registry.home import Home
+from kitaru_runner import presence
+from kitaru_runner.locks import is_held
 
 FLOWS = """
 import gc
@@ -61,3 +66,25 @@ def test_a_table_in_a_pipe_needs_no_rich(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert done.stderr == "[]\n"
+
+
+def test_a_resume_starts_the_runner_before_it_loads_anything(home: Home, project: Path) -> None:
+    open_database(home).close()
+    home.runner.mkdir()
+
+    done = in_a_process("executions", "resume", "nothing")
+
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert presence.wait_for_runner(home).local
+    presence.stop_local(home)
+
+
+@pytest.mark.parametrize("line", ["executions resume --help", "executions resume", "invoke --help", "executions get x"])
+def test_a_line_that_needs_no_runner_starts_none(line: str, home: Home, project: Path) -> None:
+    open_database(home).close()
+    home.runner.mkdir()
+
+    in_a_process(*line.split())
+
+    assert not is_held(presence.local_lock(home))
+    assert list(home.runner.iterdir()) == []
