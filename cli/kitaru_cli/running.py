@@ -197,8 +197,10 @@ def in_the_runner(client: KitaruClient, handle: FlowHandle, *, timeout: float | 
 def build_serializer() -> None:
     """Of what will be printed: that takes 25 ms, which nobody waits for while the runner begins."""
     from kitaru.bound import BoundExecution
+    from kitaru_registry.models import CheckpointCall
 
     BoundExecution.model_rebuild()
+    CheckpointCall.model_rebuild()
 
 
 def detached(client: KitaruClient, handle: FlowHandle) -> Answer:
