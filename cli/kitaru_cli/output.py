@@ -52,10 +52,10 @@ def nothing() -> Sequence[Part]:
 class Answer:
     """What a command found or did, for both kinds of readers."""
 
-    body: Json | None
-    """None where everything was printed while it came."""
+    body: Callable[[], Json] | None
+    """For scripts; None where everything was printed while it came."""
     text: Callable[[], Sequence[Part]]
-    """For stdout."""
+    """For people, on stdout."""
     notes: Callable[[], Sequence[Part]] = nothing
     """For stderr, beside the text; JSON readers find the same in the body."""
     exit_code: int = 0
@@ -68,7 +68,7 @@ def item(
     notes: Callable[[], Sequence[Part]] = nothing,
     exit_code: int = 0,
 ) -> Answer:
-    return Answer({"item": as_json(record)}, text, notes, exit_code)
+    return Answer(lambda: {"item": as_json(record)}, text, notes, exit_code)
 
 
 def items(
@@ -78,7 +78,10 @@ def items(
     notes: Callable[[], Sequence[Part]] = nothing,
     exit_code: int = 0,
 ) -> Answer:
-    return Answer({"items": [as_json(record) for record in records], "count": len(records)}, text, notes, exit_code)
+    def body() -> Json:
+        return {"items": [as_json(record) for record in records], "count": len(records)}
+
+    return Answer(body, text, notes, exit_code)
 
 
 def streamed(exit_code: int) -> Answer:
@@ -96,7 +99,7 @@ def as_json(record: Recorded | Json) -> object:
 def print_answer(command: str, answer: Answer, output: Format) -> None:
     if output is Format.json:
         if answer.body is not None:
-            print_json({"command": command, **answer.body}, sys.stdout)
+            print_json({"command": command, **answer.body()}, sys.stdout)
         return
     show(answer.text())
     sys.stdout.flush()

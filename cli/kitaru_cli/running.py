@@ -93,9 +93,11 @@ def run(
 
     from kitaru.running import replay_target, run_target
     from kitaru_cli.parsing import json_inputs, json_overrides
+    from kitaru_registry.collecting import collect_as_usual
     from kitaru_registry.errors import KitaruUsageError
     from kitaru_registry.home import default_home
 
+    collect_as_usual()
     inputs, given = json_inputs(input), json_overrides(overrides)
     if replay is None and (from_ is not None or given or only_recorded):
         raise KitaruUsageError("--from, --overrides and --only-recorded belong to a replay", hint="--replay EXECUTION")
@@ -184,10 +186,21 @@ def in_the_runner(client: KitaruClient, handle: FlowHandle, *, timeout: float | 
     try:
         with progress_for(output) as progress:
             progress(f"{short_id(handle.exec_id)} is executing; Ctrl-C leaves it running")
+            if output is Format.json:
+                build_serializer()
             return settled(handle.until_settled(timeout))
     except KeyboardInterrupt:
         execution = client.executions.get(handle.exec_id)
         return interrupted(execution, f"it goes on; look at it: kitaru executions get {short_id(handle.exec_id)}")
+
+
+def build_serializer() -> None:
+    """Of what will be printed: that takes 25 ms, which nobody waits for while the runner begins."""
+    from kitaru.bound import BoundExecution
+    from kitaru_registry.models import CheckpointCall
+
+    BoundExecution.model_rebuild()
+    CheckpointCall.model_rebuild()
 
 
 def detached(client: KitaruClient, handle: FlowHandle) -> Answer:

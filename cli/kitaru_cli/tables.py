@@ -1,11 +1,16 @@
-"""What a command's text is made of: lines, facts and tables, as data. Rich draws them, when there is one to draw."""
+"""What a command's text is made of: lines, facts and tables, as data. Rich draws them for terminals.
+
+Without colours and a width, ASCII text needs no Rich, which takes 40 ms to import.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import IO, TYPE_CHECKING
 
 from kitaru_cli.words import one_line, visible
@@ -15,6 +20,12 @@ if TYPE_CHECKING:
 
 UNBOUNDED_COLUMNS = 1_000
 """Where nobody looks at a terminal's width (a pipe, a file), lines are as long as they are."""
+
+GAP = 2
+"""Blanks between columns."""
+
+ASK_FOR_RICH = ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
+"""Variables by which one asks for a width, or colours, where there is no terminal."""
 
 TRAILING_SPACE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 """Rich fills the last column, which a reader cannot see; colour codes may stand between the spaces."""
@@ -76,9 +87,9 @@ def bold(text: str) -> Styled:
 def show(parts: Sequence[Part], stream: IO[str] | None = None) -> None:
     """Print to stdout, or to the stream; coloured on a terminal without NO_COLOR."""
     stream = stream or sys.stdout
-    if not stream.isatty() and all(isinstance(part, str | Styled) for part in parts):
-        for part in parts:
-            print(visible(plain(part)), file=stream)
+    lines = None if stream.isatty() else plain_lines(parts)
+    if lines is not None:
+        print(*lines, sep="\n", end="\n" if lines else "", file=stream)
         return
     console = console_on(stream)
     with console.capture() as captured:
@@ -91,9 +102,44 @@ def plain(part: Part) -> str:
     return part.text if isinstance(part, Styled) else str(part)
 
 
-def console_on(stream: IO[str]) -> Console:
-    import os
+def plain_lines(parts: Sequence[Part]) -> list[str] | None:
+    """As Rich draws them where there is no terminal; None where only Rich can."""
+    lines: list[str] = []
+    for part in parts:
+        drawn = [visible(plain(part))] if isinstance(part, str | Styled) else plain_rows(part)
+        if drawn is None:
+            return None
+        lines += drawn
+    return lines
 
+
+def plain_rows(part: Facts | Table) -> list[str] | None:
+    """A line for each row; None where one may be wider than its number of characters, or too wide for a line."""
+    if any(name in os.environ for name in ASK_FOR_RICH):
+        return None
+    rows, right = texts_of(part)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + GAP * len(widths) > UNBOUNDED_COLUMNS or not all(map(str.isascii, chain(*rows))):
+        return None
+    return [(" " * GAP).join(justified(row, widths, right)).rstrip(" ") for row in rows]
+
+
+def justified(row: Sequence[str], widths: Sequence[int], right: Container[int]) -> Iterator[str]:
+    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.rjust(width) if index in right else cell.ljust(width)
+
+
+def texts_of(part: Facts | Table) -> tuple[list[list[str]], frozenset[int]]:
+    """What stands in its rows, the first of a table being its header; and which columns are set to the right."""
+    if isinstance(part, Facts):
+        return [[label, one_line(plain(cell))] for label, cell in part.rows], frozenset()
+    table = without_empty_columns(part)
+    rows = [[one_line(plain(cell)) for cell in row] for row in table.rows]
+    right = frozenset(index for index, name in enumerate(table.columns) if name in table.right)
+    return [[name.upper() for name in table.columns], *rows], right
+
+
+def console_on(stream: IO[str]) -> Console:
     from rich.console import Console
 
     bounded = stream.isatty() or "COLUMNS" in os.environ
@@ -119,7 +165,7 @@ def drawn_cell(cell: Cell) -> RenderableType:
 def drawn_facts(facts: Facts) -> RenderableType:
     from rich.table import Table as Grid
 
-    grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
     grid.add_column(style="bright_black", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, cell in facts.rows:
@@ -127,16 +173,22 @@ def drawn_facts(facts: Facts) -> RenderableType:
     return grid
 
 
-def drawn_table(table: Table) -> RenderableType:
+def drawn_table(whole: Table) -> RenderableType:
     from rich.table import Table as Grid
 
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    kept = [index for index, name in enumerate(table.columns) if name or any(plain(row[index]) for row in table.rows)]
-    for name in (table.columns[index] for index in kept):
+    table = without_empty_columns(whole)
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name in table.columns:
         wraps = name in table.wraps
         grid.add_column(
             name.upper(), no_wrap=not wraps, overflow="fold", justify="right" if name in table.right else "left"
         )
     for row in table.rows:
-        grid.add_row(*(drawn_cell(row[index]) for index in kept))
+        grid.add_row(*map(drawn_cell, row))
     return grid
+
+
+def without_empty_columns(table: Table) -> Table:
+    kept = [index for index, name in enumerate(table.columns) if name or any(plain(row[index]) for row in table.rows)]
+    rows = [[row[index] for index in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[index] for index in kept], rows=rows)

@@ -36,6 +36,12 @@ class FileLock:
             # Its file was removed between open and flock: that lock excludes nobody.
             os.close(descriptor)
 
+    @classmethod
+    def inherit(cls, path: Path, descriptor: int) -> FileLock:
+        """The lock that this process was given by the one that started it, as it holds it too."""
+        os.set_inheritable(descriptor, False)
+        return cls(path, descriptor)
+
     def write(self, text: str) -> None:
         """Say who holds it. On a full disk nothing is said; the lock is held all the same."""
         with suppress(OSError):

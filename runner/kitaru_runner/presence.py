@@ -112,18 +112,27 @@ def ensure_runner(home: Home, options: Sequence[str] = ()) -> None:
 
 
 def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subprocess.DEVNULL) -> None:
-    """Start the local runner, detached from this process. A no-op in effect where another start was faster.
+    """Start the local runner, detached from this process. A no-op where the home has one, or one that is starting.
 
     Args:
         options: the worker's own (worker.py).
         stdin: with `--on-hold`, a pipe: the runner claims nothing before that ends.
     """
-    command = [sys.executable, "-P", "-m", "kitaru_runner.worker", "--local", *options]
-    start_detached(command, home=home, folder=home.runner, cwd=Path("/"), stdin=stdin)
+    home.runner.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # It has the lock from its first moment on: whoever looks while it loads its libraries starts no second one.
+    lock = FileLock.acquire(local_lock(home))
+    if lock is None:
+        return
+    try:
+        command = [sys.executable, "-P", "-m", "kitaru_runner", f"--local={lock.descriptor}", *options]
+        start_detached(command, home=home, folder=home.runner, cwd=Path("/"), stdin=stdin, pass_fds=[lock.descriptor])
+    finally:
+        lock.release()
 
 
 def start_detached(
-    command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL
+    command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
 ) -> None:  # fmt: skip
     """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,6 +146,7 @@ def start_detached(
             stdin=stdin,
             stdout=log,
             stderr=log,
+            pass_fds=pass_fds,
             start_new_session=True,
         )
     finally:

@@ -41,6 +41,7 @@ from kitaru_runner.protocol import (
     Entry,
     FrameReader,
     Header,
+    Opening,
     Outcome,
     WaitRequest,
     pack_entries,
@@ -207,13 +208,15 @@ class Serving:
         """Answer a child's frames until it ends its side."""
         self._connection = connection
         reader = FrameReader(connection)
+        # Read while the child loads its libraries.
+        opening = self._journal.open(entrypoint=entrypoint)
         hello = reader.read()
         if hello is None:
             return
         if hello[0].get("protocol") not in SERVED_PROTOCOLS:
             raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
         self._protocol = int(hello[0]["protocol"])
-        self._welcome(entrypoint)
+        self._welcome(opening)
         records: list[tuple[int, list[Entry]]] = []
         while (frame := reader.read()) is not None:
             header, payload = frame
@@ -261,8 +264,7 @@ class Serving:
         self.end(error.message)
         return False
 
-    def _welcome(self, entrypoint: str) -> None:
-        opening = self._journal.open(entrypoint=entrypoint)
+    def _welcome(self, opening: Opening) -> None:
         header = {
             "t": "welcome",
             "exec_id": opening.exec_id,

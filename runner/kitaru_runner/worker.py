@@ -1,7 +1,7 @@
 """A runner: claims executions, serves their children, keeps their leases.
 
-`python -m kitaru_runner.worker` runs until it is stopped; with `--local` it is the home's one local runner, and ends
-when there has been nothing to do for a while.
+`python -m kitaru_runner` runs until it is stopped; with `--local` it is the home's one local runner, and ends when
+there has been nothing to do for a while.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from types import FrameType
 
 from kitaru_registry.clock import now_us
+from kitaru_registry.collecting import collect_as_usual
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database import Database, open_database
 from kitaru_registry.errors import KitaruBackendError, KitaruError
@@ -33,6 +34,8 @@ POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.1
 BEAT_SECONDS = 1.0
 HOLD_SECONDS = 10.0
+ACQUIRE = -1
+"""Instead of the descriptor of a lock."""
 
 
 class Runner:
@@ -177,17 +180,20 @@ def lease_over(seen: queue.Candidate) -> bool:
 
 
 def run_runner(
-    home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL", on_hold: bool = False
+    home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL", on_hold: bool = False,
+    lock: FileLock | None = None,
 ) -> bool:  # fmt: skip
     """Run a runner in this process. False where it was to be the local one, and the home has one.
 
     Args:
         on_hold: begin when stdin ends: whoever started it has something to look at first, as nobody has it.
+        lock: the local runner's, where this process was given it.
     """
     prepare(home)
-    lock = FileLock.acquire(local_lock(home)) if local else None
     if local and lock is None:
-        return False
+        lock = FileLock.acquire(local_lock(home))
+        if lock is None:
+            return False
     runner = Runner(home, open_database(home, synchronous=synchronous), config, version=version, local=local)
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
@@ -212,9 +218,13 @@ def run_runner(
 def main() -> None:
     from importlib.metadata import version
 
+    collect_as_usual()
     defaults = RunnerConfig()
-    parser = argparse.ArgumentParser(prog="python -m kitaru_runner.worker", description="Run a runner of KITARU_HOME.")
-    parser.add_argument("--local", action="store_true", help="be the home's one local runner")
+    parser = argparse.ArgumentParser(prog="python -m kitaru_runner", description="Run a runner of KITARU_HOME.")
+    parser.add_argument(
+        "--local", nargs="?", type=int, const=ACQUIRE, metavar="DESCRIPTOR",
+        help="be the home's one local runner; the descriptor is its lock, where whoever started it has that",
+    )  # fmt: skip
     parser.add_argument("--max-executions", type=int, default=defaults.max_executions)
     parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
     parser.add_argument("--lease-seconds", type=int, default=defaults.lease_seconds)
@@ -224,14 +234,13 @@ def main() -> None:
     config = RunnerConfig(
         max_executions=given.max_executions, idle_seconds=given.idle_seconds, lease_seconds=given.lease_seconds
     )
+    home, lock = default_home(), None
+    if given.local is not None and given.local != ACQUIRE:
+        lock = FileLock.inherit(local_lock(home), given.local)
     try:
         run_runner(
-            default_home(), config, version=version("kitaru"), local=given.local, synchronous=given.synchronous,
-            on_hold=given.on_hold,
+            home, config, version=version("kitaru"), local=given.local is not None, synchronous=given.synchronous,
+            on_hold=given.on_hold, lock=lock,
         )  # fmt: skip
     except KitaruError as error:
         sys.exit(f"kitaru: {error.message}")
-
-
-if __name__ == "__main__":
-    main()

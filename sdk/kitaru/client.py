@@ -190,6 +190,13 @@ def require_registry() -> None:
         )
 
 
+def close_databases() -> None:
+    """Close what the clients of this process hold open; one that goes on opens it again."""
+    with _lock:
+        while _databases:
+            _databases.popitem()[1].close()
+
+
 def user_name() -> str:
     try:
         return getpass.getuser()

@@ -14,6 +14,9 @@ from kitaru_runner.locks import is_held
 
 DEFAULT_JOURNAL = {"synchronous": "FULL"}
 
+_holds: list[int] = []
+"""The pipe that holds a runner of this process; its other end is the runner's stdin."""
+
 
 def start_runner_early(folder: Path) -> None:
     """Start the home's local runner, if it has none, has been used before, and no kitaru.toml says anything of runners.
@@ -25,25 +28,35 @@ def start_runner_early(folder: Path) -> None:
         presence.start_local(home)
 
 
-@contextmanager
-def runner_on_hold(folder: Path) -> Iterator[None]:
-    """As `start_runner_early`, where the home has had a local runner; it takes nothing over within this context.
+def start_runner_on_hold(folder: Path) -> None:
+    """As `start_runner_early`, where the home has had a local runner, for a `runner_on_hold` that is to come.
 
-    So whoever looks here at an execution that nobody has finds it as it was. The hold ends with this process too.
+    The hold ends with this process too.
     """
     home = default_home()
     if not home.runner.exists() or not may_start(home, folder):
-        yield
         return
     waits, holds = os.pipe()
+    _holds.append(holds)
     try:
         presence.start_local(home, ["--on-hold"], stdin=waits)
     finally:
         os.close(waits)
+
+
+@contextmanager
+def runner_on_hold(folder: Path) -> Iterator[None]:
+    """Within this context a runner that is started early takes nothing over.
+
+    So whoever looks here at an execution that nobody has finds it as it was.
+    """
+    if not _holds:
+        start_runner_on_hold(folder)
     try:
         yield
     finally:
-        os.close(holds)
+        while _holds:
+            os.close(_holds.pop())
 
 
 def may_start(home: Home, folder: Path) -> bool:

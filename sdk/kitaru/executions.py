@@ -204,11 +204,13 @@ class Executions:
             from kitaru.continuing import accept_divergence
 
             return accept_divergence(client, exec_id, accept, reason=reason)
-        found = self.get(exec_id)
-        if self._set_family_going(found, with_edits=with_edits):
-            return FlowHandle(client, found.exec_id, found.flow)
+        found: Execution = reading.get_outline(client.database, reading.find_id(client.database, exec_id))
         if found.status not in ("pending", "running"):
-            raise not_resumable(found)
+            found = self.get(found.exec_id)
+            if self._set_family_going(found, with_edits=with_edits):
+                return FlowHandle(client, found.exec_id, found.flow)
+            if found.status not in ("pending", "running"):
+                raise not_resumable(found)
         if found.status == "running" and is_held(execution_lock(client.home, found.exec_id)):
             process = execution_lock(client.home, found.exec_id).read_text()
             raise KitaruStateError(

@@ -225,7 +225,7 @@ def test_what_came_of_each_is_told_and_one_refusal_is_exit_code_1(
 def test_open_ones_are_cancelled_all_at_once(kitaru: Kitaru, project: Path) -> None:
     process = [
         subprocess.run(
-            [sys.executable, "-m", "kitaru_cli.main", "run", "flows.py:review", "--input", f'{{"topic": "{topic}"}}'],
+            [sys.executable, "-m", "kitaru_cli", "run", "flows.py:review", "--input", f'{{"topic": "{topic}"}}'],
             stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_SECONDS,
         )
         for topic in ("tea", "wine")
@@ -251,11 +251,11 @@ def test_one_execution_and_a_query_are_not_both_taken(kitaru: Kitaru) -> None:
 @pytest.mark.parametrize(("typed", "code", "status"), [(b"n\n", 130, "waiting"), (b"y\n", 0, "cancelled")])
 def test_on_a_terminal_it_asks(kitaru: Kitaru, project: Path, typed: bytes, code: int, status: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "kitaru_cli.main", "run", "flows.py:review", "--input", '{"topic": "tea"}'],
+        [sys.executable, "-m", "kitaru_cli", "run", "flows.py:review", "--input", '{"topic": "tea"}'],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "kitaru_cli.main", "executions", "cancel", "--flow", "review"]
+    command = [sys.executable, "-m", "kitaru_cli", "executions", "cancel", "--flow", "review"]
     process = subprocess.Popen(command, stdin=follower, stderr=follower, stdout=subprocess.PIPE)
     os.close(follower)
     said, deadline = b"", time.monotonic() + PATIENCE_SECONDS

@@ -218,7 +218,7 @@ def test_a_home_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> Non
     file.touch()
 
     refused = subprocess.run(
-        [sys.executable, "-m", "kitaru_cli.main", "flows"],
+        [sys.executable, "-m", "kitaru_cli", "flows"],
         env={**os.environ, "KITARU_HOME": str(file / "home")},
         capture_output=True,
         text=True,

@@ -76,7 +76,7 @@ def flows(project: Path) -> Path:
 
 def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "kitaru_cli.main", *arguments],
+        [sys.executable, "-m", "kitaru_cli", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -271,7 +271,7 @@ def test_ctrl_c_ends_a_run_which_is_then_resumed(tmp_path: Path, kitaru: Kitaru)
     marker = tmp_path / "marker"
     arguments = ["run", "flows.py:slow", "--input", json.dumps({"marker": str(marker)})]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kitaru_cli.main", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "kitaru_cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until(marker.exists)
 
@@ -311,7 +311,7 @@ def on_a_terminal(arguments: Sequence[str], *, prompt: str, typed: str) -> tuple
     """What a command shows on a terminal where `typed` is typed once `prompt` is there, and its exit code."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "kitaru_cli.main", *arguments], stdin=terminal, stdout=terminal, stderr=terminal
+        [sys.executable, "-m", "kitaru_cli", *arguments], stdin=terminal, stdout=terminal, stderr=terminal
     ) as process:
         os.close(terminal)
         shown = ""

@@ -59,7 +59,7 @@ def flows(project: Path) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "kitaru_cli.main", *arguments]
+    return [sys.executable, "-m", "kitaru_cli", *arguments]
 
 
 def run(flow: str, **inputs: object) -> dict[str, Any]:

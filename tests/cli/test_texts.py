@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from kitaru_cli import execution_text, home, project, tags, versions, waits
+from kitaru_cli import execution_text, home, project, tables, tags, versions, waits
 from kitaru_cli.tables import Facts, Part, Styled, Table, show
 from kitaru_cli.words import now
 from kitaru_registry import models
@@ -266,6 +266,32 @@ def test_a_pipe_gets_one_line_for_each_row(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert len(printed.splitlines()) == 2
     assert "all forty-two pages of them, to everybody?" in printed
+
+
+@pytest.mark.parametrize("name", TABLES_AND_FACTS)
+def test_without_rich_a_pipe_gets_what_rich_would_draw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = TABLES_AND_FACTS[name]
+    monkeypatch.delenv("COLUMNS")
+    without_rich = in_a_pipe(parts)
+
+    assert tables.plain_lines(parts) == without_rich.splitlines()
+    monkeypatch.setattr(tables, "plain_lines", lambda _: None)
+    assert in_a_pipe(parts) == without_rich
+
+
+@pytest.mark.parametrize(
+    "cells", [("a", "b" * 999), ("ä", "b"), ("日本", "b"), ("a\tb", " c "), ("", ""), ("a" * 500, "b" * 498)]
+)
+@pytest.mark.parametrize("right", [frozenset(), frozenset({"one"}), frozenset({"two"})])
+def test_whatever_stands_in_a_table_rich_would_draw_it_so(
+    cells: tuple[str, str], right: frozenset[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [Table(("one", "two", ""), [("x", "y", ""), (*cells, "")], right=right)]
+    monkeypatch.delenv("COLUMNS")
+    printed = in_a_pipe(parts)
+    monkeypatch.setattr(tables, "plain_lines", lambda _: None)
+
+    assert in_a_pipe(parts) == printed
 
 
 def test_a_column_without_name_and_content_is_left_out() -> None:

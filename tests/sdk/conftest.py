@@ -61,7 +61,7 @@ class Project:
 
     def kitaru(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`kitaru ARGUMENTS` in another process than the test's."""
-        command = [sys.executable, "-m", "kitaru_cli.main", *arguments]
+        command = [sys.executable, "-m", "kitaru_cli", *arguments]
         return subprocess.run(
             command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )

@@ -22,7 +22,7 @@ CHANGES_BETWEEN_CUTS = 200
 CHANGES_OF_A_DEPLOY = 80
 ENOUGH = 6
 USER = str(Path(__file__).parents[1] / "support" / "power_user.py")
-RUNNER = ("-m", "kitaru_runner.worker")
+RUNNER = ("-m", "kitaru_runner")
 
 NewHome = Callable[..., PoweredHome]
 

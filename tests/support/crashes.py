@@ -129,7 +129,7 @@ class Trial:
         own = {"KITARU_HOME": self.home.root, "CRASH_TRACE": self.trace, "CRASH_GATE": gate or self.gate}
         with (self.folder / "runner.log").open("ab") as log:
             process = subprocess.Popen(
-                [*behind, sys.executable, "-P", "-m", "kitaru_runner.worker", *options],
+                [*behind, sys.executable, "-P", "-m", "kitaru_runner", *options],
                 env={**os.environ, **{name: str(value) for name, value in own.items()}},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

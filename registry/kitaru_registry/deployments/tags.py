@@ -339,7 +339,7 @@ def record(
 
 
 def unmoved(flow: FlowRow, tag: str, now: Seen, author: Author) -> TagMove:
-    return TagMove(
+    return TagMove.model_construct(
         project=flow.project,
         flow=flow.flow,
         tag=tag,
@@ -355,7 +355,7 @@ def unmoved(flow: FlowRow, tag: str, now: Seen, author: Author) -> TagMove:
 
 
 def as_move(flow: FlowRow, row: Row[Any]) -> TagMove:
-    return TagMove(
+    return TagMove.model_construct(
         project=flow.project,
         flow=flow.flow,
         tag=row.tag,

@@ -18,15 +18,17 @@ from collections.abc import Collection as AnyOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from kitaru_registry.canonical import canonical_json, sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
 from kitaru_registry.models import BlobCounts, Digest, SnapshotConfig, SnapshotFacts
-from kitaru_registry.snapshots.files import Collection
 from kitaru_registry.stores.base import BlobStore, Descriptor
+
+if TYPE_CHECKING:
+    from kitaru_registry.snapshots.files import Collection
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT_TYPE = "application/vnd.kitaru.flow.v1"

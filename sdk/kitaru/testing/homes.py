@@ -119,7 +119,7 @@ def end_all(client: KitaruClient) -> None:
 
 
 def end_processes(home: Home) -> None:
-    """End what is left: a runner that has just been started has no lock yet by which it is known."""
+    """End what is left: a runner that has just been started has not said yet which process it is."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while left := processes_of(home):
         kind = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
