@@ -35,7 +35,6 @@ Standard library only: every child imports this. A number that was released is s
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import threading
@@ -43,6 +42,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
+
+from kitaru_runner.json_text import compact, parse
 
 PROTOCOL = 2
 SERVED_PROTOCOLS = frozenset({1, 2})
@@ -65,10 +66,6 @@ spinning = threading.Lock()
 """Held by the thread of this process that looks so."""
 
 Header = dict[str, Any]
-
-# json.dumps with options makes an encoder each time.
-COMPACT = json.JSONEncoder(separators=(",", ":")).encode
-READ = json.JSONDecoder().decode
 
 
 class Encoded(NamedTuple):
@@ -268,7 +265,7 @@ class Journal(Protocol):
 
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
     # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-    text = COMPACT(header).encode()
+    text = compact(header).encode()
     frame = FRAME.pack(len(text), len(payload)) + text
     # One system call for the common small frame; no copy of a large payload.
     if len(payload) < INLINE_BYTES:
@@ -300,7 +297,7 @@ class FrameReader:
         if len(self._buffer) - self._at < wanted and not self._fill(wanted):
             return None
         body = self._at + FRAME.size + header_bytes
-        header = READ(str(self._buffer[self._at + FRAME.size : body], "utf-8"))
+        header = parse(str(self._buffer[self._at + FRAME.size : body], "utf-8"))
         payload = self._buffer[body : body + payload_bytes]
         self._at = body + len(payload)
         if len(payload) < payload_bytes:
