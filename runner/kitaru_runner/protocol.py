@@ -115,17 +115,18 @@ class Entry(NamedTuple):
     kind: str
     key: str
     ended_us: int
+    value: Encoded | None = None
+    place: int | None = None
+    """How many calls its scope had made before."""
+    inputs: bytes | None = None
+    started_us: int | None = None
+    # What most checkpoints have ends here.
     name: str | None = None
     """Where it is not the key's own last part."""
     seq: int = 0
-    value: Encoded | None = None
     error: Mapping[str, Any] | None = None
     tries: int | None = None
-    place: int | None = None
-    """How many calls its scope had made before."""
     type: str | None = None
-    inputs: bytes | None = None
-    started_us: int | None = None
     saved: tuple[Saved, ...] = ()
     metadata: Mapping[str, Any] | None = None
     size: int | None = None
@@ -136,6 +137,9 @@ class Entry(NamedTuple):
     flags: int = 0
     soft: bool = False
     """Recorded behind a failure that was superseded: used where the same call is made again, otherwise passed over."""
+
+
+NOTHING_RARE = Entry("", "", 0)[7:]
 
 
 @dataclass(frozen=True, slots=True)
