@@ -29,8 +29,8 @@ class Executing:
 
     def __enter__(self) -> None:
         me = threading.get_ident()
-        with self._lock:
-            self._threads[me] = self._threads.get(me, 0) + 1
+        # Nobody else writes this thread's own.
+        self._threads[me] = self._threads.get(me, 0) + 1
 
     def __exit__(self, *raised: object) -> None:
         me = threading.get_ident()
@@ -75,7 +75,7 @@ class Executing:
     def strike(self) -> None:
         """Raise ExecutionCancelled in every thread that is in the user's code."""
         with self._lock:
-            for thread in self._threads:
+            for thread in self._threads.copy():
                 self._put(thread, ExecutionCancelled)
             stops = list(self._stops)
         for stop in stops:

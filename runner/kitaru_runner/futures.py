@@ -182,7 +182,11 @@ class CheckpointFuture(Future[T], Generic[T]):
 
 def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:
     """The futures among the arguments."""
-    return tuple([value for value in (*work.args, *work.kwargs.values()) if isinstance(value, CheckpointFuture)])
+    found: list[CheckpointFuture[Any]] = []
+    for value in (*work.args, *work.kwargs.values()):
+        if isinstance(value, CheckpointFuture):
+            found.append(value)
+    return tuple(found)
 
 
 def with_values(work: Work, first: Sequence[CheckpointFuture[Any]]) -> Work:
@@ -339,6 +343,9 @@ class Turnstile:
             if self._passed < first - 1:
                 gate = self._gates[first] = threading.Lock()
                 gate.acquire()
+            elif act is None and not self._gates:
+                self._passed = last
+                return
         if gate is not None:
             self._pace.until(lambda: not gate.locked())
             gate.acquire()  # released by the holder of the number before

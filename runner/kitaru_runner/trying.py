@@ -12,11 +12,10 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, Span, current
+from kitaru_runner.context import Branch, Call, Left, Span, current
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
-from kitaru_runner.recorded import name_in
 from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
 
 DIGEST_CODEC = "digest"
@@ -83,25 +82,25 @@ class Try(NamedTuple):
         return Executed(self._entry("c", None, described))
 
     def _entry(self, kind: str, value: Encoded | None, error: dict[str, Any] | None) -> Entry:
-        call, branch = self.call, self.branch
-        kept = self.spec.record == "value"
+        call, spec = self.call, self.spec
+        common = (kind, call.key, now_us(), value, call.place, self.inputs, self.started_us)
+        name, flags, left = shown_name(call), flags_of(spec), self.branch.left_behind
+        if error is None and self.number == 1 and not (
+            name or spec.type or flags or left or self.parents or self.cache_key
+        ):  # fmt: skip
+            return Entry(*common)
+        left = left or Left()
         return Entry(
-            kind=kind,
-            key=call.key,
-            ended_us=now_us(),
-            name=shown_name(call),
-            value=value,
+            *common,
+            name=name,
             error=error,
             tries=self.number if self.number > 1 or kind == "t" else None,
-            place=call.place,
-            type=self.spec.type,
-            inputs=self.inputs,
-            started_us=self.started_us,
-            saved=tuple(branch.left.saved) if error is None else (),
-            metadata=dict(branch.left.metadata) or None,
-            cache_key=self.cache_key if kind == "c" and error is None and kept else None,
-            parents=tuple(dict.fromkeys((*self.parents, *branch.left.loaded))) if branch.left.loaded else self.parents,
-            flags=flags_of(self.spec),
+            type=spec.type,
+            saved=tuple(left.saved) if error is None else (),
+            metadata=dict(left.metadata) or None,
+            cache_key=self.cache_key if kind == "c" and error is None and spec.record == "value" else None,
+            parents=tuple(dict.fromkeys((*self.parents, *left.loaded))) if left.loaded else self.parents,
+            flags=flags,
         )
 
 
@@ -138,7 +137,7 @@ def call_in(branch: Branch, call: Call, work: Work) -> Any:
         if work.spec.timeout_seconds is not None:
             return call_in_time(work, branch, call)
         with branch.engine.executing:
-            return run_work(work)
+            return work.function(*work.args, **work.kwargs)
     finally:
         current.reset(token)
 
@@ -191,7 +190,7 @@ def not_begun(call: Call, spec: CheckpointSpec, error: BaseException, *, tries: 
 
 def shown_name(call: Call) -> str | None:
     """The checkpoint's name, where its key does not say it."""
-    return None if name_in(call.key) == call.name else call.name
+    return None if call.key.rpartition("/")[2].partition("#")[0] == call.name else call.name
 
 
 def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
