@@ -377,7 +377,7 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
     forms, mark = [], b""
     for name, value in arguments.items():
         try:
-            form = canonical_form(value)
+            form = str(value) if type(value) is int else canonical_form(value)
         except UNFIT:
             form, mark = f"opaque:{type(value)}", OPAQUE
         forms.append(f"{name}={form}\0")
@@ -386,8 +386,6 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
 
 
 def canonical_form(value: object) -> str:
-    if type(value) is int:
-        return str(value)
     own = encode_own(value, type(value)) if type(value) not in custom.OWN_TYPES else None
     return canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
 

@@ -194,7 +194,11 @@ class Engine:
     def commit(self, entries: Sequence[Entry], act: Callable[[int], None] | None = None) -> int:
         """Make entries durable; then, in the order of the journal, act on the last one's number, which is returned."""
         self.pace.point()
-        last: int = self.write(self.journal.record, entries)
+        try:
+            last = self.executing.aside(self.journal.record, entries)
+        except (KitaruFencedError, KitaruBackendError) as error:
+            self._refused(error)
+            raise
         if self.loop_side is not None:
             self.loop_side.recorded(entries, last)
         self.pace.point()
@@ -209,22 +213,22 @@ class Engine:
         try:
             return self.executing.aside(write, *args)
         except KitaruFencedError as error:
-            self._lost(error)
+            self._refused(error)
             raise
 
     def write(self, write: Callable[..., Any], *args: Any) -> Any:
         """What is to be durable, or the attempt ends: user code that swallowed the error would go on unrecorded."""
         try:
             return self.executing.aside(write, *args)
-        except KitaruFencedError as error:
-            self._lost(error)
-            raise
-        except KitaruBackendError as error:
-            self.halt(error)
+        except (KitaruFencedError, KitaruBackendError) as error:
+            self._refused(error)
             raise
 
-    def _lost(self, error: KitaruFencedError) -> None:
-        """Another attempt owns the execution."""
+    def _refused(self, error: KitaruFencedError | KitaruBackendError) -> None:
+        """Nothing can be recorded any more: another attempt owns the execution, or the record cannot be written."""
+        if isinstance(error, KitaruBackendError):
+            self.halt(error)
+            return
         if self._fenced is not None:
             self._fenced()
         self._halted = error

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import json.scanner
 from collections.abc import Callable
 from typing import Any
 
 DECODER = json.JSONDecoder()
+SCAN = json.scanner.make_scanner(DECODER)  # type: ignore[arg-type]  # typeshed: of a scanner
 
 
 def encoder(*, separators: tuple[str, str] = (", ", ": "), sort_keys: bool = False) -> Callable[[Any], str]:
@@ -33,10 +35,10 @@ compact = encoder(separators=(",", ":"))
 def parse(text: str) -> Any:
     """What `json.loads` gives."""
     try:
-        value, end = DECODER.raw_decode(text)
+        value, end = SCAN(text, 0)
         if end == len(text):
             return value
-    except json.JSONDecodeError:
+    except (StopIteration, json.JSONDecodeError):
         pass
     # It has white space around it, or is no JSON: then the error says where.
     return DECODER.decode(text)

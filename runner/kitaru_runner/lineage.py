@@ -39,7 +39,7 @@ class Lineage:
 
     def note(self, value: object, key: str, size: int) -> None:
         """The value, of `size` encoded bytes, is the outcome of `key`; so are its members, one level down."""
-        if not is_telling(value) or size > REMEMBERED_BYTES:
+        if type(value) in NUMBERS or size > REMEMBERED_BYTES or not is_telling(value):
             return
         self._keep(value, key, size)
         for member in islice(members(value), REMEMBERED_MEMBERS):

@@ -139,7 +139,10 @@ class Entry(NamedTuple):
     """Recorded behind a failure that was superseded: used where the same call is made again, otherwise passed over."""
 
 
-NOTHING_RARE = Entry("", "", 0)[7:]
+COMMON = 7
+"""So many fields, the first, are all that most entries have."""
+
+NOTHING_RARE = Entry("", "", 0)[COMMON:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +377,10 @@ class FrameReader:
         self._at = 0
 
 
+COMMON_FIELDS = frozenset({"kind", "key", "ended", "value", "place", "inputs", "started"})
+"""All that the header of most entries has."""
+
+
 def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
     """Entries as a header's list and one payload. Fields that are unset are left out."""
     payload: list[bytes] = []
@@ -382,15 +389,22 @@ def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
 
 def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
     packed: Header = {"kind": entry.kind, "key": entry.key, "ended": entry.ended_us}
+    if entry.place is not None:
+        packed["place"] = entry.place
+    if entry.inputs:
+        packed["inputs"] = entry.inputs.hex()
+    if entry.started_us is not None:
+        packed["started"] = entry.started_us
+    if entry.value is not None:
+        packed["value"] = _pack_value(entry.value, payload)
+    if entry[COMMON:] == NOTHING_RARE:
+        return packed
     for field, value in (
         ("name", entry.name),
         ("seq", entry.seq or None),
         ("error", entry.error),
         ("tries", entry.tries),
-        ("place", entry.place),
         ("type", entry.type),
-        ("inputs", entry.inputs.hex() if entry.inputs else None),
-        ("started", entry.started_us),
         ("metadata", entry.metadata),
         ("size", entry.size),
         ("cache", entry.cache_key.hex() if entry.cache_key else None),
@@ -400,8 +414,6 @@ def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
     ):
         if value is not None:
             packed[field] = value
-    if entry.value is not None:
-        packed["value"] = _pack_value(entry.value, payload)
     if entry.saved:
         packed["saved"] = [
             {"name": s.name, "type": s.type, "tags": list(s.tags), "value": _pack_value(s.value, payload)}
@@ -420,25 +432,27 @@ def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
     at = 0
     for item in packed:
         own, at = _unpack_value(item["value"], payload, at) if "value" in item else (None, at)
+        get = item.get
+        inputs = get("inputs")
+        common = (
+            item["kind"], item["key"], item["ended"], own, get("place"), bytes.fromhex(inputs) if inputs else None,
+            get("started"),
+        )  # fmt: skip
+        if item.keys() <= COMMON_FIELDS:
+            yield Entry(*common)
+            continue
         saved: list[Saved] = []
-        for described in item.get("saved", ()):
+        for described in get("saved", ()):
             value, at = _unpack_value(described["value"], payload, at)
             saved.append(Saved(described["name"], described["type"], tuple(described["tags"]), value))
-        get = item.get
-        inputs, cache_key = get("inputs"), get("cache")
+        cache_key = get("cache")
         yield Entry(
-            kind=item["kind"],
-            key=item["key"],
-            ended_us=item["ended"],
+            *common,
             name=get("name"),
             seq=get("seq", 0),
-            value=own,
             error=get("error"),
             tries=get("tries"),
-            place=get("place"),
             type=get("type"),
-            inputs=bytes.fromhex(inputs) if inputs else None,
-            started_us=get("started"),
             saved=tuple(saved),
             metadata=get("metadata"),
             size=get("size"),

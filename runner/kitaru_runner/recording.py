@@ -19,6 +19,7 @@ from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.json_text import compact
 from kitaru_runner.protocol import (
+    COMMON,
     INLINE_BYTES,
     NOTHING_RARE,
     PAUSE,
@@ -323,7 +324,7 @@ def as_answer(came: Mapping[str, Any]) -> Answer:
 
 def as_row(entry: Entry) -> Row | PlainRow:
     value, inputs = entry.value, entry.inputs
-    if entry[7:] == NOTHING_RARE and inputs is not None and value is not None and len(value.data) <= IN_ROW_BYTES:
+    if entry[COMMON:] == NOTHING_RARE and inputs is not None and value is not None and len(value.data) <= IN_ROW_BYTES:
         return PlainRow(
             entry.kind, entry.key, entry.ended_us, value.codec, bytearray(value.data), entry.place, bytearray(inputs),
             entry.started_us,

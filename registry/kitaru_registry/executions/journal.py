@@ -147,7 +147,11 @@ class JournalWriter:
             KitaruFencedError: the attempt is over; nothing was written.
             KitaruBackendError: the disk or the database refused; nothing was written.
         """
-        if len(rows) == 1 and is_one_statement(rows[0]) and self._commit_lock.acquire(blocking=False):
+        if (
+            len(rows) == 1
+            and (isinstance(rows[0], PlainRow) or is_alone(rows[0]))
+            and self._commit_lock.acquire(blocking=False)
+        ):
             # Nobody to share a commit with: one statement is one transaction, and the cheapest there is.
             try:
                 return self._write(execution, attempt, rows)
@@ -247,10 +251,8 @@ def columns_of(row: Row) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def is_one_statement(row: Row | PlainRow) -> bool:
+def is_alone(row: Row) -> bool:
     """Whether nothing is to be written with it, in another table or as a file."""
-    if isinstance(row, PlainRow):
-        return True
     return not row.artifacts and row.child is None and not (row.value is not None and is_large(row.value.data))
 
 
