@@ -32,6 +32,7 @@ class Call(NamedTuple):
 
 
 making = threading.Lock()
+"""Held while a branch gets its `Left`."""
 
 
 class Left:

@@ -30,6 +30,7 @@ def encoder(*, separators: tuple[str, str] = (", ", ": "), sort_keys: bool = Fal
 
 
 compact = encoder(separators=(",", ":"))
+"""ASCII: a text of the user's may hold a lone surrogate, which is no UTF-8."""
 
 
 def parse(text: str) -> Any:

@@ -87,10 +87,6 @@ def scope_of(key: str) -> str:
     return head + slash
 
 
-def name_in(key: str) -> str:
-    return key.rpartition("/")[2].partition("#")[0]
-
-
 def last_seq(entries: Iterable[Entry]) -> int:
     return max((entry.seq for entry in entries), default=0)
 
