@@ -150,6 +150,8 @@ class JournalWriter:
         if (
             len(rows) == 1
             and (isinstance(rows[0], PlainRow) or is_alone(rows[0]))
+            # Those who wait would have to wait for one more commit.
+            and not self._queue
             and self._commit_lock.acquire(blocking=False)
         ):
             # Nobody to share a commit with: one statement is one transaction, and the cheapest there is.
