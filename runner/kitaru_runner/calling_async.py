@@ -17,7 +17,7 @@ from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
 from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.remaking import pause_in_place
-from kitaru_runner.reusing import reusable
+from kitaru_runner.reusing import cache_key, reusable
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, value_of
 from kitaru_runner.waiting import pause_request
@@ -126,15 +126,18 @@ async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
     """Run the tries that are left, and record the outcome."""
     engine = side.engine
-    known = reusable(engine, call, work, inputs)
+    key = cache_key(engine.opening, work, inputs)
+    known = reusable(engine, call, work, inputs, key)
     if known is not None:
         async with giving_up(side, call, work):
             await side.commit(known.entry)
         return engine.executed(known)
     while True:
-        async with giving_up(side, call, work):
-            await pause(side, call, work, slot)
-        attempt = engine.begin_try(call, work, branch, inputs)
+        failed, _ = engine.recorded.failed_tries(call.key)
+        if failed:
+            async with giving_up(side, call, work):
+                await pause(side, call, work, slot)
+        attempt = engine.begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
         try:
             async with giving_up(side, call, work, attempt):
                 ended = await tried(attempt, work)

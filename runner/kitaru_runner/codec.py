@@ -35,14 +35,12 @@ from uuid import UUID
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import custom
 from kitaru_runner.context import current
+from kitaru_runner.json_text import compact, encoder, parse
 from kitaru_runner.protocol import Encoded
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
 
-# json.dumps with options makes an encoder each time.
-COMPACT = json.JSONEncoder(separators=(",", ":")).encode
-SORTED = json.JSONEncoder(sort_keys=True).encode
-READ = json.JSONDecoder().decode
+canonical = encoder(sort_keys=True)
 
 PLAIN = frozenset({str, int, bool, type(None)})
 """Types that JSON carries whatever the value is."""
@@ -71,13 +69,13 @@ def encode(value: object) -> Encoded:
             return Encoded("json", json.dumps(value).encode())
     if kind is bytes:
         return Encoded("bytes", value)  # type: ignore[arg-type]  # kind is bytes
-    own = encode_own(value, kind)
+    own = encode_own(value, kind) if kind not in custom.OWN_TYPES else None
     if own is not None:
         return own
     try:
         if is_json(value):
-            return Encoded("json", COMPACT(value).encode())
-        return Encoded("tagged", COMPACT(tag(value)).encode())
+            return Encoded("json", compact(value).encode())
+        return Encoded("tagged", compact(tag(value)).encode())
     except UNFIT:
         return pickled(value)
 
@@ -90,13 +88,13 @@ def decode(encoded: Encoded) -> Any:
     """
     match encoded.codec:
         case "json":
-            return READ(str(encoded.data, "utf-8"))
+            return parse(str(encoded.data, "utf-8"))
         case "str":
             return encoded.data.decode()
         case "bytes":
             return encoded.data
         case "tagged":
-            return untag(READ(str(encoded.data, "utf-8")))
+            return untag(parse(str(encoded.data, "utf-8")))
         case "numpy":
             return importlib.import_module("numpy").load(io.BytesIO(encoded.data), allow_pickle=False)
         case "pandas":
@@ -231,10 +229,6 @@ SIMPLE_TAGS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] 
     float: ("float", repr, float),
 }
 READERS = {name: read for name, _, read in SIMPLE_TAGS.values()}
-
-
-def canonical(tagged: Any) -> str:
-    return SORTED(tagged)
 
 
 def tag(value: Any) -> Any:
@@ -380,20 +374,19 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
 
     With such a one, `?` follows.
     """
-    digest, mark = blake2b(digest_size=16), b""
+    forms, mark = [], b""
     for name, value in arguments.items():
         try:
-            form = canonical_form(value)
+            form = str(value) if type(value) is int else canonical_form(value)
         except UNFIT:
             form, mark = f"opaque:{type(value)}", OPAQUE
-        digest.update(f"{name}={form}\0".encode("utf-8", "surrogatepass"))
-    return digest.digest() + mark
+        forms.append(f"{name}={form}\0")
+    said = "".join(forms).encode("utf-8", "surrogatepass")
+    return blake2b(said, digest_size=16).digest() + mark
 
 
 def canonical_form(value: object) -> str:
-    if type(value) is int:
-        return str(value)
-    own = encode_own(value, type(value))
+    own = encode_own(value, type(value)) if type(value) not in custom.OWN_TYPES else None
     return canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
 
 

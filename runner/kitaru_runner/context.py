@@ -31,6 +31,10 @@ class Call(NamedTuple):
     place: int
 
 
+making = threading.Lock()
+"""Held while a branch gets its `Left`."""
+
+
 class Left:
     """What a try of a checkpoint leaves behind beside its value; in all of its tasks and threads."""
 
@@ -63,10 +67,10 @@ class Span:
 class Branch:
     """One line of execution, in which calls come one after another."""
 
-    __slots__ = ("_ordinals", "_places", "call", "engine", "left", "scope", "span", "task")
+    __slots__ = ("_ordinals", "_places", "call", "engine", "left_behind", "scope", "span", "task")
 
     def __init__(
-        self, engine: Engine, scope: str = "", *, call: Call | None = None, span: Span | None = None
+        self, engine: Engine, scope: str = "", call: Call | None = None, span: Span | None = None
     ) -> None:  # fmt: skip
         self.engine = engine
         self.scope = scope
@@ -75,7 +79,8 @@ class Branch:
         self.span = span
         """Of the innermost try that has a timeout."""
         self.task: asyncio.Task[Any] | None = None
-        self.left = Left()
+        self.left_behind: Left | None = None
+        """Made when something is: most tries leave nothing but their value."""
         self._ordinals: dict[str, int] = {}
         self._places = 0
 
@@ -94,7 +99,16 @@ class Branch:
         return [self._inner(f"{self.scope}{name}[{index}]/") for index in range(count)]
 
     def open_try(self, call: Call, number: int) -> Branch:
-        return Branch(self.engine, f"{call.key}/try{number}/", call=call, span=self.span)
+        return Branch(self.engine, f"{call.key}/try{number}/", call, self.span)
+
+    @property
+    def left(self) -> Left:
+        """What is left behind here, to add to it."""
+        if self.left_behind is None:
+            # Two threads may be in one branch, as with `asyncio.to_thread`.
+            with making:
+                self.left_behind = self.left_behind or Left()
+        return self.left_behind
 
     @property
     def is_over(self) -> bool:
@@ -123,7 +137,7 @@ class Branch:
     def _inner(self, scope: str) -> Branch:
         """A scope within this one: of the same checkpoint, if this is one's."""
         inner = Branch(self.engine, scope, call=self.call, span=self.span)
-        inner.left = self.left
+        inner.left_behind = self.left
         return inner
 
     def _numbered(self, name: str) -> str:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
 
-OWN_TYPES = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+OWN_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset})
 """Kitaru's codecs carry these, within other values too."""
 
 

@@ -99,11 +99,12 @@ class Engine:
         Raises:
             KitaruDivergenceError: the journal holds another call at this place; the execution has failed.
         """
-        self.check_halted()
+        if self._halted is not None:
+            raise self._halted
         if branch.span is not None:
             self.check_time(branch)
         call = branch.next_call(name, id_)
-        expected = self.recorded.expected_at(call)
+        expected = self.recorded.expected_at(call) if self.recorded.has_places else None
         if expected is not None and expected.key != call.key:
             where = f" in {call.scope.rstrip('/')}" if call.scope else ""
             self.diverge(
@@ -197,7 +198,11 @@ class Engine:
         def recorded(last: int) -> None:
             self._turnstile.pass_through(last - len(entries) + 1, last, act)
 
-        last: int = self.write(self.journal.record, entries, recorded)
+        try:
+            last = self.executing.aside(self.journal.record, entries, recorded)
+        except (KitaruFencedError, KitaruBackendError) as error:
+            self._refused(error)
+            raise
         self.pace.point()
         self._turnstile.wait_for(last)
         return last
@@ -211,18 +216,25 @@ class Engine:
         try:
             return self.executing.aside(write, *args)
         except KitaruFencedError as error:
-            if self._fenced is not None:
-                self._fenced()
-            self._halted = error
+            self._refused(error)
             raise
 
     def write(self, write: Callable[..., Any], *args: Any) -> Any:
         """What is to be durable, or the attempt ends: user code that swallowed the error would go on unrecorded."""
         try:
-            return self.guard(write, *args)
-        except KitaruBackendError as error:
-            self.halt(error)
+            return self.executing.aside(write, *args)
+        except (KitaruFencedError, KitaruBackendError) as error:
+            self._refused(error)
             raise
+
+    def _refused(self, error: KitaruFencedError | KitaruBackendError) -> None:
+        """Nothing can be recorded any more: another attempt owns the execution, or the record cannot be written."""
+        if isinstance(error, KitaruBackendError):
+            self.halt(error)
+            return
+        if self._fenced is not None:
+            self._fenced()
+        self._halted = error
 
     def park(self) -> None:
         self.guard(self.journal.park)
@@ -238,10 +250,13 @@ class Engine:
     def checkpoint(self, branch: Branch, work: Work, *, id_: str | None = None) -> Any:
         """The outcome of a synchronous call: recorded, or executed and recorded."""
         call = self.place(branch, work.spec.name, id_)
-        inputs = self.digest(work)
+        inputs = codec.digest_inputs(work.spec.bind(*work.args, **work.kwargs))
         entry = self.recorded.find(call, inputs)
         if entry is None:
             return self.executed(self._execute(call, work, branch, inputs))
+        return self._replay(entry, call, work, branch, inputs)
+
+    def _replay(self, entry: Entry, call: Call, work: Work, branch: Branch, inputs: bytes) -> Any:
         self.warn_of_other_inputs(call, entry, inputs)
         return self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
 
@@ -304,12 +319,16 @@ class Engine:
         slot: Slot | None = None,
     ) -> Executed:  # fmt: skip
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
-        known = reusable(self, call, work, inputs)
-        if known is not None:
-            return self._end(known, future)
+        key = cache_key(self.opening, work, inputs) if work.spec.cache or self.opening.cache else None
+        if key is not None or self.opening.replay is not None:
+            known = reusable(self, call, work, inputs, key)
+            if known is not None:
+                return self._end(known, future)
         while True:
-            self.pause(call, work.spec, slot)
-            attempt = self.begin_try(call, work, branch, inputs)
+            failed, _ = self.recorded.failed_tries(call.key)
+            if failed:
+                self.pause(call, work.spec, slot)
+            attempt = self.begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
             try:
                 ended = perform(attempt, work)
             finally:
@@ -333,17 +352,17 @@ class Engine:
         self.deliveries.deliver(future)
         return ended
 
-    def begin_try(self, call: Call, work: Work, branch: Branch, inputs: bytes) -> Try:
-        self.check_halted()
+    def begin_try(
+        self, call: Call, work: Work, branch: Branch, inputs: bytes, *, number: int, cache_key: bytes | None
+    ) -> Try:  # fmt: skip
+        if self._halted is not None:
+            raise self._halted
         self.pace.point()
-        number = self.recorded.failed_tries(call.key)[0] + 1
         started_us = now_us()
         self.parking.begin()
         self.journal.started(call.key, call.name, number, started_us)
-        return Try(
-            call, work.spec, branch.open_try(call, number), number, started_us, inputs,
-            parents=self.lineage.parents(work.args, work.kwargs), cache_key=cache_key(self.opening, work, inputs),
-        )  # fmt: skip
+        parents = self.lineage.parents(work.args, work.kwargs)
+        return Try(call, work.spec, branch.open_try(call, number), number, started_us, inputs, parents, cache_key)
 
     def pause_us(self, call: Call, spec: CheckpointSpec) -> int:
         """Microseconds that are left of the pause after the last failed try."""
@@ -372,9 +391,12 @@ class Engine:
 
     def executed(self, ended: Executed) -> Any:
         """The outcome of a call that this attempt has recorded."""
-        if ended.encoded is None:
+        encoded = ended.encoded
+        if encoded is None:
             return self.outcome(ended.entry)
-        return self.noted(codec.decode(ended.encoded), ended.entry.key, len(ended.encoded.data))
+        value = codec.decode(encoded)
+        self.lineage.note(value, ended.entry.key, len(encoded.data))
+        return value
 
     def replayed(self, entry: Entry, again: Callable[[], Encoded]) -> Any:
         """The outcome of an earlier attempt, given to synchronous code.

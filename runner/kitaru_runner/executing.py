@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.specs import Work
 
 T = TypeVar("T")
 
 
 class Executing:
-    """The threads that are in the user's code. As a context: this thread is, for so long."""
+    """The threads that are in the user's code."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,20 +28,21 @@ class Executing:
         self._struck: dict[int, type[BaseException]] = {}
         self._stops: list[Callable[[], None]] = []
 
-    def __enter__(self) -> None:
+    def run(self, work: Work) -> Any:
+        """What the work's function returns; this thread is in the user's code for so long."""
         me = threading.get_ident()
-        with self._lock:
-            self._threads[me] = self._threads.get(me, 0) + 1
-
-    def __exit__(self, *raised: object) -> None:
-        me = threading.get_ident()
-        with self._lock:
-            depth = self._threads.pop(me, 1) - 1
-            if depth:
-                self._threads[me] = depth
-            if me not in self._struck:
-                return
-        self._take_back(me)
+        # Nobody else writes this thread's own.
+        self._threads[me] = self._threads.get(me, 0) + 1
+        try:
+            return work.function(*work.args, **work.kwargs)
+        finally:
+            with self._lock:
+                depth = self._threads.pop(me, 1) - 1
+                if depth:
+                    self._threads[me] = depth
+                struck = me in self._struck
+            if struck:
+                self._take_back(me)
 
     def aside(self, write: Callable[..., T], *args: Any) -> T:
         """Do something of Kitaru's own that user code has called, where nothing may strike."""
@@ -75,7 +77,7 @@ class Executing:
     def strike(self) -> None:
         """Raise ExecutionCancelled in every thread that is in the user's code."""
         with self._lock:
-            for thread in self._threads:
+            for thread in self._threads.copy():
                 self._put(thread, ExecutionCancelled)
             stops = list(self._stops)
         for stop in stops:

@@ -180,7 +180,11 @@ class CheckpointFuture(Future[T], Generic[T]):
 
 def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:
     """The futures among the arguments."""
-    return tuple([value for value in (*work.args, *work.kwargs.values()) if isinstance(value, CheckpointFuture)])
+    found: list[CheckpointFuture[Any]] = []
+    for value in (*work.args, *work.kwargs.values()):
+        if isinstance(value, CheckpointFuture):
+            found.append(value)
+    return tuple(found)
 
 
 def with_values(work: Work, first: Sequence[CheckpointFuture[Any]]) -> Work:
@@ -338,6 +342,9 @@ class Turnstile:
             act: called with `last`, by whoever passes; no code of the user's, which might wait for another's turn.
         """
         with self._lock:
+            if act is None and not self._left and self._passed == first - 1 and not self._gates:
+                self._passed = last
+                return
             self._left[first] = last, act
             while (following := self._left.pop(self._passed + 1, None)) is not None:
                 self._passed, act = following
@@ -349,6 +356,8 @@ class Turnstile:
 
     def wait_for(self, last: int) -> None:
         """Wait until that number has passed."""
+        if self._passed >= last:
+            return
         with self._lock:
             if self._passed >= last:
                 return

@@ -13,11 +13,11 @@ import tempfile
 import threading
 from typing import Any
 
+from kitaru_runner.json_text import compact
+
 SLOT_BYTES = 256
 SLOTS = 256
 LENGTH_BYTES = 2
-
-ENCODE = json.JSONEncoder().encode
 
 
 def open_page() -> int:
@@ -42,7 +42,7 @@ class InFlightPage:
 
     def begin(self, key: str, name: str, tries: int, at_us: int) -> None:
         """A try begins."""
-        said = ENCODE([key, name, tries, at_us]).encode()
+        said = compact([key, name, tries, at_us]).encode()
         if len(said) > SLOT_BYTES - LENGTH_BYTES:
             return
         with self._lock:

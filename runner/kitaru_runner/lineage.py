@@ -21,6 +21,10 @@ SHARED = (type(None), bool, int, float, complex, Enum, type, FunctionType, Built
 """Of these there is one object for all who have an equal one."""
 
 
+# `isinstance(value, list | tuple)` makes the union anew at each call.
+TEXTS = (str, bytes)
+COLLECTIONS = (list, tuple, set, frozenset)
+
 NUMBERS = frozenset({type(None), bool, int, float})
 """The commonest of these."""
 
@@ -35,7 +39,7 @@ class Lineage:
 
     def note(self, value: object, key: str, size: int) -> None:
         """The value, of `size` encoded bytes, is the outcome of `key`; so are its members, one level down."""
-        if not is_telling(value) or size > REMEMBERED_BYTES:
+        if type(value) in NUMBERS or size > REMEMBERED_BYTES or not is_telling(value):
             return
         self._keep(value, key, size)
         for member in islice(members(value), REMEMBERED_MEMBERS):
@@ -52,8 +56,11 @@ class Lineage:
         """Keys of the outcomes among the arguments, and one level down in lists, mappings, fields and the like."""
         if not self._known:
             return ()
-        telling = [value for value in (*args, *kwargs.values()) if type(value) not in NUMBERS]
-        return tuple(dict.fromkeys([key for value in telling for key in self._of(value)])) if telling else ()
+        found: list[str] = []
+        for value in (*args, *kwargs.values()):
+            if type(value) not in NUMBERS:
+                found += self._of(value)
+        return tuple(dict.fromkeys(found)) if found else ()
 
     def _keep(self, value: object, key: str, size: int) -> None:
         before = self._known.pop(id(value), None)
@@ -76,15 +83,15 @@ def is_telling(value: object) -> bool:
         return True
     if isinstance(value, SHARED):
         return False
-    if isinstance(value, str | bytes):
+    if isinstance(value, TEXTS):
         return len(value) >= SHORTEST_TEXT
     # There is one empty tuple, and one empty frozenset.
-    return bool(value) if isinstance(value, tuple | frozenset) else True
+    return bool(value) if isinstance(value, (tuple, frozenset)) else True
 
 
 def members(value: Any) -> Iterable[Any]:
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
     if isinstance(value, dict):
         return value.values()
+    if isinstance(value, COLLECTIONS):
+        return value
     return getattr(value, "__dict__", {}).values()

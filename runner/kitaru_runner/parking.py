@@ -40,7 +40,10 @@ class Parking:
 
     def end(self) -> None:
         with self._lock:
-            self._leave()
+            self._in_flight -= 1
+            self.activity += 1
+            if self._standing and not self._in_flight:
+                self._condition.notify_all()
 
     def own(self) -> None:
         """What `begin` counted is this thread."""
@@ -151,14 +154,8 @@ class Parking:
         if ident not in self._owners:
             return False
         self._owners.discard(ident)
-        self._leave()
+        self.end()
         return True
-
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        self.activity += 1
-        if self._standing and not self._in_flight:
-            self._condition.notify_all()
 
 
 class Aside:

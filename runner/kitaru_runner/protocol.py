@@ -35,7 +35,6 @@ Standard library only: every child imports this. A number that was released is s
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import threading
@@ -44,6 +43,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
+
+from kitaru_runner.json_text import compact, parse
 
 PROTOCOL = 2
 SERVED_PROTOCOLS = frozenset({1, 2})
@@ -69,10 +70,6 @@ spinning = threading.Lock()
 """Held by the thread of this process that looks so."""
 
 Header = dict[str, Any]
-
-# json.dumps with options makes an encoder each time.
-COMPACT = json.JSONEncoder(separators=(",", ":")).encode
-READ = json.JSONDecoder().decode
 
 
 class Encoded(NamedTuple):
@@ -122,17 +119,18 @@ class Entry(NamedTuple):
     kind: str
     key: str
     ended_us: int
+    value: Encoded | None = None
+    place: int | None = None
+    """How many calls its scope had made before."""
+    inputs: bytes | None = None
+    started_us: int | None = None
+    # What most checkpoints have ends here.
     name: str | None = None
     """Where it is not the key's own last part."""
     seq: int = 0
-    value: Encoded | None = None
     error: Mapping[str, Any] | None = None
     tries: int | None = None
-    place: int | None = None
-    """How many calls its scope had made before."""
     type: str | None = None
-    inputs: bytes | None = None
-    started_us: int | None = None
     saved: tuple[Saved, ...] = ()
     metadata: Mapping[str, Any] | None = None
     size: int | None = None
@@ -143,6 +141,12 @@ class Entry(NamedTuple):
     flags: int = 0
     soft: bool = False
     """Recorded behind a failure that was superseded: used where the same call is made again, otherwise passed over."""
+
+
+COMMON = 7
+"""So many fields, the first, are all that most entries have."""
+
+NOTHING_RARE = Entry("", "", 0)[COMMON:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +295,7 @@ def send_all(connection: socket.socket, frames: Iterable[tuple[Mapping[str, Any]
     small = b""
     for header, payload in frames:
         # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-        text = COMPACT(header).encode()
+        text = compact(header).encode()
         small += FRAME.pack(len(text), len(payload)) + text
         if len(payload) < INLINE_BYTES:
             small += payload
@@ -325,7 +329,7 @@ class FrameReader:
         if len(self._buffer) - self._at < wanted and not self._fill(wanted):
             return None
         body = self._at + FRAME.size + header_bytes
-        header = READ(str(self._buffer[self._at + FRAME.size : body], "utf-8"))
+        header = parse(str(self._buffer[self._at + FRAME.size : body], "utf-8"))
         payload = self._buffer[body : body + payload_bytes]
         self._at = body + len(payload)
         if len(payload) < payload_bytes:
@@ -404,6 +408,10 @@ class FrameReader:
         self._at = 0
 
 
+COMMON_FIELDS = frozenset({"kind", "key", "ended", "value", "place", "inputs", "started"})
+"""All that the header of most entries has."""
+
+
 def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
     """Entries as a header's list and one payload. Fields that are unset are left out."""
     payload: list[bytes] = []
@@ -412,15 +420,22 @@ def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
 
 def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
     packed: Header = {"kind": entry.kind, "key": entry.key, "ended": entry.ended_us}
+    if entry.place is not None:
+        packed["place"] = entry.place
+    if entry.inputs:
+        packed["inputs"] = entry.inputs.hex()
+    if entry.started_us is not None:
+        packed["started"] = entry.started_us
+    if entry.value is not None:
+        packed["value"] = _pack_value(entry.value, payload)
+    if entry[COMMON:] == NOTHING_RARE:
+        return packed
     for field, value in (
         ("name", entry.name),
         ("seq", entry.seq or None),
         ("error", entry.error),
         ("tries", entry.tries),
-        ("place", entry.place),
         ("type", entry.type),
-        ("inputs", entry.inputs.hex() if entry.inputs else None),
-        ("started", entry.started_us),
         ("metadata", entry.metadata),
         ("size", entry.size),
         ("cache", entry.cache_key.hex() if entry.cache_key else None),
@@ -430,8 +445,6 @@ def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
     ):
         if value is not None:
             packed[field] = value
-    if entry.value is not None:
-        packed["value"] = _pack_value(entry.value, payload)
     if entry.saved:
         packed["saved"] = [
             {"name": s.name, "type": s.type, "tags": list(s.tags), "value": _pack_value(s.value, payload)}
@@ -450,25 +463,27 @@ def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
     at = 0
     for item in packed:
         own, at = _unpack_value(item["value"], payload, at) if "value" in item else (None, at)
+        get = item.get
+        inputs = get("inputs")
+        common = (
+            item["kind"], item["key"], item["ended"], own, get("place"), bytes.fromhex(inputs) if inputs else None,
+            get("started"),
+        )  # fmt: skip
+        if item.keys() <= COMMON_FIELDS:
+            yield Entry(*common)
+            continue
         saved: list[Saved] = []
-        for described in item.get("saved", ()):
+        for described in get("saved", ()):
             value, at = _unpack_value(described["value"], payload, at)
             saved.append(Saved(described["name"], described["type"], tuple(described["tags"]), value))
-        get = item.get
-        inputs, cache_key = get("inputs"), get("cache")
+        cache_key = get("cache")
         yield Entry(
-            kind=item["kind"],
-            key=item["key"],
-            ended_us=item["ended"],
+            *common,
             name=get("name"),
             seq=get("seq", 0),
-            value=own,
             error=get("error"),
             tries=get("tries"),
-            place=get("place"),
             type=get("type"),
-            inputs=bytes.fromhex(inputs) if inputs else None,
-            started_us=get("started"),
             saved=tuple(saved),
             metadata=get("metadata"),
             size=get("size"),

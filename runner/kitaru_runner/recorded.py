@@ -28,6 +28,8 @@ class Recorded:
             for entry in opening.entries
             if entry.place is not None and not entry.soft and not passed_by(entry, accepted)
         }
+        self.has_places = bool(self._places)
+        """Whether any call has its place in the journal; not in an execution's first attempt."""
 
     def is_accepted(self, call: Call) -> bool:
         """Whether a divergence at this place of its scope, or before it, was accepted."""
@@ -36,7 +38,7 @@ class Recorded:
 
     def expected_at(self, call: Call) -> Entry | None:
         """The entry at the call's place, whatever its key."""
-        return self._places.get((call.scope, call.place)) if self._places else None
+        return self._places.get((call.scope, call.place))
 
     def find(self, call: Call, inputs: bytes | None = None) -> Entry | None:
         """The outcome of that very call.
@@ -83,10 +85,6 @@ def passed_by(entry: Entry, accepted: dict[str, Any]) -> bool:
 def scope_of(key: str) -> str:
     head, slash, _ = key.rpartition("/")
     return head + slash
-
-
-def name_in(key: str) -> str:
-    return key.rpartition("/")[2].partition("#")[0]
 
 
 def last_seq(entries: Iterable[Entry]) -> int:

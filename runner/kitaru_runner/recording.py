@@ -13,12 +13,15 @@ from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
 from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
-from kitaru_registry.executions.journal import Artifact, JournalWriter, Row, Value, read_rows
+from kitaru_registry.executions.journal import Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, current_rows
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 from kitaru_registry.models import ExecutionId
+from kitaru_runner.json_text import compact
 from kitaru_runner.protocol import (
+    COMMON,
     INLINE_BYTES,
+    NOTHING_RARE,
     PAUSE,
     Answer,
     Answers,
@@ -79,7 +82,7 @@ class RegistryJournal:
         self._groups: dict[str, list[str]] = {}
         self._deadlines: dict[str, int] = {}
         self._in_flight: dict[tuple[str, int], tuple[str, int]] = {}
-        self._in_flight_changed = False
+        self._in_flight_said: list[dict[str, Any]] = []
         self._watch: Callable[[], list[dict[str, Any]]] | None = None
 
     def open(self, *, entrypoint: str) -> Opening:
@@ -99,47 +102,46 @@ class RegistryJournal:
         )  # fmt: skip
 
     def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
-        self._go_on()
+        if self.parked:
+            self._go_on()
 
         def known(last: int) -> None:
             # First: whoever goes on by what is recorded may end the process.
             self._end_tries(entries)
             recorded(last)
 
-        with self._writer.naming():
-            rows = [self._as_row(entry) for entry in entries]
-            last = self._writer.append(self.row, self.attempt, rows, known)
-        with self._lock:
-            for entry in entries:
-                if entry.kind == "w":
-                    if entry.error is not None:
-                        waits.close(self._database, self.row, entry.key)
-                    for key in self._groups.pop(entry.key, [entry.key]):
-                        self._open.pop(key, None)
-                        self._deadlines.pop(key, None)
+        last = self._writer.append(self.row, self.attempt, list(map(as_row, entries)), known)
+        for entry in entries:
+            if entry.kind == "w":
+                self._close_wait(entry)
         return last
 
     def _end_tries(self, entries: Sequence[Entry]) -> None:
-        with self._lock:
-            for entry in entries:
-                if entry.kind in "ct":
-                    self._in_flight.pop((entry.key, entry.tries or 1), None)
-                    self._in_flight_changed = True
+        for entry in entries:
+            if entry.kind in "ct":
+                self._in_flight.pop((entry.key, entry.tries or 1), None)
+                if self._open:
                     self._forget_pauses(entry.key)
 
-    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+    def _close_wait(self, entry: Entry) -> None:
+        if entry.error is not None:
+            waits.close(self._database, self.row, entry.key)
         with self._lock:
+            for key in self._groups.pop(entry.key, [entry.key]):
+                self._open.pop(key, None)
+                self._deadlines.pop(key, None)
+
+    def started(self, key: str, name: str, tries: int, at_us: int) -> None:
+        if self._open:
             self._forget_pauses(key)
-            self._in_flight[key, tries] = name, at_us
-            self._in_flight_changed = True
+        self._in_flight[key, tries] = name, at_us
 
     def _forget_pauses(self, key: str) -> None:
         """The pauses between the tries of that call are over."""
-        if not self._open:
-            return
-        for paused in [known for known in self._open if known.startswith(f"{key}{PAUSE}")]:
-            self._open.pop(paused)
-            self._deadlines.pop(paused, None)
+        with self._lock:
+            for paused in [known for known in self._open if known.startswith(f"{key}{PAUSE}")]:
+                self._open.pop(paused)
+                self._deadlines.pop(paused, None)
 
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         self._go_on()
@@ -169,6 +171,7 @@ class RegistryJournal:
         if not waits_now:
             return False
         self.parked = True
+        self._in_flight_said = []
         return not self._stays
 
     def poll_answers(self) -> None:
@@ -229,11 +232,11 @@ class RegistryJournal:
         self._go_on()
         children = self._may_have_children()
         new = children.prepare(self._claim, request)
-        entry = Entry(
+        row = Row(
             "x", request.key, now_us(), place=request.place, inputs=request.digest,
-            value=Encoded("json", compact(new.exec_id).encode()),
+            value=self._writer.value("json", compact(new.exec_id).encode()), child=new,
         )  # fmt: skip
-        seq = self._writer.append(self.row, self.attempt, [self._as_row(entry)._replace(child=new)])
+        seq = self._writer.append(self.row, self.attempt, [row])
         children.begin(new.exec_id)
         return new.exec_id, seq
 
@@ -259,10 +262,10 @@ class RegistryJournal:
 
     def beat(self) -> queue.Beat:
         """Renew the lease and show what runs."""
-        with self._lock:
-            changed, self._in_flight_changed = self._in_flight_changed, False
+        running = self._running()
+        known, self._in_flight_said = self._in_flight_said, running
         return queue.beat(
-            self._database, self.row, self.attempt, self._running() if changed or self._watch else None,
+            self._database, self.row, self.attempt, running if running != known else None,
             lease_seconds=self._lease_seconds,
         )  # fmt: skip
 
@@ -276,35 +279,9 @@ class RegistryJournal:
     def _running(self) -> list[dict[str, Any]]:
         if self._watch is not None:
             return self._watch()
-        with self._lock:
-            under_way = list(self._in_flight.items())
+        # A copy, made at once: other threads begin and end tries.
+        under_way = self._in_flight.copy().items()
         return [{"key": key, "name": name, "tries": tries, "started_us": at} for (key, tries), (name, at) in under_way]
-
-    def _as_row(self, entry: Entry) -> Row:
-        return Row(
-            kind=entry.kind,
-            key=entry.key,
-            ended_us=entry.ended_us,
-            name=entry.name,
-            value=self._stored(entry.value) if entry.value else None,
-            error=compact(entry.error) if entry.error else None,
-            tries=entry.tries,
-            place=entry.place,
-            type=entry.type,
-            inputs=entry.inputs,
-            started_us=entry.started_us,
-            metadata=compact(entry.metadata) if entry.metadata else None,
-            artifacts=tuple(self._as_artifact(saved) for saved in entry.saved),
-            cache_key=entry.cache_key,
-            parents=compact(entry.parents) if entry.parents else None,
-            flags=entry.flags or None,
-        )
-
-    def _stored(self, value: Encoded) -> Value:
-        return self._writer.value(value.codec, value.data)
-
-    def _as_artifact(self, saved: Saved) -> Artifact:
-        return Artifact(saved.name, saved.type, saved.tags, self._stored(saved.value))
 
     def _as_entry(self, current: Current) -> Entry:
         row, soft = current.row, current.soft
@@ -356,6 +333,32 @@ def as_answer(came: Mapping[str, Any]) -> Answer:
     return Answer(compact(came["value"]).encode(), came["outcome"])
 
 
-def compact(value: Any) -> str:
-    # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-    return json.dumps(value, separators=(",", ":"))
+def as_row(entry: Entry) -> Row | PlainRow:
+    value, inputs = entry.value, entry.inputs
+    if entry[COMMON:] == NOTHING_RARE and inputs is not None and value is not None and len(value.data) <= IN_ROW_BYTES:
+        return PlainRow(
+            entry.kind, entry.key, entry.ended_us, value.codec, bytearray(value.data), entry.place, bytearray(inputs),
+            entry.started_us,
+        )  # fmt: skip
+    return Row(
+        kind=entry.kind,
+        key=entry.key,
+        ended_us=entry.ended_us,
+        name=entry.name,
+        value=Value(value.codec, value.data, None) if value is not None else None,
+        error=compact(entry.error) if entry.error else None,
+        tries=entry.tries,
+        place=entry.place,
+        type=entry.type,
+        inputs=inputs,
+        started_us=entry.started_us,
+        metadata=compact(entry.metadata) if entry.metadata else None,
+        artifacts=tuple(map(as_artifact, entry.saved)),
+        cache_key=entry.cache_key,
+        parents=compact(entry.parents) if entry.parents else None,
+        flags=entry.flags or None,
+    )
+
+
+def as_artifact(saved: Saved) -> Artifact:
+    return Artifact(saved.name, saved.type, saved.tags, Value(saved.value.codec, saved.value.data, None))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from kitaru_runner.engine import Engine
 
 
-def reusable(engine: Engine, call: Call, work: Work, inputs: bytes) -> Executed | None:
-    """The outcome of another execution's same call, under `cache=True`; None: execute it.
+def reusable(engine: Engine, call: Call, work: Work, inputs: bytes, key: bytes | None) -> Executed | None:
+    """The outcome of another execution's same call, under that cache key; None: execute it.
 
     Raises:
         ExecutionCancelled: only what is recorded may be used; the execution has ended here.
@@ -30,7 +30,6 @@ def reusable(engine: Engine, call: Call, work: Work, inputs: bytes) -> Executed 
         permit(engine, call)
         if work.spec.replay == "never":
             refuse_guarded(engine, call)
-    key = cache_key(engine.opening, work, inputs)
     if key is None:
         return None
     found = engine.guard(lambda: engine.journal.cached(key))

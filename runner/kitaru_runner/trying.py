@@ -12,12 +12,11 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, Span, current
+from kitaru_runner.context import Branch, Call, Left, Span, current
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
-from kitaru_runner.recorded import name_in
-from kitaru_runner.specs import CheckpointSpec, Work, run_work, timed_out
+from kitaru_runner.specs import CheckpointSpec, Work, timed_out
 
 DIGEST_CODEC = "digest"
 """The "value" of `record="digest"`: its sha256."""
@@ -49,8 +48,16 @@ class Try(NamedTuple):
         return self.encoded(encoded)
 
     def encoded(self, encoded: Encoded) -> Executed:
-        kept = digest_of(encoded) if self.spec.record == "digest" else encoded
-        return Executed(self._entry("c", kept, None), encoded)
+        call, spec = self.call, self.spec
+        if (
+            spec.type or spec.record != "value" or spec.replay != "allowed" or self.number > 1 or self.parents
+            or self.cache_key or self.branch.left_behind or shown_name(call)
+        ):  # fmt: skip
+            kept = digest_of(encoded) if spec.record == "digest" else encoded
+            return Executed(self._entry("c", kept, None), encoded)
+        # Most have nothing but this.
+        entry = Entry("c", call.key, now_us(), encoded, call.place, self.inputs, self.started_us)
+        return Executed(entry, encoded)
 
     def failed(self, error: BaseException) -> Executed:
         try:
@@ -83,8 +90,8 @@ class Try(NamedTuple):
         return Executed(self._entry("c", None, described))
 
     def _entry(self, kind: str, value: Encoded | None, error: dict[str, Any] | None) -> Entry:
-        call, branch = self.call, self.branch
-        kept = self.spec.record == "value"
+        call, spec = self.call, self.spec
+        left = self.branch.left_behind or Left()
         return Entry(
             kind=kind,
             key=call.key,
@@ -94,14 +101,14 @@ class Try(NamedTuple):
             error=error,
             tries=self.number if self.number > 1 or kind == "t" else None,
             place=call.place,
-            type=self.spec.type,
+            type=spec.type,
             inputs=self.inputs,
             started_us=self.started_us,
-            saved=tuple(branch.left.saved) if error is None else (),
-            metadata=dict(branch.left.metadata) or None,
-            cache_key=self.cache_key if kind == "c" and error is None and kept else None,
-            parents=tuple(dict.fromkeys((*self.parents, *branch.left.loaded))) if branch.left.loaded else self.parents,
-            flags=flags_of(self.spec),
+            saved=tuple(left.saved) if error is None else (),
+            metadata=dict(left.metadata) or None,
+            cache_key=self.cache_key if kind == "c" and error is None and spec.record == "value" else None,
+            parents=tuple(dict.fromkeys((*self.parents, *left.loaded))) if left.loaded else self.parents,
+            flags=flags_of(spec),
         )
 
 
@@ -137,8 +144,7 @@ def call_in(branch: Branch, call: Call, work: Work) -> Any:
     try:
         if work.spec.timeout_seconds is not None:
             return call_in_time(work, branch, call)
-        with branch.engine.executing:
-            return run_work(work)
+        return branch.engine.executing.run(work)
     finally:
         current.reset(token)
 
@@ -191,7 +197,7 @@ def not_begun(call: Call, spec: CheckpointSpec, error: BaseException, *, tries: 
 
 def shown_name(call: Call) -> str | None:
     """The checkpoint's name, where its key does not say it."""
-    return None if name_in(call.key) == call.name else call.name
+    return None if call.key.rpartition("/")[2].partition("#")[0] == call.name else call.name
 
 
 def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
@@ -208,13 +214,9 @@ def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
     ended: list[Callable[[], Any]] = []
     context = copy_context()
 
-    def execute() -> Any:
-        with branch.engine.executing:
-            return run_work(work)
-
     def run() -> None:
         try:
-            value = context.run(execute)
+            value = context.run(branch.engine.executing.run, work)
         except BaseException as failure:
             error = failure
             ended.append(lambda: throw(error))

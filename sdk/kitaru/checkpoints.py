@@ -38,15 +38,15 @@ class Checkpoint(Generic[P, R]):
         Keyword `id`: the call's own name in the journal, instead of the function's name and ordinal. Keyword `after`:
         a future, or several, that are to end well first. A parameter of the function's own goes before both.
         """
-        branch = branch_of_call(self.spec.name)
+        branch = current.get() or branch_of_call(self.spec.name)
         id_, after = self._options(kwargs) if kwargs else (None, ())
         work = Work(self.spec, self.function, args, kwargs)
-        if branch is None:
-            return cast(R, run_work(with_values(work, (*after, *futures_in(work)))))
-        if self.is_async:
+        if branch is not None and self.is_async:
             return cast(R, self._on_loop(work, id_, (), after))
-        work = with_values(work, (*after, *futures_in(work)))
-        result: R = branch.engine.checkpoint(branch, work, id_=id_)
+        first = (*after, *futures_in(work))
+        if first:
+            work = with_values(work, first)
+        result: R = run_work(work) if branch is None else branch.engine.checkpoint(branch, work, id_=id_)
         return result
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:

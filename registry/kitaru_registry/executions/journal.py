@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kitaru_registry.database import Database, backend_error
@@ -21,11 +22,19 @@ from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 
 OWNED = "EXISTS (SELECT 1 FROM executions WHERE id = ? AND attempt = ? AND status = 'running')"
 
-COLUMNS = (
-    "execution, kind, key, attempt, name, tries, place, type, codec, data, value_digest, "
-    "error, metadata, inputs, started_us, ended_us, cache_key, parents, flags"
-)
-INSERT = f"INSERT INTO journal ({COLUMNS}, seq) SELECT {', '.join('?' * 20)} WHERE {OWNED}"
+RARE = ("value_digest", "name", "error", "tries", "type", "metadata", "cache_key", "parents", "flags")
+"""Columns that most checkpoints leave empty."""
+
+
+def insert_of(columns: Sequence[str]) -> str:
+    """The statement that appends these columns, after the row's number; it ends with the attempt's fence."""
+    return (
+        f"INSERT INTO journal (execution, attempt, seq, {', '.join(columns)}) "
+        f"SELECT id, attempt, ?, {', '.join('?' * len(columns))} "
+        "FROM executions WHERE id = ? AND attempt = ? AND status = 'running'"
+    )
+
+
 LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) FROM journal WHERE execution = ?"
 REMEMBERED_ATTEMPTS = 1024
 INSERT_ARTIFACT = (
@@ -72,10 +81,26 @@ class Row(NamedTuple):
     child: NewExecution | None = None
     """A child execution, which exists as soon as this row does."""
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether it writes nothing but itself."""
-        return not self.artifacts and self.child is None
+
+class PlainRow(NamedTuple):
+    """One row to append, of a call that has a small value and nothing beside it: what most rows are.
+
+    Before it binds what is no number, text or bytearray, sqlite3 looks for an adapter. Of bytes, and of nine columns
+    that are None, that takes longer than to insert the row: hence these types, and a statement of these columns alone.
+    """
+
+    kind: str
+    key: str
+    ended_us: int
+    codec: str
+    data: bytearray
+    place: int | None
+    inputs: bytearray
+    started_us: int | None
+
+
+INSERT_PLAIN = insert_of(PlainRow._fields)
+INSERT = insert_of(PlainRow._fields + RARE)
 
 
 class Ticket:
@@ -84,7 +109,7 @@ class Ticket:
     __slots__ = ("attempt", "done", "error", "execution", "last_seq", "recorded", "rows")
 
     def __init__(
-        self, execution: int, attempt: int, rows: Sequence[Row], recorded: Callable[[int], None] | None
+        self, execution: int, attempt: int, rows: Sequence[Row | PlainRow], recorded: Callable[[int], None] | None
     ) -> None:  # fmt: skip
         self.execution = execution
         self.attempt = attempt
@@ -101,11 +126,11 @@ class JournalWriter:
     def __init__(self, database: Database) -> None:
         self._home = database.home
         self._connection = database.hold()
+        self._cursor = self._connection.cursor()
         self._values = ValueStore(database.home.values)
         # The numbers that attempts have come to: nobody but an attempt's own process appends for it.
         self._last_seqs: dict[tuple[int, int], int] = {}
-        self._queue: list[Ticket] = []
-        self._queue_lock = threading.Lock()
+        self._queue: deque[Ticket] = deque()
         self._commit_lock = threading.Lock()
 
     def naming(self) -> AbstractContextManager[None]:
@@ -119,7 +144,8 @@ class JournalWriter:
         return Value(codec, None, self._values.put(data))
 
     def append(
-        self, execution: int, attempt: int, rows: Sequence[Row], recorded: Callable[[int], None] | None = None
+        self, execution: int, attempt: int, rows: Sequence[Row | PlainRow],
+        recorded: Callable[[int], None] | None = None,
     ) -> int:  # fmt: skip
         """Make the rows durable, all or none, in order. The number of the last; they are contiguous.
 
@@ -131,36 +157,66 @@ class JournalWriter:
             KitaruFencedError: the attempt is over; nothing was written.
             KitaruBackendError: the disk or the database refused; nothing was written.
         """
-        ticket = Ticket(execution, attempt, rows, recorded)
-        with self._queue_lock:
-            self._queue.append(ticket)
-        with self._commit_lock:
-            if not ticket.done:
-                with self._queue_lock:
-                    batch, self._queue = self._queue, []
-                self._commit(batch)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.last_seq
+        if (
+            len(rows) == 1
+            and (isinstance(rows[0], PlainRow) or is_alone(rows[0]))
+            # Those who wait would have to wait for one more commit.
+            and not self._queue
+            and self._commit_lock.acquire(blocking=False)
+        ):
+            # Nobody to share a commit with: one statement is one transaction, and the cheapest there is.
+            try:
+                last = self._write(execution, attempt, rows)
+                if recorded is not None:
+                    recorded(last)
+                return last
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise backend_error(self._home, error) from error
+            finally:
+                self._commit_lock.release()
+        with self._values.naming():
+            return self._append_with_others(Ticket(execution, attempt, [self._stored(row) for row in rows], recorded))
 
     def close(self) -> None:
         with self._commit_lock:
             self._connection.close()
 
+    def _stored(self, row: Row | PlainRow) -> Row | PlainRow:
+        """The row; large values of it are on disk when this returns."""
+        if isinstance(row, PlainRow):
+            return row
+        return row._replace(
+            value=self._lasting(row.value) if row.value is not None else None,
+            artifacts=tuple(replace(artifact, value=self._lasting(artifact.value)) for artifact in row.artifacts),
+        )
+
+    def _lasting(self, value: Value) -> Value:
+        return self.value(value.codec, value.data) if value.data is not None else value
+
+    def _append_with_others(self, ticket: Ticket) -> int:
+        self._queue.append(ticket)
+        with self._commit_lock:
+            if not ticket.done:
+                batch = []
+                while self._queue:
+                    batch.append(self._queue.popleft())
+                self._commit(batch)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.last_seq
+
     def _commit(self, batch: list[Ticket]) -> None:
         try:
-            if len(batch) == 1 and len(batch[0].rows) == 1 and batch[0].rows[0].is_alone:
-                # One statement is one transaction, and the cheapest there is.
-                self._write(batch[0])
-            else:
-                self._connection.execute("BEGIN IMMEDIATE")
-                for ticket in batch:
-                    self._write(ticket)
-                self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            for ticket in batch:
+                try:
+                    ticket.last_seq = self._write(ticket.execution, ticket.attempt, ticket.rows)
+                except KitaruFencedError as error:
+                    ticket.error = error
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._last_seqs.clear()
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             for ticket in batch:
                 ticket.error = backend_error(self._home, error)
         for ticket in batch:
@@ -168,37 +224,61 @@ class JournalWriter:
             if ticket.error is None and ticket.recorded is not None:
                 ticket.recorded(ticket.last_seq)
 
-    def _write(self, ticket: Ticket) -> None:
-        execution, attempt = ticket.execution, ticket.attempt
-        seq = self._last_seq(execution, attempt)
-        for row in ticket.rows:
-            codec, data, digest = (row.value.codec, row.value.data, row.value.digest) if row.value else (None,) * 3
-            inserted = self._connection.execute(
-                INSERT,
-                (
-                    execution, row.kind, row.key, attempt, row.name, row.tries, row.place, row.type, codec, data,
-                    digest, row.error, row.metadata, row.inputs, row.started_us, row.ended_us, row.cache_key,
-                    row.parents, row.flags, seq + 1, execution, attempt,
-                ),
-            )  # fmt: skip
-            if inserted.rowcount != 1:
-                # The first row's fence holds for all of a ticket: nothing changes within a transaction.
-                ticket.error = fenced(attempt)
-                return
-            seq += 1
-            if row.child is not None:
-                insert_execution(self._connection, row.child)
-            for artifact in row.artifacts:
-                self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
-        ticket.last_seq = self._last_seqs[execution, attempt] = seq
+    def _roll_back(self) -> None:
+        self._last_seqs.clear()
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
-    def _last_seq(self, execution: int, attempt: int) -> int:
-        known = self._last_seqs.get((execution, attempt))
-        if known is not None:
-            return known
+    def _write(self, execution: int, attempt: int, rows: Sequence[Row | PlainRow]) -> int:
+        seq = self._last_seqs.get((execution, attempt))
+        if seq is None:
+            seq = self._read_last_seq(execution)
+        for row in rows:
+            if isinstance(row, PlainRow):
+                self._cursor.execute(INSERT_PLAIN, (seq + 1, *row, execution, attempt))
+            else:
+                self._cursor.execute(INSERT, (seq + 1, *columns_of(row), execution, attempt))
+            if self._cursor.rowcount != 1:
+                # That is the first row: nothing changes within a transaction.
+                raise fenced(attempt)
+            seq += 1
+            if isinstance(row, Row):
+                self._write_beside(execution, attempt, row)
+        self._last_seqs[execution, attempt] = seq
+        return seq
+
+    def _write_beside(self, execution: int, attempt: int, row: Row) -> None:
+        """What exists as soon as the row does."""
+        if row.child is not None:
+            insert_execution(self._connection, row.child)
+        for artifact in row.artifacts:
+            self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
+
+    def _read_last_seq(self, execution: int) -> int:
         if len(self._last_seqs) >= REMEMBERED_ATTEMPTS:
             self._last_seqs.clear()
         return int(self._connection.execute(LAST_SEQ, (execution,)).fetchone()[0])
+
+
+def columns_of(row: Row) -> tuple[object, ...]:
+    codec, data, digest = row.value if row.value is not None else (None, None, None)
+    return (
+        row.kind, row.key, row.ended_us, codec, data, row.place, row.inputs, row.started_us,
+        digest, row.name, row.error, row.tries, row.type, row.metadata, row.cache_key, row.parents, row.flags,
+    )  # fmt: skip
+
+
+def is_alone(row: Row) -> bool:
+    """Whether nothing is to be written with it, in another table or as a file."""
+    return not row.artifacts and row.child is None and not (row.value is not None and is_large(row.value.data))
+
+
+def is_large(data: bytes | None) -> bool:
+    return data is not None and len(data) > IN_ROW_BYTES
+
+
+def fenced(attempt: int) -> KitaruFencedError:
+    return KitaruFencedError(f"attempt {attempt} is over: another process owns the execution, or it has ended")
 
 
 def artifact_row(execution: int, attempt: int, row: Row, artifact: Artifact) -> tuple[object, ...]:
@@ -209,17 +289,14 @@ def artifact_row(execution: int, attempt: int, row: Row, artifact: Artifact) -> 
     )  # fmt: skip
 
 
-def fenced(attempt: int) -> KitaruFencedError:
-    return KitaruFencedError(f"attempt {attempt} is over: another process owns the execution, or it has ended")
-
-
 def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
     """The journal in recorded order, without artifacts."""
-    cursor = connection.execute(f"SELECT seq, {COLUMNS} FROM journal WHERE execution = ? ORDER BY seq", (execution,))
+    columns = ", ".join(PlainRow._fields + RARE)
+    cursor = connection.execute(f"SELECT seq, {columns} FROM journal WHERE execution = ? ORDER BY seq", (execution,))
     for row in cursor:
         (
-            seq, _, kind, key, _, name, tries, place, kind_type, codec, data, digest,
-            error, metadata, inputs, started_us, ended_us, cache_key, parents, flags,
+            seq, kind, key, ended_us, codec, data, place, inputs, started_us,
+            digest, name, error, tries, kind_type, metadata, cache_key, parents, flags,
         ) = row  # fmt: skip
         yield Row(
             kind=kind,

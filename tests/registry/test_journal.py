@@ -1,0 +1,95 @@
+"""What an attempt appends to its journal: all of it or nothing, in order, fenced."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from queues import Queue
+
+from kitaru_registry.errors import KitaruFencedError
+from kitaru_registry.executions.journal import Artifact, PlainRow, Row, Value, read_rows
+from kitaru_registry.executions.values import IN_ROW_BYTES
+
+LARGE = b"x" * (IN_ROW_BYTES + 1)
+
+
+def plain(key: str) -> PlainRow:
+    return PlainRow("c", key, 7, "str", bytearray(b"value"), 3, bytearray(b"0123456789abcdef"), 5)
+
+
+def rows_of(queue: Queue, row: int) -> list[Row]:
+    held = queue.database.hold()
+    try:
+        return list(read_rows(held, row))
+    finally:
+        held.close()
+
+
+def files_of(queue: Queue) -> list[Path]:
+    return [path for path in queue.database.home.values.glob("??/*") if path.is_file()]
+
+
+def test_a_plain_row_is_read_as_any_other(queue: Queue) -> None:
+    row = queue.new(status="running").row
+    same = Row(
+        "c", "b", 7, value=Value("str", b"value", None), place=3, inputs=b"0123456789abcdef", started_us=5
+    )  # fmt: skip
+
+    last = [queue.writer.append(row.id, row.attempt, [given]) for given in (plain("a"), same)]
+
+    first, second = rows_of(queue, row.id)
+    assert last == [1, 2]
+    assert first._replace(key="b", seq=2) == second
+
+
+def test_rows_of_both_forms_are_appended_together(queue: Queue) -> None:
+    row = queue.new(status="running").row
+
+    last = queue.writer.append(row.id, row.attempt, [plain("a"), Row("l", "log", 1, metadata="{}"), plain("b")])
+
+    assert last == 3
+    assert [(found.seq, found.key) for found in rows_of(queue, row.id)] == [(1, "a"), (2, "log"), (3, "b")]
+
+
+@pytest.mark.parametrize("given", [[plain("a")], [Row("c", "a", 1)], [plain("a"), plain("b")]])
+def test_an_attempt_that_is_over_appends_nothing(queue: Queue, given: list[Row | PlainRow]) -> None:
+    row = queue.new(status="running").row
+
+    with pytest.raises(KitaruFencedError):
+        queue.writer.append(row.id, row.attempt + 1, given)
+
+    assert rows_of(queue, row.id) == []
+
+
+def test_large_bytes_of_a_row_and_of_what_it_saves_lie_beside_the_database(queue: Queue) -> None:
+    row = queue.new(status="running").row
+    saved = Artifact("saved", "output", (), Value("bytes", LARGE + b"y", None))
+
+    queue.writer.append(row.id, row.attempt, [Row("c", "a", 1, value=Value("bytes", LARGE, None), artifacts=(saved,))])
+
+    (found,) = rows_of(queue, row.id)
+    assert found.value is not None
+    assert found.value.data is None
+    assert sorted(path.stat().st_size for path in files_of(queue)) == [len(LARGE), len(LARGE) + 1]
+
+
+def test_threads_that_append_at_once_leave_no_gap(queue: Queue) -> None:
+    executions = [queue.new(status="running").row for _ in range(4)]
+    last: dict[int, list[int]] = {row.id: [] for row in executions}
+
+    def append(row: int, attempt: int) -> None:
+        for number in range(25):
+            given = plain(f"step#{number}") if number % 2 else Row("l", f"log#{number}", 1, metadata="{}")
+            last[row].append(queue.writer.append(row, attempt, [given]))
+
+    threads = [threading.Thread(target=append, args=(row.id, row.attempt)) for row in executions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for row in executions:
+        assert last[row.id] == list(range(1, 26))
+        assert [found.seq for found in rows_of(queue, row.id)] == last[row.id]
