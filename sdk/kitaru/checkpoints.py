@@ -71,13 +71,15 @@ class Checkpoint(Decorated, Generic[P, R]):
         Args:
             max_concurrency: at most so many of these calls execute at once.
         """
-        return self._map(list(zip(*iterables, strict=True)), max_concurrency, kwargs)
+        elements = combined(f"{self.spec.name}.map", functools.partial(zip, strict=True), iterables)
+        return self._map(elements, max_concurrency, kwargs)
 
     def product(
         self, *iterables: Iterable[Any], max_concurrency: int | None = None, **kwargs: Any
     ) -> list[CheckpointFuture[R]]:
         """A future for each combination of elements, the last iterable changing fastest; else as `map`."""
-        return self._map(list(itertools.product(*iterables)), max_concurrency, kwargs)
+        elements = combined(f"{self.spec.name}.product", itertools.product, iterables)
+        return self._map(elements, max_concurrency, kwargs)
 
     def _map(self, elements: list[Any], limit: int | None, kwargs: dict[str, Any]) -> list[CheckpointFuture[R]]:
         check_count("max_concurrency", limit)
@@ -174,6 +176,35 @@ class Checkpoint(Decorated, Generic[P, R]):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def combined(called: str, combine: Callable[..., Iterable[Any]], iterables: Sequence[Iterable[Any]]) -> list[Any]:
+    """The arguments of each call.
+
+    Raises:
+        KitaruUsageError: there is nothing to go through, or not equally much.
+    """
+    if not iterables:
+        raise KitaruUsageError(
+            f"{called}() has nothing to go through",
+            hint=f"give the elements by position: {called}([1, 2]); keywords are the same for each call",
+        )
+    for given in iterables:
+        try:
+            iter(given)
+        except TypeError as error:
+            raise KitaruUsageError(
+                f"{called}() cannot go through a value of type {type(given).__name__}",
+                hint="give a list; of a future, its result()",
+            ) from error
+    try:
+        return list(combine(*iterables))
+    except ValueError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # in a generator of the caller's own
+        raise KitaruUsageError(
+            f"{called}() got iterables that are not equally long", hint="each call takes one element of each"
+        ) from error
 
 
 def take_id(kwargs: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from kitaru.execution import loop_is_running
 from kitaru.flow_options import FlowOptions
 from kitaru.handle import FlowHandle
 from kitaru.invoking import as_json
-from kitaru.waiting import deadline_after
+from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
@@ -117,9 +117,7 @@ class ChildHandle(FlowHandle):
             KitaruNotFinishedError: the time-out was over first; the child goes on.
         """
         branch = self._branch("wait()")
-        stand = Stand(
-            f"wait:{self.flow}", kind="child", child=self.exec_id, deadline_us=deadline_after(timeout, "timeout")
-        )
+        stand = Stand(f"wait:{self.flow}", kind="child", child=self.exec_id, deadline_us=deadline_of(timeout))
         if loop_is_running():
             return wait_on_loop(stand, flow=self.flow)
         return wait_for(branch, stand, flow=self.flow)
