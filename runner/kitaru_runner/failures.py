@@ -24,7 +24,9 @@ OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
 UNKEPT = 'not kept, because of record="digest"'
 # What an AttributeError was raised about may be anything, and as large.
-LEFT_OUT = frozenset({"__notes__", REBUILT_FROM, "obj"})
+LEFT_OUT = frozenset({REBUILT_FROM, "obj"})
+LEFT_OUT_OF_GROUPS = frozenset({"message", "exceptions"})
+LONGEST_CHAIN = 10
 
 
 def describe_failure(
@@ -45,8 +47,41 @@ def describe_failure(
         described["file"], described["line"] = frames[-1].filename, frames[-1].lineno
     if isinstance(error, KitaruError) and error.hint:
         described["hint"] = error.hint
-    args = taggable({"args": list(error.args)})
-    return {**described, **args, "state": taggable(dict(attributes(error)))}
+    return {**described, **contents(error, checkpoint)}
+
+
+def contents(error: BaseException, checkpoint: str | None, *, depth: int = 0) -> dict[str, Any]:
+    """What an exception is made of: arguments, attributes, the exceptions that it groups and the one it came from."""
+    found = {**taggable({"args": list(error.args)}), "state": taggable(dict(attributes(error)))}
+    if depth < LONGEST_CHAIN:
+        if isinstance(error, BaseExceptionGroup):
+            members = [describe_inner(inner, checkpoint, depth=depth + 1) for inner in error.exceptions]
+            found["group"] = {"message": error.message, "exceptions": members}
+        if error.__cause__ is not None:
+            found["from"] = describe_inner(error.__cause__, None, depth=depth + 1)
+    return found
+
+
+def describe_inner(error: BaseException, checkpoint: str | None, *, depth: int) -> dict[str, Any]:
+    """As much of an exception within another as rebuilds it; the outer one's traceback shows it.
+
+    Args:
+        checkpoint: whose failure it is a part of; by default that of its own record. So a member that a flow takes
+            out of a group, and that ends it, is that checkpoint's failure still.
+    """
+    recorded = recorded_failure(error) or {}
+    described: dict[str, Any] = {
+        "type": type(error).__name__,
+        "class": codec.type_name(type(error)),
+        "message": str(error),
+        "origin": recorded.get("origin", "user_code"),
+    }
+    checkpoint = checkpoint or recorded.get("checkpoint")
+    if checkpoint is not None:
+        described["checkpoint"] = checkpoint
+    inner = contents(error, checkpoint, depth=depth)
+    # Of a child execution: what it came from is that one's.
+    return {**described, **inner, **({"cause": recorded["cause"]} if "cause" in recorded else {})}
 
 
 def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
@@ -65,9 +100,10 @@ def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
 
 def attributes(error: BaseException) -> Iterator[tuple[str, object]]:
     """What an exception holds beside its arguments, in slots too: an OSError its errno and file name."""
+    left_out = LEFT_OUT | LEFT_OUT_OF_GROUPS if isinstance(error, BaseExceptionGroup) else LEFT_OUT
     for kind in type(error).__mro__:
         for name, member in vars(kind).items():
-            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in LEFT_OUT:
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in left_out:
                 value = getattr(error, name, None)
                 if value is not None:
                     yield name, value
@@ -94,7 +130,10 @@ def from_user_code(error: BaseException) -> TracebackType | None:
 
 
 def is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in OWN_PACKAGES
+    name = str(frame.f_globals.get("__name__", ""))
+    if name == "__main__":  # of `python -m kitaru_runner.isolated`
+        name = str(frame.f_globals.get("__package__") or "")
+    return name.partition(".")[0] in OWN_PACKAGES
 
 
 def caller_line() -> dict[str, Any]:
@@ -123,8 +162,9 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
     kind = codec.find_type(described["class"])
     if kind is not None and issubclass(kind, BaseException):
         try:
-            error = made_without_init(kind)
-            error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
+            error = made_without_init(kind) if "group" not in described else made_group(kind, described["group"])
+            if "group" not in described:
+                error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
             for name, value in described.get("state", {}).items():
                 setattr(error, name, codec.untag(value))
             str(error)
@@ -132,12 +172,17 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
             error = None
         if isinstance(error, BaseException):
             error.__dict__[REBUILT_FROM] = described
-            if "cause" in described:
-                error.__cause__ = rebuild(described["cause"])
+            came_from = described.get("cause") or described.get("from")
+            if came_from is not None:
+                error.__cause__ = rebuild(came_from)
             return error
     replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
     replaced.__dict__[REBUILT_FROM] = described
     return replaced
+
+
+def made_group(kind: Any, group: Mapping[str, Any]) -> BaseException:
+    return cast(BaseException, kind.__new__(kind, group["message"], [rebuild(inner) for inner in group["exceptions"]]))
 
 
 def made_without_init(kind: type[BaseException]) -> BaseException:

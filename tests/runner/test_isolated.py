@@ -68,6 +68,15 @@ def folder(tmp_path: Path) -> Path:
 # What goes over, and what comes back
 
 
+def test_the_traceback_of_a_failure_begins_in_the_users_code(execution: TestExecution) -> None:
+    execution.attempt(lambda: fail("lost"))
+
+    error = execution.record.error
+    assert error is not None
+    assert error.traceback is not None
+    assert error.traceback.splitlines()[1].startswith(f'  File "{__file__}", line {error.line}, in fail')
+
+
 def test_it_executes_elsewhere_with_the_same_surroundings(
     execution: TestExecution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
