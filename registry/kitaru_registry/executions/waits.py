@@ -22,6 +22,9 @@ from kitaru_registry.executions.states import ENDED
 from kitaru_registry.models import ExecutionId, Wait
 from kitaru_registry.names import nearest
 
+LATE_SECONDS = 2
+"""How long after its time an execution goes on at the latest that somebody sees to."""
+
 CAME = ("answered", "expired", "aborted")
 """What ends a wait for the flow."""
 
@@ -154,6 +157,22 @@ def sleeps_until_us(database: Database, exec_id: str) -> int | None:
     if not found or any(wait.kind != "sleep" for wait in found):
         return None
     return min(int(wait.deadline_us) for wait in found)
+
+
+def late(database: Database, *, project: str | None = None, exec_id: str | None = None) -> list[ExecutionId]:
+    """Open executions of which a time has come, and which nobody has let go on, or end."""
+    before_us = now_us() - LATE_SECONDS * 1_000_000
+    came = select(waits.c.execution).where(waits.c.status == "pending", waits.c.deadline_us < before_us)
+    wanted = select(executions.c.exec_id).where(
+        or_(executions.c.id.in_(came), executions.c.finish_by_us < before_us),
+        executions.c.status.in_(("pending", "waiting")),
+    )
+    if project is not None:
+        wanted = wanted.where(executions.c.project == project)
+    if exec_id is not None:
+        wanted = wanted.where(executions.c.exec_id == exec_id)
+    with database.read() as connection:
+        return [ExecutionId(found) for found in connection.execute(wanted.order_by(executions.c.id)).scalars()]
 
 
 def fire_due(database: Database) -> int:
