@@ -125,7 +125,9 @@ def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:
 
 def example_answer(wait: Wait) -> str:
     """A value of the wait's schema, quoted for a shell; the type's name where there is no obvious one."""
-    schema = wait.schema_ or {}
+    if wait.schema_ is None:  # a go-ahead, which gives None
+        return "null"
+    schema = wait.schema_
     if "enum" in schema:
         return f"'{value_line(schema['enum'][0])}'"
     plain = {"boolean": "true", "string": "'\"text\"'", "integer": "1", "number": "1.5", "array": "'[]'"}

@@ -331,7 +331,8 @@ def test_a_warning_is_shown() -> None:
         ({"enum": ["warm", "dry"]}, "'\"warm\"'"),
         ({"type": "object", "properties": {}}, "'{...}'"),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "JSON"),
-        (None, "JSON"),
+        ({}, "JSON"),
+        (None, "null"),
     ],
 )
 def test_a_wait_shows_the_command_that_answers_it(schema: models.JsonSchema | None, value: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import JSON, and_, case, func, literal, null, or_, select, update
+from sqlalchemy import JSON, and_, case, func, literal, literal_column, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -215,7 +215,9 @@ def list_waits(
     if exec_id is not None:
         wanted = wanted.where(executions.c.exec_id == exec_id)
     with database.read() as connection:
-        return [as_wait(row) for row in connection.execute(wanted.order_by(waits.c.entered_us.desc(), waits.c.key))]
+        # Those of one moment, such as a wait_any's, in the order of asking too.
+        newest_first = wanted.order_by(waits.c.entered_us.desc(), literal_column("waits.rowid").desc())
+        return [as_wait(row) for row in connection.execute(newest_first)]
 
 
 def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
@@ -233,10 +235,10 @@ def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
     if len(pending) == 1:
         return pending[0]
     if pending:
-        keys = ", ".join(wait.key for wait in pending)
+        keys = [wait.key for wait in reversed(pending)]
         raise KitaruConflictError(
-            f"execution {exec_id} has {len(pending)} pending waits: {keys}",
-            hint=f"kitaru executions input {exec_id} --wait {pending[0].key} --value ...",
+            f"execution {exec_id} has {len(pending)} pending waits: {', '.join(keys)}",
+            hint=f"kitaru executions input {exec_id} --wait {keys[0]} --value ...",
         )
     if fitting:
         raise answered_already(fitting[0])
