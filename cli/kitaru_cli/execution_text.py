@@ -27,7 +27,7 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         (
             bold(short_id(found.exec_id)),
             found.flow,
-            version_of(found.version, found.tag),
+            code_of(found),
             status(found.status),
             ago(found.created_at, seen_from),
             duration(found),
@@ -39,6 +39,13 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason
     ]
     return [table, *(["", *reasons] if reasons else [])]
+
+
+def code_of(execution: Execution) -> str:
+    """Its version; the digest of its snapshot where that is a parent's, which has its version under another name."""
+    if execution.version is None and execution.kind == "deployed" and execution.digest:
+        return short_digest(execution.digest)
+    return version_of(execution.version, execution.tag)
 
 
 def duration(execution: Execution) -> str:
@@ -64,10 +71,9 @@ def execution_text(execution: Execution) -> Sequence[Part]:
 
 def record(execution: Execution) -> Facts:
     seen_from = now()
-    version = version_of(execution.version, execution.tag)
     rows: list[tuple[str, str | Styled]] = [
         ("id", bold(execution.exec_id)),
-        ("flow", f"{execution.flow} {version}"),
+        ("flow", f"{execution.flow} {code_of(execution)}"),
         ("status", status(execution.status)),
         *([("because", execution.status_reason)] if execution.status_reason else []),
         ("inputs", value_line(execution.inputs)),
@@ -157,7 +163,7 @@ def outcome_parts(execution: Execution) -> Sequence[Part]:
 
 def outcome_notes(execution: Execution) -> Sequence[Part]:
     """One line about the execution itself, for stderr, after its error if it has one."""
-    name = f"{execution.flow} {version_of(execution.version, execution.tag)}"
+    name = f"{execution.flow} {code_of(execution)}"
     reason = f": {execution.status_reason}" if execution.status_reason and not execution.error else ""
     spent = duration(execution)
     after = "" if spent == NO_TIME else f" after {spent}"

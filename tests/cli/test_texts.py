@@ -323,6 +323,14 @@ def test_a_warning_is_shown() -> None:
     )
 
 
+def test_a_child_on_its_parent_s_snapshot_is_named_by_that() -> None:
+    child = execution(version=None, tag=None)
+
+    assert execution_text.code_of(child) == DIGEST[:19]
+    assert f"release_notes {DIGEST[:19]}" in in_a_pipe(execution_text.execution_text(child))
+    assert execution_text.code_of(child.model_copy(update={"kind": "source"})) == "source"
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
