@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kitaru.execution import loop_is_running
 from kitaru.flow_options import FlowOptions
 from kitaru.handle import FlowHandle
+from kitaru.inputs import encode_inputs
 from kitaru.invoking import as_json
 from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
@@ -39,7 +40,7 @@ def run_child(branch: Branch, flow: Flow[..., Any], inputs: Mapping[str, Any], o
     entrypoint = HERE if branch.engine.root is None else entrypoint_of(flow, Path(branch.engine.root))
 
     def request(call: Call, digest: bytes) -> ChildRequest:
-        encoded = codec.encode(dict(inputs))
+        encoded = encode_inputs(flow.name, inputs)
         return ChildRequest(call.key, call.place, flow.name, encoded, entrypoint=entrypoint, options=options.said,
                             digest=digest)  # fmt: skip
 
