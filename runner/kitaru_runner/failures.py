@@ -22,9 +22,11 @@ class ExecutionCancelled(BaseException):
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
+FAILED_CALL = "__kitaru_call__"
+"""On an exception that is made anew in each attempt: the key of the recorded outcome that it stands for."""
 UNKEPT = 'not kept, because of record="digest"'
 # What an AttributeError was raised about may be anything, and as large.
-LEFT_OUT = frozenset({REBUILT_FROM, "obj"})
+LEFT_OUT = frozenset({REBUILT_FROM, FAILED_CALL, "obj"})
 LEFT_OUT_OF_GROUPS = frozenset({"message", "exceptions"})
 LONGEST_CHAIN = 10
 

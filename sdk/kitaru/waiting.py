@@ -12,6 +12,7 @@ from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
 from kitaru_runner.context import Branch, current
+from kitaru_runner.failures import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
 
@@ -168,8 +169,14 @@ def standing(branch: Branch, stand: Stand, read: Callable[[Came], Any]) -> Any:
 
 
 def given(branch: Branch, answer: Came, read: Callable[[Came], Any]) -> Any:
-    """The value; what it is passed to was made from it."""
-    value = read(answer)
+    """The value; what it is passed to was made from it. Or the failure, which a retry asks anew for."""
+    try:
+        value = read(answer)
+    except (KitaruWaitTimeout, KitaruWaitAborted, KitaruWaitValidationError) as error:
+        error.__dict__[FAILED_CALL] = answer.key
+        if isinstance(error, KitaruWaitValidationError):
+            error.hint = f"kitaru executions retry {branch.engine.exec_id} asks again"
+        raise
     branch.engine.lineage.note(value, answer.key, len(answer.data))
     return value
 

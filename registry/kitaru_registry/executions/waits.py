@@ -229,7 +229,7 @@ def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
         KitaruNotFoundError: no key was given, and none is pending; or one nearly has that name.
         KitaruConflictError: several fit, or what fits was answered already.
     """
-    known = list_waits(database, exec_id=exec_id, pending_only=False)
+    known = [w for w in list_waits(database, exec_id=exec_id, pending_only=False) if w.status != "superseded"]
     fitting = [w for w in known if key in (None, w.key)] or [w for w in known if w.name == key]
     pending = [wait for wait in fitting if wait.status == "pending"]
     if len(pending) == 1:
@@ -334,7 +334,9 @@ def answer_early(database: Database, exec_id: str, name: str, value: Any, *, act
                 hint=f"kitaru executions get {exec_id}",
             )
         # A wait may have been opened since the caller looked.
-        opened = select(waits.c.key).where(waits.c.execution == row.id, waits.c.name == name)
+        opened = select(waits.c.key).where(
+            waits.c.execution == row.id, waits.c.name == name, waits.c.status != "superseded"
+        )
         there = connection.execute(opened.limit(1)).scalar_one_or_none()
         if there is not None:
             raise answered_already(as_wait(wait_row(connection, exec_id, there)))
