@@ -169,6 +169,7 @@ INSTEAD = {
     "coroutine": "await it; a flow that is no async def calls an asynchronous checkpoint by .submit(...).result()",
     "generator": "return a list of its values",
     "async_generator": "return a list of its values",
+    "CheckpointFuture": "return its result()",
 }
 """What to write where there is no codec, by the type's name."""
 
