@@ -208,6 +208,8 @@ class ErrorDetail(Record):
     checkpoint: str | None = None
     file: str | None = None
     line: int | None = None
+    hint: str | None = None
+    """Of an error of Kitaru's own: what to do."""
     failed: tuple[str, ...] = ()
     """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
 

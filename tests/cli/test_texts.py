@@ -361,6 +361,12 @@ def test_a_failure_shows_the_users_traceback_and_the_place() -> None:
     )
 
 
+def test_a_failure_of_kitaru_s_own_shows_what_to_do() -> None:
+    printed = in_a_pipe(execution_text.error_parts(error().model_copy(update={"hint": "await it"})))
+
+    assert printed.endswith("\nhint:   await it\n")
+
+
 @pytest.mark.parametrize(
     ("word", "code"),
     [("completed", 0), ("failed", 1), ("cancelled", 1), ("waiting", 6), ("running", 6), ("pending", 6)],
