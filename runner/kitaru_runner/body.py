@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import FAILED_CALL, ExecutionCancelled, describe_failure, recorded_failure
+from kitaru_runner.specs import is_coroutine_function
 
 
 def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
@@ -53,7 +53,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
 def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
     args = kwargs.get("*args", ())
     named = {name: value for name, value in kwargs.items() if name != "*args"}
-    if not inspect.iscoroutinefunction(body):
+    if not is_coroutine_function(body):
         return body(*args, **named)
     import asyncio
 

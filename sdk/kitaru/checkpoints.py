@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from kitaru.decorating import Decorated, require_function, signature_of
+from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
-from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, run_work
+from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,11 +28,27 @@ class Checkpoint(Decorated, Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], spec: CheckpointSpec) -> None:
         functools.update_wrapper(self, function)
+        # A partial has none.
+        self.__name__ = getattr(function, "__name__", spec.name)
         self.function = function
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
         self.spec = spec
         # A parameter of the function's own goes to the function.
         self._takes = frozenset(inspect.signature(function).parameters)
+
+    @property
+    def __code__(self) -> Any:
+        """The function's: by it `inspect`, and with that many a framework, tells whether a call is to be awaited."""
+        function: Any = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        return function.__code__
+
+    @property
+    def __defaults__(self) -> None:
+        """None, as `inspect` wants to see it of whatever has a `__code__`."""
+
+    __kwdefaults__ = __defaults__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The recorded outcome, or that of executing the function now.
@@ -311,7 +327,7 @@ def spec_of(
         raise KitaruUsageError(
             f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, a timedelta or a kitaru.Backoff"
         )
-    name = getattr(function, "__name__", "checkpoint").strip("<>")
+    name = own_name(function)
     return CheckpointSpec(
         name=name,
         retries=retries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -55,6 +56,13 @@ def signature_of(function: Callable[..., Any], decorator: str) -> inspect.Signat
 
 def name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", function))
+
+
+def own_name(function: Any) -> str:
+    """What a call of it is called: its own name, that of what a partial calls, or that of an object's class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
 DIFFERENCE = "a flow is started with .run(), and a checkpoint is called in one"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from kitaru.decorating import Decorated, require_function, signature_of
+from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import current
@@ -37,7 +37,7 @@ class Flow(Decorated, Generic[P, R]):
         functools.update_wrapper(self, function)
         self.options = options
         self.function = function
-        self.name: str = getattr(function, "__name__", "flow")
+        self.name: str = own_name(function)
         self.signature = signature_of(function, "@flow")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:

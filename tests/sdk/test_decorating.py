@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from kitaru import Backoff, KitaruUsageError, checkpoint, flow
+from kitaru import Backoff, KitaruUsageError, checkpoint, flow, testing
 
 
 def function() -> int:
@@ -73,3 +76,39 @@ def test_a_time_is_seconds_or_a_timedelta() -> None:
 
     assert made.spec.timeout_seconds == 60
     assert made.spec.backoff == Backoff(first=2)
+
+
+class Agent:
+    async def __call__(self, topic: str) -> str:
+        return f"about {topic}"
+
+    @checkpoint
+    async def plan(self, topic: str) -> str:
+        return f"plan of {topic}"
+
+
+@checkpoint
+async def fetch(page: int = 1, *, deep: bool = False) -> int:
+    return page
+
+
+@pytest.mark.parametrize("asks", [inspect.iscoroutinefunction, asyncio.iscoroutinefunction])
+def test_a_framework_sees_whether_a_checkpoint_is_to_be_awaited(asks: Callable[[Any], bool]) -> None:
+    assert asks(fetch)
+    assert asks(Agent().plan)
+    assert asks(checkpoint(functools.partial(fetch.function, 2)))
+    assert not asks(checkpoint(function))
+    assert list(inspect.signature(fetch).parameters) == ["page", "deep"]
+
+
+def test_an_object_with_an_asynchronous_call_is_a_checkpoint_of_its_class_s_name() -> None:
+    agent = checkpoint(Agent())
+
+    async def body() -> list[str]:
+        return [await agent("tea"), await agent.submit("rice")]
+
+    outcome = testing.run(flow(body))
+
+    assert outcome.result == ["about tea", "about rice"]
+    assert sorted(entry.key for entry in outcome.journal) == ["Agent", "submit[0]/Agent"]
+    assert checkpoint(functools.partial(function)).spec.name == "function"
