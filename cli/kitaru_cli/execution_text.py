@@ -103,12 +103,16 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
             dim("reused") if call.reused and call.status == "completed" else status(call.status),
             str(call.attempts),
             took(call.started_at, call.ended_at),
-            f"{call.error.type}: {call.error.message}" if call.error else unkept(call),
+            error_line(call.error) if call.error else unkept(call),
         )
         for call in checkpoints
     ]
     columns = ("checkpoint", "status", "tries", "took", "")
     return Table(columns, rows, wraps=frozenset({"checkpoint", ""}), right=frozenset({"tries", "took"}))
+
+
+def error_line(error: ErrorDetail) -> str:
+    return f"{error.type}: {error.message}" if error.message else error.type
 
 
 def children_table(children: Sequence[ChildExecution]) -> Table:

@@ -40,7 +40,7 @@ def describe_failure(
         "type": type(error).__name__,
         "class": codec.type_name(type(error)),
         "message": str(error),
-        "traceback": "".join(traceback.format_exception(type(error), error, from_user_code(error))),
+        "traceback": shown_traceback(error),
         "origin": origin,
     }
     if checkpoint is not None:
@@ -121,6 +121,18 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
         except codec.UNFIT:
             continue
     return found
+
+
+def shown_traceback(error: BaseException) -> str:
+    """From the first frame that is not ours; of an error that Kitaru raised on purpose up to the last of these."""
+    begin = from_user_code(error)
+    told = traceback.TracebackException(type(error), error, begin)
+    if isinstance(error, KitaruError):
+        own = [is_ours(frame) for frame, _ in traceback.walk_tb(begin)]
+        while own and own[-1] and not all(own):
+            own.pop()
+            told.stack.pop()
+    return "".join(told.format())
 
 
 def from_user_code(error: BaseException) -> TracebackType | None:

@@ -300,6 +300,15 @@ def test_a_recorded_traceback_begins_in_the_users_code() -> None:
     assert "pretended" not in recorded
 
 
+def test_the_traceback_of_an_error_of_kitaru_s_own_ends_in_the_users_code() -> None:
+    described = describe_failure(caught(lambda: checkpoint(retries=-1)(len)))
+
+    lines = described["traceback"].splitlines()
+    assert lines[-1] == "kitaru_registry.errors.KitaruUsageError: retries=-1 is not a number of them"
+    assert [line for line in lines if "/kitaru/" in line] == []
+    assert described["file"] == __file__
+
+
 def raised_through_our_frame(call: Callable[[], object]) -> BaseException:
     """What reaches a caller through a frame of Kitaru's own."""
     namespace: dict[str, Any] = {"__name__": "kitaru_runner.pretended", "call": call}
