@@ -241,7 +241,7 @@ def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
             hint=f"kitaru executions input {exec_id} --wait {keys[0]} --value ...",
         )
     if fitting:
-        raise answered_already(fitting[0])
+        raise answered_already(answered_instead(fitting[0], known))
     if key is None:
         raise KitaruNotFoundError(
             f"execution {exec_id} waits for nothing now",
@@ -358,6 +358,13 @@ def wait_row(connection: Connection, exec_id: str, key: str) -> Any:
     ).one()
 
 
+def answered_instead(wait: Wait, known: Collection[Wait]) -> Wait:
+    """The answered question of the same `wait_any`, whose answer has closed this one; else the wait itself."""
+    if wait.status != "closed" or wait.any_of is None:
+        return wait
+    return next((other for other in known if other.any_of == wait.any_of and other.status == "answered"), wait)
+
+
 def answered_already(wait: Wait) -> KitaruConflictError:
     if wait.status in ("pending", "expired", "aborted"):
         said = {"pending": "is open by now", "expired": "has expired", "aborted": f"was aborted by {wait.answered_by}"}
@@ -385,6 +392,7 @@ def as_wait(row: Any) -> Wait:
         entered_at=as_datetime(row.entered_us),
         deadline=as_datetime(row.deadline_us),
         status=row.status,
+        any_of=row.any_of,
         answer=row.answer["value"] if row.answer else None,
         answered_at=as_datetime(row.answered_us),
         answered_by=row.answered_by,
