@@ -9,6 +9,7 @@ import typer
 
 from kitaru_cli.again_text import diff_text, plan_notes, plan_text
 from kitaru_cli.commands import LOOK, ExecutionArgument, Output, command, open_client
+from kitaru_cli.execution_text import code_of
 from kitaru_cli.many import (
     Asked,
     DryRun,
@@ -107,7 +108,7 @@ def retry(
 
 def retry_words(execution: Execution) -> str:
     """That the code is the same, and what executes again."""
-    code = "source" if execution.version is None else version_of(execution.version, None)
+    code = code_of(execution) if execution.version is None else version_of(execution.version, None)
     failed = execution.error.failed if execution.error is not None else ()
     again = ", ".join(failed) if failed else "the flow's own code, over what is recorded"
     return f"{short_id(execution.exec_id)} goes on with the same code ({code}); executes again: {again}"

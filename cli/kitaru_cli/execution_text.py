@@ -27,7 +27,7 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         (
             bold(short_id(found.exec_id)),
             found.flow,
-            version_of(found.version, found.tag),
+            code_of(found),
             status(found.status),
             ago(found.created_at, seen_from),
             duration(found),
@@ -39,6 +39,13 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason
     ]
     return [table, *(["", *reasons] if reasons else [])]
+
+
+def code_of(execution: Execution) -> str:
+    """Its version; the digest of its snapshot where that is a parent's, which has its version under another name."""
+    if execution.version is None and execution.kind == "deployed" and execution.digest:
+        return short_digest(execution.digest)
+    return version_of(execution.version, execution.tag)
 
 
 def duration(execution: Execution) -> str:
@@ -64,10 +71,9 @@ def execution_text(execution: Execution) -> Sequence[Part]:
 
 def record(execution: Execution) -> Facts:
     seen_from = now()
-    version = version_of(execution.version, execution.tag)
     rows: list[tuple[str, str | Styled]] = [
         ("id", bold(execution.exec_id)),
-        ("flow", f"{execution.flow} {version}"),
+        ("flow", f"{execution.flow} {code_of(execution)}"),
         ("status", status(execution.status)),
         *([("because", execution.status_reason)] if execution.status_reason else []),
         ("inputs", value_line(execution.inputs)),
@@ -97,12 +103,16 @@ def checkpoints_table(checkpoints: Sequence[CheckpointCall]) -> Table:
             dim("reused") if call.reused and call.status == "completed" else status(call.status),
             str(call.attempts),
             took(call.started_at, call.ended_at),
-            f"{call.error.type}: {call.error.message}" if call.error else unkept(call),
+            error_line(call.error) if call.error else unkept(call),
         )
         for call in checkpoints
     ]
     columns = ("checkpoint", "status", "tries", "took", "")
     return Table(columns, rows, wraps=frozenset({"checkpoint", ""}), right=frozenset({"tries", "took"}))
+
+
+def error_line(error: ErrorDetail) -> str:
+    return f"{error.type}: {error.message}" if error.message else error.type
 
 
 def children_table(children: Sequence[ChildExecution]) -> Table:
@@ -125,7 +135,9 @@ def wait_parts(wait: Wait, exec_id: str) -> Sequence[Part]:
 
 def example_answer(wait: Wait) -> str:
     """A value of the wait's schema, quoted for a shell; the type's name where there is no obvious one."""
-    schema = wait.schema_ or {}
+    if wait.schema_ is None:  # a go-ahead, which gives None
+        return "null"
+    schema = wait.schema_
     if "enum" in schema:
         return f"'{value_line(schema['enum'][0])}'"
     plain = {"boolean": "true", "string": "'\"text\"'", "integer": "1", "number": "1.5", "array": "'[]'"}
@@ -133,12 +145,13 @@ def example_answer(wait: Wait) -> str:
 
 
 def error_parts(error: ErrorDetail) -> Sequence[Part]:
-    """The traceback as Python prints it, and which checkpoint and line it was."""
+    """The traceback as Python prints it, which checkpoint and line it was, and what to do if Kitaru knows."""
     place = f" in {error.checkpoint}" if error.checkpoint else ""
     line = f" at {error.file}:{error.line}" if error.file and error.line else ""
+    hint = [f"hint:   {error.hint}"] if error.hint else []
     if error.traceback:
-        return [error.traceback.rstrip("\n"), Styled(f"failed{place}{line}", "red")]
-    return [Styled(f"{error.type}: {error.message}{place}{line}", "red")]
+        return [error.traceback.rstrip("\n"), Styled(f"failed{place}{line}", "red"), *hint]
+    return [Styled(f"{error.type}: {error.message}{place}{line}", "red"), *hint]
 
 
 def outcome_parts(execution: Execution) -> Sequence[Part]:
@@ -155,7 +168,7 @@ def outcome_parts(execution: Execution) -> Sequence[Part]:
 
 def outcome_notes(execution: Execution) -> Sequence[Part]:
     """One line about the execution itself, for stderr, after its error if it has one."""
-    name = f"{execution.flow} {version_of(execution.version, execution.tag)}"
+    name = f"{execution.flow} {code_of(execution)}"
     reason = f": {execution.status_reason}" if execution.status_reason and not execution.error else ""
     spent = duration(execution)
     after = "" if spent == NO_TIME else f" after {spent}"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +21,16 @@ if TYPE_CHECKING:
     from kitaru_registry.models import Execution, JsonSchema, Wait
 
 
+LOOK_SECONDS = 0.25
+
+is_open: ContextVar[Callable[[], bool] | None] = ContextVar("is_open", default=None)
+"""Whether what a person is being asked is to be answered still; None: nothing but the person ends it."""
+
+
+class NoLongerAsked(Exception):
+    """Somebody else has answered, or the time is over."""
+
+
 def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -27,20 +41,38 @@ def answer_all(client: KitaruClient, execution: Execution) -> None:
     from kitaru_registry.errors import KitaruConflictError, KitaruWaitValidationError
 
     for wait in execution.pending_waits:
+
+        def is_pending(key: str = wait.key) -> bool:
+            return client.waits.get(execution.exec_id, key).status == "pending"
+
+        if not is_pending():  # another answer to a wait_any has closed it
+            continue
         try:
-            client.waits.answer(
-                execution.exec_id, wait.key, ask(wait.schema_ or {}, wait.question or wait.name, name=wait.name)
-            )
+            with asked_while(is_pending):
+                client.waits.answer(execution.exec_id, wait.key, ask_for(wait))
+        except NoLongerAsked:
+            show(["", Styled(f"{wait.key} is not to be answered any more", "yellow")], sys.stderr)
         except (KitaruConflictError, KitaruWaitValidationError) as error:
             show([Styled(error.message, "red")], sys.stderr)
 
 
+@contextmanager
+def asked_while(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    token = is_open.set(is_wanted)
+    try:
+        yield
+    finally:
+        is_open.reset(token)
+
+
 def ask_for(wait: Wait) -> Any:
-    return ask(wait.schema_ or {}, wait.question or wait.name, name=wait.name)
+    return ask(wait.schema_, wait.question or wait.name, name=wait.name)
 
 
-def ask(schema: JsonSchema, question: str, *, name: str) -> Any:
+def ask(schema: JsonSchema | None, question: str, *, name: str) -> Any:
     """A value that has the schema's type; asked again while what is typed has not. Prompts go to stderr.
+
+    None where no more than a go-ahead is asked for, which has no schema.
 
     Objects are asked for field by field, where all fields are plain; anything else as JSON. What the schema
     says beyond types is for the registry to check.
@@ -49,6 +81,9 @@ def ask(schema: JsonSchema, question: str, *, name: str) -> Any:
     if "\n" in question:
         say(question)
         question = name
+    if schema is None:
+        ask_line(f"{question} [Enter to go on]")
+        return None
     return ask_field(schema, question, definitions=schema.get("$defs", {}))
 
 
@@ -73,13 +108,23 @@ def ask_line(question: str, *, default: object = None) -> str:
 
     Raises:
         typer.Abort: stdin is at its end.
+        NoLongerAsked: nobody wants to know any more.
     """
     shown = "" if default is None else f" [{default}]"
     say(f"{question}{shown}: ", end="")
-    typed = sys.stdin.readline()
+    typed = read_line()
     if not typed:
         raise typer.Abort
     return typed.strip() or ("" if default is None else str(default))
+
+
+def read_line() -> str:
+    is_wanted = is_open.get()
+    # A terminal gives no more than a line at once: what is not ready here is not in Python's buffer either.
+    while is_wanted is not None and not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+        if not is_wanted():
+            raise NoLongerAsked
+    return sys.stdin.readline()
 
 
 def ask_yes_or_no(question: str, *, default: bool | None = None) -> bool:

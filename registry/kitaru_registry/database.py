@@ -233,7 +233,8 @@ waits = Table(
     Column("any_of", String),
     # Row of the child execution that this stands for.
     Column("child", Integer),
-    # pending, answered, expired, aborted, closed; early: an answer whose wait is not open yet
+    # pending, answered, expired, aborted, closed; early: an answer whose wait is not open yet; superseded: a retry
+    # asked anew
     Column("status", String, nullable=False),
     Column("answer", JSON(none_as_null=True)),
     Column("answered_us", Integer),

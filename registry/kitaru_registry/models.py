@@ -208,6 +208,8 @@ class ErrorDetail(Record):
     checkpoint: str | None = None
     file: str | None = None
     line: int | None = None
+    hint: str | None = None
+    """Of an error of Kitaru's own: what to do."""
     failed: tuple[str, ...] = ()
     """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
 
@@ -257,7 +259,9 @@ class Wait(Record):
     """When an open wait expires."""
     status: str = "pending"
     """`pending`, `answered`, `expired`, `aborted`, `closed`; `early`: an answer that is kept for the first wait of that
-    name, later `used` or, where it did not fit, `refused`."""
+    name, later `used` or, where it did not fit, `refused`; `superseded`: a retry has asked anew."""
+    any_of: str | None = None
+    """Key of the `wait_any` that it is a question of."""
     answer: Any = None
     answered_at: datetime | None = None
     answered_by: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,8 @@ from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError
 from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorded_failure
+from kitaru_runner.failures import FAILED_CALL, ExecutionCancelled, describe_failure, recorded_failure
+from kitaru_runner.specs import is_coroutine_function
 
 
 def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
@@ -53,7 +53,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
 def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
     args = kwargs.get("*args", ())
     named = {name: value for name, value in kwargs.items() if name != "*args"}
-    if not inspect.iscoroutinefunction(body):
+    if not is_coroutine_function(body):
         return body(*args, **named)
     import asyncio
 
@@ -84,19 +84,27 @@ def describe(error: BaseException, *, unseen: Sequence[str] = ()) -> dict[str, A
     return {**described, "failed": failed} if failed else described
 
 
-def failed_checkpoints(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Keys of the checkpoints whose recorded failures this one is, groups, or was raised because of."""
+def failed_checkpoints(error: BaseException, seen: set[int], *, caught: bool = False) -> Iterator[str]:
+    """Keys of the checkpoints, and the waits, whose recorded failures this one is, groups, or was raised because of.
+
+    Args:
+        caught: it is known only as what was being handled. A wait that nobody answered in time, which a flow handles,
+            is not to be asked again because the handling failed.
+    """
     if id(error) in seen:
         return
     seen.add(id(error))
     recorded = recorded_failure(error)
     if recorded is not None and "checkpoint" in recorded:
         yield recorded["checkpoint"]
+    elif FAILED_CALL in error.__dict__ and not caught:
+        yield error.__dict__[FAILED_CALL]
     if recorded is not None and "cause" in recorded:
         # Of a child execution: its checkpoints are not this one's.
         return
     group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    context = None if error.__suppress_context__ else error.__context__
-    for inner in (*group, error.__cause__, context):
+    for inner in (*group, error.__cause__):
         if inner is not None:
-            yield from failed_checkpoints(inner, seen)
+            yield from failed_checkpoints(inner, seen, caught=caught)
+    if error.__context__ is not None and not error.__suppress_context__:
+        yield from failed_checkpoints(error.__context__, seen, caught=True)

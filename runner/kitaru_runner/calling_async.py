@@ -230,7 +230,10 @@ async def in_time(work: Work, call: Call) -> Any:
     """What the function gives, within its timeout."""
     if work.spec.timeout_seconds is None:
         return await work.function(*work.args, **work.kwargs)
-    limit = asyncio.timeout(work.spec.timeout_seconds)
+    branch = current.get()
+    assert branch is not None
+    pace, limit = branch.engine.pace, asyncio.timeout(work.spec.timeout_seconds)
+    over = pace.monotonic() + work.spec.timeout_seconds
     try:
         async with limit:
             value = await work.function(*work.args, **work.kwargs)
@@ -238,7 +241,8 @@ async def in_time(work: Work, call: Call) -> Any:
         if limit.expired():
             raise timed_out(work.spec, call.key) from error
         raise
-    if limit.expired():  # it went on nevertheless
+    # It went on nevertheless, or blocked the loop, whose timers did not come to end it.
+    if limit.expired() or pace.monotonic() > over:
         raise timed_out(work.spec, call.key)
     return value
 

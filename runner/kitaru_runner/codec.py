@@ -163,6 +163,15 @@ def numpy_bytes(value: object) -> bytes:
     return buffer.getvalue()
 
 
+INSTEAD = {
+    "coroutine": "await it; a flow that is no async def calls an asynchronous checkpoint by .submit(...).result()",
+    "generator": "return a list of its values",
+    "async_generator": "return a list of its values",
+    "CheckpointFuture": "return its result()",
+}
+"""What to write where there is no codec, by the type's name."""
+
+
 def pickled(value: object) -> Encoded:
     branch = current.get()
     if branch is not None and not branch.engine.opening.may_pickle:
@@ -172,7 +181,10 @@ def pickled(value: object) -> Encoded:
     except Exception as error:
         raise KitaruUsageError(
             f"no codec carries a value of type {type_name(type(value))}: {error}",
-            hint="return plain data, a dataclass or a pydantic model; open files and connections where they are used",
+            hint=INSTEAD.get(
+                type(value).__name__,
+                "return plain data, a dataclass or a pydantic model; open files and connections where they are used",
+            ),
         ) from error
 
 

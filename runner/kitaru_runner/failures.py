@@ -22,9 +22,13 @@ class ExecutionCancelled(BaseException):
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
+FAILED_CALL = "__kitaru_call__"
+"""On an exception that is made anew in each attempt: the key of the recorded outcome that it stands for."""
 UNKEPT = 'not kept, because of record="digest"'
 # What an AttributeError was raised about may be anything, and as large.
-LEFT_OUT = frozenset({"__notes__", REBUILT_FROM, "obj"})
+LEFT_OUT = frozenset({REBUILT_FROM, FAILED_CALL, "obj"})
+LEFT_OUT_OF_GROUPS = frozenset({"message", "exceptions"})
+LONGEST_CHAIN = 10
 
 
 def describe_failure(
@@ -36,7 +40,7 @@ def describe_failure(
         "type": type(error).__name__,
         "class": codec.type_name(type(error)),
         "message": str(error),
-        "traceback": "".join(traceback.format_exception(type(error), error, from_user_code(error))),
+        "traceback": shown_traceback(error),
         "origin": origin,
     }
     if checkpoint is not None:
@@ -45,8 +49,41 @@ def describe_failure(
         described["file"], described["line"] = frames[-1].filename, frames[-1].lineno
     if isinstance(error, KitaruError) and error.hint:
         described["hint"] = error.hint
-    args = taggable({"args": list(error.args)})
-    return {**described, **args, "state": taggable(dict(attributes(error)))}
+    return {**described, **contents(error, checkpoint)}
+
+
+def contents(error: BaseException, checkpoint: str | None, *, depth: int = 0) -> dict[str, Any]:
+    """What an exception is made of: arguments, attributes, the exceptions that it groups and the one it came from."""
+    found = {**taggable({"args": list(error.args)}), "state": taggable(dict(attributes(error)))}
+    if depth < LONGEST_CHAIN:
+        if isinstance(error, BaseExceptionGroup):
+            members = [describe_inner(inner, checkpoint, depth=depth + 1) for inner in error.exceptions]
+            found["group"] = {"message": error.message, "exceptions": members}
+        if error.__cause__ is not None:
+            found["from"] = describe_inner(error.__cause__, None, depth=depth + 1)
+    return found
+
+
+def describe_inner(error: BaseException, checkpoint: str | None, *, depth: int) -> dict[str, Any]:
+    """As much of an exception within another as rebuilds it; the outer one's traceback shows it.
+
+    Args:
+        checkpoint: whose failure it is a part of; by default that of its own record. So a member that a flow takes
+            out of a group, and that ends it, is that checkpoint's failure still.
+    """
+    recorded = recorded_failure(error) or {}
+    described: dict[str, Any] = {
+        "type": type(error).__name__,
+        "class": codec.type_name(type(error)),
+        "message": str(error),
+        "origin": recorded.get("origin", "user_code"),
+    }
+    checkpoint = checkpoint or recorded.get("checkpoint")
+    if checkpoint is not None:
+        described["checkpoint"] = checkpoint
+    inner = contents(error, checkpoint, depth=depth)
+    # Of a child execution: what it came from is that one's.
+    return {**described, **inner, **({"cause": recorded["cause"]} if "cause" in recorded else {})}
 
 
 def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
@@ -65,9 +102,10 @@ def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
 
 def attributes(error: BaseException) -> Iterator[tuple[str, object]]:
     """What an exception holds beside its arguments, in slots too: an OSError its errno and file name."""
+    left_out = LEFT_OUT | LEFT_OUT_OF_GROUPS if isinstance(error, BaseExceptionGroup) else LEFT_OUT
     for kind in type(error).__mro__:
         for name, member in vars(kind).items():
-            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in LEFT_OUT:
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in left_out:
                 value = getattr(error, name, None)
                 if value is not None:
                     yield name, value
@@ -85,6 +123,18 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
     return found
 
 
+def shown_traceback(error: BaseException) -> str:
+    """From the first frame that is not ours; of an error that Kitaru raised on purpose up to the last of these."""
+    begin = from_user_code(error)
+    told = traceback.TracebackException(type(error), error, begin)
+    if isinstance(error, KitaruError):
+        own = [is_ours(frame) for frame, _ in traceback.walk_tb(begin)]
+        while own and own[-1] and not all(own):
+            own.pop()
+            told.stack.pop()
+    return "".join(told.format())
+
+
 def from_user_code(error: BaseException) -> TracebackType | None:
     """The traceback from the first frame that is not ours; all of it where every frame is."""
     found = error.__traceback__
@@ -94,7 +144,10 @@ def from_user_code(error: BaseException) -> TracebackType | None:
 
 
 def is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in OWN_PACKAGES
+    name = str(frame.f_globals.get("__name__", ""))
+    if name == "__main__":  # of `python -m kitaru_runner.isolated`
+        name = str(frame.f_globals.get("__package__") or "")
+    return name.partition(".")[0] in OWN_PACKAGES
 
 
 def caller_line() -> dict[str, Any]:
@@ -123,8 +176,9 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
     kind = codec.find_type(described["class"])
     if kind is not None and issubclass(kind, BaseException):
         try:
-            error = made_without_init(kind)
-            error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
+            error = made_without_init(kind) if "group" not in described else made_group(kind, described["group"])
+            if "group" not in described:
+                error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
             for name, value in described.get("state", {}).items():
                 setattr(error, name, codec.untag(value))
             str(error)
@@ -132,12 +186,17 @@ def rebuild(described: Mapping[str, Any]) -> BaseException:
             error = None
         if isinstance(error, BaseException):
             error.__dict__[REBUILT_FROM] = described
-            if "cause" in described:
-                error.__cause__ = rebuild(described["cause"])
+            came_from = described.get("cause") or described.get("from")
+            if came_from is not None:
+                error.__cause__ = rebuild(came_from)
             return error
     replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
     replaced.__dict__[REBUILT_FROM] = described
     return replaced
+
+
+def made_group(kind: Any, group: Mapping[str, Any]) -> BaseException:
+    return cast(BaseException, kind.__new__(kind, group["message"], [rebuild(inner) for inner in group["exceptions"]]))
 
 
 def made_without_init(kind: type[BaseException]) -> BaseException:

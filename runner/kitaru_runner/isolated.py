@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import inspect
 import os
 import select
 import signal
@@ -37,6 +36,7 @@ from kitaru_runner.failures import describe_failure, rebuild
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.loader import import_file
 from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, Loaded, pack_entries, send
+from kitaru_runner.specs import is_coroutine_function
 
 if TYPE_CHECKING:
     from kitaru_runner.engine import Engine
@@ -204,7 +204,7 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
 
 
 def called(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-    if not inspect.iscoroutinefunction(function):
+    if not is_coroutine_function(function):
         return function(*args, **kwargs)
     import asyncio
 

@@ -258,7 +258,7 @@ def request_of(engine: Engine, call: Call, work: Work) -> tuple[Header, bytes]:
     header |= {"key": call.key, "name": call.name, "path": sys.path}
     header |= {"argv": sys.argv, "named": list(work.kwargs)}
     header |= address_of(function)
-    values = [codec.encode(value) for value in (*args, *work.kwargs.values())]
+    values = [argument(value, call) for value in (*args, *work.kwargs.values())]
     if header["qualname"] is None:
         values.insert(0, by_value(function, call))
     header["values"] = [(value.codec, len(value.data)) for value in values]
@@ -294,6 +294,16 @@ def name_in(module: object, function: Callable[..., Any]) -> str | None:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return qualname if getattr(found, "function", found) is function else None
+
+
+def argument(value: object, call: Call) -> Encoded:
+    try:
+        return codec.encode(value)
+    except KitaruUsageError as error:
+        raise KitaruUsageError(
+            f"{call.key} is isolated, and an argument cannot be sent to its process: {error.message}",
+            hint="pass plain data, and open files and connections inside of the checkpoint",
+        ) from error
 
 
 def by_value(function: Callable[..., Any], call: Call) -> Encoded:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
+from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruUsageError
 
 
 class ImportEnded(BaseException):
@@ -96,7 +96,7 @@ def import_file(name: str, file: Path) -> ModuleType:
 
     Raises:
         KitaruUsageError: it is not a Python file.
-        Exception: whatever the module raises.
+        Exception: whatever the module raises; a KitaruError says where.
     """
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -108,10 +108,22 @@ def import_file(name: str, file: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except ImportEnded:
         pass
-    except BaseException:
+    except BaseException as error:
         sys.modules.pop(name, None)
+        if isinstance(error, KitaruError):
+            say_where(error)
         raise
     return module
+
+
+def say_where(error: KitaruError) -> None:
+    """Put file and line before the message of what a decorator refused, which is shown without a traceback."""
+    from kitaru_runner.failures import user_frames
+
+    frames = user_frames(error)
+    if frames:
+        error.message = f"{frames[-1].filename}:{frames[-1].lineno}: {error.message}"
+        error.args = (error.message,)
 
 
 @contextmanager

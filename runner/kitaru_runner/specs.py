@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -76,6 +77,12 @@ class CheckpointSpec:
         if self.retry_on is None:
             return True
         return isinstance(error, self.retry_on) if isinstance(self.retry_on, tuple) else bool(self.retry_on(error))
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether a call is to be awaited; also of an object whose class has an asynchronous `__call__`."""
+    called = getattr(function, "__call__", None)  # noqa: B004  # as it is, not whether
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def timed_out(spec: CheckpointSpec, key: str) -> KitaruTimeoutError:

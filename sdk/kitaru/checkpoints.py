@@ -7,28 +7,48 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
+from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
-from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, run_work
+from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Checkpoint(Generic[P, R]):
+class Checkpoint(Decorated, Generic[P, R]):
     """A decorated function. Outside of a flow it is the plain function."""
+
+    decorator = "@checkpoint"
 
     def __init__(self, function: Callable[P, R], spec: CheckpointSpec) -> None:
         functools.update_wrapper(self, function)
+        # A partial has none.
+        self.__name__ = getattr(function, "__name__", spec.name)
         self.function = function
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
         self.spec = spec
         # A parameter of the function's own goes to the function.
         self._takes = frozenset(inspect.signature(function).parameters)
+
+    @property
+    def __code__(self) -> Any:
+        """The function's: by it `inspect`, and with that many a framework, tells whether a call is to be awaited."""
+        function: Any = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        return function.__code__
+
+    @property
+    def __defaults__(self) -> None:
+        """None, as `inspect` wants to see it of whatever has a `__code__`."""
+
+    __kwdefaults__ = __defaults__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The recorded outcome, or that of executing the function now.
@@ -67,13 +87,15 @@ class Checkpoint(Generic[P, R]):
         Args:
             max_concurrency: at most so many of these calls execute at once.
         """
-        return self._map(list(zip(*iterables, strict=True)), max_concurrency, kwargs)
+        elements = combined(f"{self.spec.name}.map", functools.partial(zip, strict=True), iterables)
+        return self._map(elements, max_concurrency, kwargs)
 
     def product(
         self, *iterables: Iterable[Any], max_concurrency: int | None = None, **kwargs: Any
     ) -> list[CheckpointFuture[R]]:
         """A future for each combination of elements, the last iterable changing fastest; else as `map`."""
-        return self._map(list(itertools.product(*iterables)), max_concurrency, kwargs)
+        elements = combined(f"{self.spec.name}.product", itertools.product, iterables)
+        return self._map(elements, max_concurrency, kwargs)
 
     def _map(self, elements: list[Any], limit: int | None, kwargs: dict[str, Any]) -> list[CheckpointFuture[R]]:
         check_count("max_concurrency", limit)
@@ -172,6 +194,35 @@ class Checkpoint(Generic[P, R]):
         return future
 
 
+def combined(called: str, combine: Callable[..., Iterable[Any]], iterables: Sequence[Iterable[Any]]) -> list[Any]:
+    """The arguments of each call.
+
+    Raises:
+        KitaruUsageError: there is nothing to go through, or not equally much.
+    """
+    if not iterables:
+        raise KitaruUsageError(
+            f"{called}() has nothing to go through",
+            hint=f"give the elements by position: {called}([1, 2]); keywords are the same for each call",
+        )
+    for given in iterables:
+        try:
+            iter(given)
+        except TypeError as error:
+            raise KitaruUsageError(
+                f"{called}() cannot go through a value of type {type(given).__name__}",
+                hint="give a list; of a future, its result()",
+            ) from error
+    try:
+        return list(combine(*iterables))
+    except ValueError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # in a generator of the caller's own
+        raise KitaruUsageError(
+            f"{called}() got iterables that are not equally long", hint="each call takes one element of each"
+        ) from error
+
+
 def take_id(kwargs: dict[str, Any]) -> str | None:
     id_ = kwargs.pop("id", None)
     if id_ is not None and (not isinstance(id_, str) or not id_ or any(mark in id_ for mark in "/#!")):
@@ -189,7 +240,7 @@ def take_after(kwargs: dict[str, Any]) -> Sequence[CheckpointFuture[Any]]:
 
 def binder(function: Callable[..., Any]) -> Callable[..., Mapping[str, object]]:
     """Arguments by name."""
-    signature = inspect.signature(function)
+    signature = signature_of(function, "@checkpoint")
     names = tuple(signature.parameters)
     plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
 
@@ -205,21 +256,21 @@ def binder(function: Callable[..., Any]) -> Callable[..., Mapping[str, object]]:
 def checkpoint(function: Callable[P, R], /) -> Checkpoint[P, R]: ...
 @overload
 def checkpoint(
-    *, retries: int = 0, backoff: float | Backoff = 0.0, retry_on: RetryFilter = None, timeout: float | None = None,
-    type: str | None = None, cache: bool = False, runtime: Literal["inline", "isolated"] = "inline",
-    max_concurrency: int | None = None, replay: Literal["allowed", "never"] = "allowed",
-    record: Literal["value", "digest"] = "value",
+    *, retries: int = 0, backoff: float | timedelta | Backoff = 0.0, retry_on: RetryFilter = None,
+    timeout: float | timedelta | None = None, type: str | None = None, cache: bool = False,
+    runtime: Literal["inline", "isolated"] = "inline", max_concurrency: int | None = None,
+    replay: Literal["allowed", "never"] = "allowed", record: Literal["value", "digest"] = "value",
 ) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...  # fmt: skip
 def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function, plain or `async def`, a checkpoint of the flows that call it.
 
     Args:
         retries: how often it is tried again after an exception; each failed try is recorded.
-        backoff: seconds before the first of these, doubled each time and a tenth longer or shorter; or a `Backoff`. A
-            pause of more than 5 s holds no process.
+        backoff: seconds, or a timedelta, before the first of these, doubled each time and a tenth longer or shorter; or
+            a `Backoff`. A pause of more than 5 s holds no process.
         retry_on: exception types, or a function of the exception, that say whether to try again; by default any.
-        timeout: seconds that one try may take; then it fails with KitaruTimeoutError. A plain function cannot be
-            stopped: its thread is left behind. One of `runtime="isolated"` is killed.
+        timeout: seconds, or a timedelta, that one try may take; then it fails with KitaruTimeoutError. A plain function
+            cannot be stopped: its thread is left behind. One of `runtime="isolated"` is killed.
         type: a label to show and to filter by, such as `llm_call` or `tool_call`.
         cache: whether the outcome of the same call of the same code, in any execution, is used instead.
         runtime: `isolated` executes each try in a process of its own.
@@ -241,6 +292,7 @@ def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any
             )
 
     def decorate(function: Callable[P, R]) -> Checkpoint[P, R]:
+        require_function(function, "@checkpoint")
         return Checkpoint(function, spec_of(function, **options))
 
     return decorate if function is None else decorate(function)
@@ -254,28 +306,36 @@ OPTIONS = (
 
 
 def spec_of(
-    function: Callable[..., Any], *, retries: int = 0, backoff: float | Backoff = 0.0, retry_on: RetryFilter = None,
-    timeout: float | None = None, type: str | None = None, cache: bool | None = False, runtime: str | None = "inline",
-    max_concurrency: int | None = None, replay: str = "allowed", record: str = "value",
+    function: Callable[..., Any], *, retries: int = 0, backoff: float | timedelta | Backoff = 0.0,
+    retry_on: RetryFilter = None, timeout: float | timedelta | None = None, type: str | None = None,
+    cache: bool | None = False, runtime: str | None = "inline", max_concurrency: int | None = None,
+    replay: str = "allowed", record: str = "value",
 ) -> CheckpointSpec:  # fmt: skip
     check_count("retries", retries, least=0)
     check_count("max_concurrency", max_concurrency)
     check_one_of("runtime", runtime or "inline", ("inline", "isolated"))
     check_one_of("replay", replay, ("allowed", "never"))
     check_one_of("record", record, ("value", "digest"))
-    if timeout is not None and not (is_number(timeout) and 0 < timeout <= YEAR):
-        raise KitaruUsageError(f"timeout={timeout!r} is no time", hint="give seconds, more than 0")
-    if not isinstance(backoff, Backoff) and not (is_number(backoff) and 0 <= backoff <= YEAR):
-        raise KitaruUsageError(f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, or a kitaru.Backoff")
-    name = getattr(function, "__name__", "checkpoint").strip("<>")
+    if type is not None and not (isinstance(type, str) and type):
+        raise KitaruUsageError(f"type={type!r} is no label", hint="give a text, such as llm_call")
+    if cache is not None and not isinstance(cache, bool):
+        raise KitaruUsageError(f"cache={cache!r} is neither True nor False", hint="leave it out, or write cache=True")
+    limit, pause = seconds_of(timeout), seconds_of(backoff)
+    if limit is not None and not (is_number(limit) and 0 < limit <= YEAR):
+        raise KitaruUsageError(f"timeout={timeout!r} is no time", hint="give seconds, more than 0, or a timedelta")
+    if not isinstance(pause, Backoff) and not (is_number(pause) and 0 <= pause <= YEAR):
+        raise KitaruUsageError(
+            f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, a timedelta or a kitaru.Backoff"
+        )
+    name = own_name(function)
     return CheckpointSpec(
         name=name,
         retries=retries,
         type=type,
         bind=binder(function),
-        backoff=backoff if isinstance(backoff, Backoff) else Backoff(first=backoff),
+        backoff=pause if isinstance(pause, Backoff) else Backoff(first=pause),
         retry_on=retry_filter(retry_on),
-        timeout_seconds=timeout,
+        timeout_seconds=limit,
         cache=bool(cache),
         isolated=runtime == "isolated",
         max_concurrency=max_concurrency,
@@ -291,7 +351,7 @@ def retry_filter(given: Any) -> RetryOn:
     kinds = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
     if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return kinds
-    if callable(given):
+    if callable(given) and not isinstance(given, type):
         return cast(RetryOn, given)
     raise KitaruUsageError(
         f"retry_on={given!r} says not what to retry on", hint="give exception types, or a function of the exception"
@@ -308,6 +368,11 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
 def check_one_of(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise KitaruUsageError(f"{name}={value!r} does not exist", hint=f"one of {', '.join(choices)}")
+
+
+def seconds_of(duration: Any) -> Any:
+    """A timedelta as its seconds; anything else as it is."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def is_number(value: object) -> bool:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kitaru.execution import loop_is_running
 from kitaru.flow_options import FlowOptions
 from kitaru.handle import FlowHandle
+from kitaru.inputs import encode_inputs
 from kitaru.invoking import as_json
-from kitaru.waiting import deadline_after
+from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
@@ -39,7 +40,7 @@ def run_child(branch: Branch, flow: Flow[..., Any], inputs: Mapping[str, Any], o
     entrypoint = HERE if branch.engine.root is None else entrypoint_of(flow, Path(branch.engine.root))
 
     def request(call: Call, digest: bytes) -> ChildRequest:
-        encoded = codec.encode(dict(inputs))
+        encoded = encode_inputs(flow.name, inputs)
         return ChildRequest(call.key, call.place, flow.name, encoded, entrypoint=entrypoint, options=options.said,
                             digest=digest)  # fmt: skip
 
@@ -117,9 +118,7 @@ class ChildHandle(FlowHandle):
             KitaruNotFinishedError: the time-out was over first; the child goes on.
         """
         branch = self._branch("wait()")
-        stand = Stand(
-            f"wait:{self.flow}", kind="child", child=self.exec_id, deadline_us=deadline_after(timeout, "timeout")
-        )
+        stand = Stand(f"wait:{self.flow}", kind="child", child=self.exec_id, deadline_us=deadline_of(timeout))
         if loop_is_running():
             return wait_on_loop(stand, flow=self.flow)
         return wait_for(branch, stand, flow=self.flow)

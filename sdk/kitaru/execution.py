@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner.context import Branch, current
+from kitaru_runner.context import Branch, active, current
 
 
 def current_execution_id() -> str | None:
@@ -16,9 +16,14 @@ def require_branch(name: str) -> Branch:
     """The branch that calls.
 
     Raises:
-        KitaruContextError: called outside of any flow.
+        KitaruContextError: called outside of any flow, or in a thread that the flow's context did not come to.
     """
     branch = current.get()
+    if branch is None and active.lost_context():
+        raise KitaruContextError(
+            f"{name}() was called in a thread without the flow's context",
+            hint="call it in the flow's body, or start the thread with the context: contextvars.copy_context().run",
+        )
     if branch is None:
         raise KitaruContextError(
             f"{name}() was called outside of a flow", hint="call it in a function under @flow, started with .run()"

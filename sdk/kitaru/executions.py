@@ -206,7 +206,7 @@ class Executions:
             return accept_divergence(client, exec_id, accept, reason=reason)
         found: Execution = reading.get_outline(client.database, reading.find_id(client.database, exec_id))
         if found.status not in ("pending", "running"):
-            found = self.get(found.exec_id)
+            found = self._let_times_come(self.get(found.exec_id))
             if self._set_family_going(found, with_edits=with_edits):
                 return FlowHandle(client, found.exec_id, found.flow)
             if found.status not in ("pending", "running"):
@@ -298,6 +298,21 @@ class Executions:
         from kitaru.differing import diff
 
         return diff(self._client, a, b)
+
+    def _let_times_come(self, execution: Execution) -> Execution:
+        """The execution, after what it stands at has ended if its time is over: perhaps nobody was there then.
+
+        One that sleeps in a process which is gone is to sleep on in another.
+        """
+        if execution.status != "waiting":
+            return execution
+        database, exec_id = self._client.database, execution.exec_id
+        waits.fire_due(database)
+        is_left = execution.source is not None and not is_held(execution_lock(self._client.home, exec_id))
+        if is_left and waits.sleeps_until_us(database, exec_id):
+            families.stop_waiting(database, exec_id)
+        self._client.look_after(exec_id)
+        return self.get(exec_id)
 
     def _set_family_going(self, execution: Execution, *, with_edits: bool) -> bool:
         """Let what a waiting execution waits for go on, where that is its children; whether there was any to set."""
@@ -400,17 +415,23 @@ class Executions:
         reason = execution.status_reason
         if execution.status == "running" and not held:
             reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
-        elif execution.status == "waiting" and execution.kind == "source" and not held:
-            reason = "its process is gone; an answer starts it again"
-        elif execution.status == "waiting" and (
-            until_us := waits.sleeps_until_us(self._client.database, execution.exec_id)
-        ):
-            reason = f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
+        elif execution.status == "waiting":
+            reason = self._why_waiting(execution, held=held) or reason
         elif execution.status == "pending" and execution.kind == "source" and not held:
             reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
         elif execution.status == "pending" and reason is None:
             reason = self._client.runner.why_pending(execution)
         return execution.model_copy(update={"status_reason": reason})
+
+    def _why_waiting(self, execution: Execution, *, held: bool) -> str | None:
+        """Until when it sleeps; or what makes it go on, where nobody will by themselves."""
+        database, go_on = self._client.database, f"kitaru executions resume {execution.exec_id}"
+        until_us = waits.sleeps_until_us(database, execution.exec_id)
+        if execution.kind == "source" and not held:
+            return f"its process is gone; {f'go on: {go_on}' if until_us else 'an answer starts it again'}"
+        if not held and waits.late(database, exec_id=execution.exec_id):
+            return f"its time has come, and no runner was there; go on: {go_on}"
+        return f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC" if until_us else None
 
 
 class Waits:

@@ -16,6 +16,8 @@ PER_CALL = ("stack", "image", "cache", "retries")
 
 STACKS = (None, "local")
 
+LONGEST_SECONDS = 100 * 366 * 86_400
+
 
 @dataclass(frozen=True)
 class FlowOptions:
@@ -84,7 +86,7 @@ def seconds_of(duration: object) -> float | None:
     if duration is None:
         return None
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < LONGEST_SECONDS:
         raise KitaruUsageError(
             f"finish_timeout={duration!r} is no time", hint="give seconds, more than 0, or a timedelta"
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
+from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import current
@@ -23,18 +24,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Flow(Generic[P, R]):
+class Flow(Decorated, Generic[P, R]):
     """A decorated function.
 
     `.run(...)` executes it in this process; `.deploy()` and `.invoke(...)` make and use versions.
     """
 
+    decorator = "@flow"
+
     def __init__(self, function: Callable[P, R], options: FlowOptions = FlowOptions()) -> None:  # noqa: B008  # frozen
+        require_function(function, "@flow")
         functools.update_wrapper(self, function)
         self.options = options
         self.function = function
-        self.name: str = getattr(function, "__name__", "flow")
-        self.signature = inspect.signature(function)
+        self.name: str = own_name(function)
+        self.signature = signature_of(function, "@flow")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         raise KitaruUsageError(

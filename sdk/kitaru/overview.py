@@ -7,7 +7,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +48,7 @@ def overdue(client: KitaruClient) -> list[str]:
         and (row.lease_until_us or 0) < now_us()
         and not is_held(execution_lock(client.home, row.exec_id))
     ]
-    now = datetime.now(UTC)
-    late = [
-        str(wait.exec_id)
-        for wait in waits.list_waits(client.database, project=client.project)
-        if wait.deadline is not None and wait.deadline < now
-    ]
+    late = waits.late(client.database, project=client.project)
     return [*lost, *late]
 
 

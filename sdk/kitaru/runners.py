@@ -107,20 +107,24 @@ class Runners:
                     self._start_source(reading.get_outline(database, root), with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
-        """See to it that an open, deployed execution has a runner, or the children that it waits for.
+        """See to it that an open, deployed execution has a runner, or the children that it waits for; and its times.
 
         Raises:
             KitaruStateError: it is a source execution whose attempt has ended, and which nobody goes on with.
         """
         execution = reading.get_outline(self._client.database, exec_id)
         working = {execution.status, *(child.status for child in execution.children)}
-        if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
+        if execution.kind == "deployed" and execution.status in OPEN and self._is_due(working):
             self.ensure()
         elif execution.status == "pending" and execution.status_reason is not None and not self._is_executed(exec_id):
             raise KitaruStateError(
                 f"execution {exec_id} has stopped: {execution.status_reason}",
                 hint=f"kitaru executions resume {exec_id}",
             )
+
+    def _is_due(self, working: set[str]) -> bool:
+        """Whether a runner has something to do, by and by, for executions of these states."""
+        return bool(working & {"pending", "running"}) or queue.next_due_us(self._client.database) is not None
 
     def _is_executed(self, exec_id: ExecutionId) -> bool:
         """Whether a process of this machine has it."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.client import KitaruClient
 from kitaru.handle import FlowHandle
+from kitaru.inputs import encode_inputs
 from kitaru.source_children import SourceChildren, source_execution
 from kitaru.sources import require_resumable, source_for
 from kitaru_registry.clock import clock, now_us
@@ -71,7 +72,7 @@ def new_source_execution(
     replay: Mapping[str, Any] | None = None, idempotency_key: str | None = None,
 ) -> creating.NewExecution:  # fmt: skip
     """What an execution of this flow in this process is made of."""
-    encoded = codec.encode(dict(inputs))
+    encoded = encode_inputs(flow.name, inputs)
     if client.config.values.pickle == "forbid":
         codec.refuse_pickle(encoded, f"the inputs of {flow.name}")
     new = source_execution(

@@ -12,6 +12,7 @@ from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
 from kitaru_runner.context import Branch, current
+from kitaru_runner.failures import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
 
@@ -73,7 +74,7 @@ def wait(
     """
     branch = require_branch("wait")
     asked = question_of(name=name or "wait", schema=schema, question=question, metadata=metadata)
-    stand = Stand(asked.name, questions=(asked,), deadline_us=deadline_after(timeout, "timeout"))
+    stand = Stand(asked.name, questions=(asked,), deadline_us=deadline_of(timeout))
     return standing(branch, stand, lambda answer: read(answer, schema, stand.name, default))
 
 
@@ -96,12 +97,7 @@ def wait_any(
     branch = require_branch("wait_any")
     asked = {}
     for given in questions:
-        unknown = sorted(set(given) - {"name", "schema", "question", "metadata"})
-        if unknown or "name" not in given:
-            raise KitaruUsageError(
-                f"wait_any() got a question with {', '.join(unknown) or 'no name'}",
-                hint='write dict(name="lead", schema=bool, question="..."); timeout= and default= go to wait_any',
-            )
+        check_question(given)
         asked[given["name"]] = question_of(**given)
     if len(asked) < 2 or len(asked) < len(questions):
         raise KitaruUsageError(
@@ -109,7 +105,7 @@ def wait_any(
             hint="ask two or more, each with a name of its own; one alone is wait()",
         )
     schemas = {given["name"]: given.get("schema") for given in questions}
-    stand = Stand(check_name(name), questions=tuple(asked.values()), deadline_us=deadline_after(timeout, "timeout"))
+    stand = Stand(check_name(name), questions=tuple(asked.values()), deadline_us=deadline_of(timeout))
 
     def first(answer: Came) -> Any:
         if answer.outcome != "answered":
@@ -130,17 +126,17 @@ def sleep(duration: float | timedelta) -> Any:
         KitaruContextError: inside a checkpoint.
         KitaruUsageError: it is negative.
     """
-    deadline_us = deadline_after(duration, "sleep")
-    assert deadline_us is not None
-    return sleep_to(deadline_us)
+    return sleep_to(deadline_after(duration, "sleep"))
 
 
 def sleep_until(moment: datetime) -> Any:
     """Sleep until an aware datetime; a past one is no sleep. Otherwise as `sleep`.
 
     Raises:
-        KitaruUsageError: a naive datetime, which says no time without a zone.
+        KitaruUsageError: no datetime, or a naive one, which says no time without a zone.
     """
+    if not isinstance(moment, datetime):
+        raise KitaruUsageError(f"sleep_until({moment!r}) is no moment", hint="give an aware datetime")
     if moment.tzinfo is None:
         raise KitaruUsageError(
             f"sleep_until({moment.isoformat()}) has no time zone", hint="write datetime(..., tzinfo=timezone.utc)"
@@ -173,8 +169,14 @@ def standing(branch: Branch, stand: Stand, read: Callable[[Came], Any]) -> Any:
 
 
 def given(branch: Branch, answer: Came, read: Callable[[Came], Any]) -> Any:
-    """The value; what it is passed to was made from it."""
-    value = read(answer)
+    """The value; what it is passed to was made from it. Or the failure, which a retry asks anew for."""
+    try:
+        value = read(answer)
+    except (KitaruWaitTimeout, KitaruWaitAborted, KitaruWaitValidationError) as error:
+        error.__dict__[FAILED_CALL] = answer.key
+        if isinstance(error, KitaruWaitValidationError):
+            error.hint = f"kitaru executions retry {branch.engine.exec_id} asks again"
+        raise
     branch.engine.lineage.note(value, answer.key, len(answer.data))
     return value
 
@@ -182,19 +184,60 @@ def given(branch: Branch, answer: Came, read: Callable[[Came], Any]) -> Any:
 def question_of(
     *, name: str, schema: Any = None, question: str | None = None, metadata: Mapping[str, Any] | None = None
 ) -> Question:
+    if question is not None and not isinstance(question, str):
+        raise KitaruUsageError(f"question={question!r} is no text", hint="write the question as text")
+    if metadata is not None:
+        check_metadata(metadata)
     return Question(check_name(name), question, json_schema(schema), metadata)
 
 
+def check_metadata(metadata: Any) -> None:
+    """
+    Raises:
+        KitaruUsageError: it cannot be shown to whoever answers.
+    """
+    try:
+        json.dumps(metadata, allow_nan=False)
+        wrong = None if isinstance(metadata, Mapping) else f"it is of type {type(metadata).__name__}"
+    except (TypeError, ValueError) as error:
+        wrong = str(error)
+    if wrong is not None:
+        raise KitaruUsageError(
+            f"metadata= of a wait cannot be shown: {wrong}", hint="give a dict of JSON values: metadata={'draft': text}"
+        )
+
+
+def check_question(given: Any) -> None:
+    """
+    Raises:
+        KitaruUsageError: it is not what `wait_any` takes.
+    """
+    told = f"of type {type(given).__name__}"
+    if isinstance(given, Mapping):
+        unknown = sorted(str(name) for name in given if name not in ("name", "schema", "question", "metadata"))
+        if not unknown and "name" in given:
+            return
+        told = f"with {', '.join(unknown) or 'no name'}"
+    raise KitaruUsageError(
+        f"wait_any() got a question {told}",
+        hint='write dict(name="lead", schema=bool, question="..."); timeout= and default= go to wait_any',
+    )
+
+
 def check_name(name: str) -> str:
-    if not name or "/" in name or "#" in name or "!" in name:
+    if not isinstance(name, str):
+        raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text")
+    if not name or not name.isprintable() or "/" in name or "#" in name or "!" in name:
         raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text without '/', '#' and '!'")
     return name
 
 
-def deadline_after(duration: float | timedelta | None, what: str) -> int | None:
+def deadline_of(timeout: float | timedelta | None) -> int | None:
+    return None if timeout is None else deadline_after(timeout, "timeout")
+
+
+def deadline_after(duration: float | timedelta, what: str) -> int:
     """Microseconds since 1970 at which a duration that begins now is over."""
-    if duration is None:
-        return None
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < LONGEST_SECONDS:
         raise KitaruUsageError(f"{what} of {duration!r} is no time", hint="give seconds, 0 or more, or a timedelta")
@@ -219,13 +262,14 @@ def json_schema(schema: Any) -> dict[str, Any] | None:
     if isinstance(schema, type) and schema in PLAIN_SCHEMAS:
         return PLAIN_SCHEMAS[schema]
     from pydantic import TypeAdapter
-    from pydantic.errors import PydanticUserError
 
     try:
         return TypeAdapter(schema).json_schema()
-    except PydanticUserError as error:
+    # A KeyError, for one, of what is no type at all, such as a JSON schema.
+    except Exception as error:
+        said = str(getattr(error, "message", "it is no type")).splitlines()[0].split(". Set `")[0]
         raise KitaruUsageError(
-            f"wait(schema={schema!r}): {error.message.splitlines()[0]}", hint="give a type that pydantic can validate"
+            f"wait(schema={schema!r}): {said}", hint="give a type that pydantic can validate"
         ) from error
 
 

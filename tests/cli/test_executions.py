@@ -121,6 +121,27 @@ def test_a_flow_that_raises_shows_its_traceback_and_exits_with_1(kitaru: Kitaru)
     assert "kitaru_cli" not in done.err
 
 
+def test_what_a_decorator_refuses_is_shown_with_its_line_and_no_traceback(kitaru: Kitaru, project: Path) -> None:
+    (project / "bad.py").write_text("from kitaru import checkpoint\n\n@checkpoint(retries=-1)\ndef draft(): ...\n")
+
+    outcome = kitaru("run", "bad.py:write")
+
+    assert (outcome.code, outcome.out) == (2, "")
+    place = f"{project / 'bad.py'}:3"
+    assert outcome.err.splitlines() == [
+        f"kitaru: {place}: retries=-1 is not a number of them", "hint:   give 0 or more",
+    ]  # fmt: skip
+
+
+def test_a_failure_of_kitaru_s_own_ends_with_what_to_do(kitaru: Kitaru, project: Path) -> None:
+    (project / "direct.py").write_text("from kitaru import flow\n@flow\ndef a(): ...\n@flow\ndef b(): a()\n")
+
+    outcome = kitaru("run", "direct.py:b")
+
+    assert outcome.code == 1
+    assert f"failed at {project / 'direct.py'}:5\nhint:   write a.run(...)" in outcome.err
+
+
 def test_a_failed_execution_is_an_answer_to_scripts(kitaru: Kitaru) -> None:
     done = kitaru("run", "flows.py:fail", "--input", '{"topic": "agents"}', "-o", "json")
 

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import subprocess
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
 
+from kitaru import KitaruClient
 from kitaru_cli.prompting import ask
+from kitaru_registry.home import Home
 from kitaru_registry.models import JsonSchema
 
 
@@ -93,6 +99,13 @@ def test_an_object_of_objects_is_asked_for_as_json(typed: Type) -> None:
     assert ask(Nested.model_json_schema(), "Publish?", name="verdict") == value
 
 
+def test_a_go_ahead_is_given_with_the_enter_key(typed: Type, capsys: pytest.CaptureFixture[str]) -> None:
+    typed("")
+
+    assert ask(None, "Publish?", name="verdict") is None
+    assert capsys.readouterr().err == "Publish? [Enter to go on]: "
+
+
 def test_a_long_question_is_shown_whole_before_the_prompt(typed: Type, capsys: pytest.CaptureFixture[str]) -> None:
     typed("y")
 
@@ -109,3 +122,39 @@ def test_prompts_leave_stdout_alone(typed: Type, capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Publish?" in captured.err
+
+
+FLOWS = """
+from kitaru import flow, wait, wait_any
+
+@flow
+def ask() -> list:
+    first = wait_any(dict(name="lead", schema=bool), dict(name="boss", schema=int))
+    wait(name="gate", question="Go on?")
+    return [first.value, wait(name="late", schema=str)]
+"""
+
+
+def test_a_terminal_is_asked_for_what_is_open_and_no_longer(home: Home, tmp_path: Path) -> None:
+    """The other question of the wait_any is not asked, and one that somebody else answers is asked no more."""
+    (tmp_path / "flows.py").write_text(FLOWS)
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "kitaru_cli.main", "run", "flows.py:ask"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=terminal, stderr=terminal, stdout=subprocess.PIPE)
+    os.close(terminal)
+    shown = ""
+    for prompt, line in (("lead [y/n]: ", "y"), ("Go on? [Enter to go on]: ", ""), ("late: ", None)):
+        while not shown.endswith(prompt):
+            shown += os.read(main, 1000).decode()
+        if line is not None:
+            os.write(main, f"{line}\n".encode())
+            shown += os.read(main, len(line) + 2).decode()
+
+    client = KitaruClient(home)
+    client.executions.input(client.executions.list()[0].exec_id, wait="late", value="in time")
+    told, _ = process.communicate(timeout=60)
+
+    assert json.loads(told) == [True, "in time"]
+    assert "boss" not in shown
+    assert "late is not to be answered any more" in os.read(main, 1000).decode()
+    os.close(main)

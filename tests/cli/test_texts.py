@@ -349,6 +349,14 @@ def test_a_warning_is_shown() -> None:
     )
 
 
+def test_a_child_on_its_parent_s_snapshot_is_named_by_that() -> None:
+    child = execution(version=None, tag=None)
+
+    assert execution_text.code_of(child) == DIGEST[:19]
+    assert f"release_notes {DIGEST[:19]}" in in_a_pipe(execution_text.execution_text(child))
+    assert execution_text.code_of(child.model_copy(update={"kind": "source"})) == "source"
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -357,7 +365,8 @@ def test_a_warning_is_shown() -> None:
         ({"enum": ["warm", "dry"]}, "'\"warm\"'"),
         ({"type": "object", "properties": {}}, "'{...}'"),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "JSON"),
-        (None, "JSON"),
+        ({}, "JSON"),
+        (None, "null"),
     ],
 )
 def test_a_wait_shows_the_command_that_answers_it(schema: models.JsonSchema | None, value: str) -> None:
@@ -376,6 +385,12 @@ def test_a_failure_shows_the_users_traceback_and_the_place() -> None:
     assert printed == (
         "Traceback (most recent call last):\nValueError: topic\nfailed in map[3]/research at flows/review.py:12\n"
     )
+
+
+def test_a_failure_of_kitaru_s_own_shows_what_to_do() -> None:
+    printed = in_a_pipe(execution_text.error_parts(error().model_copy(update={"hint": "await it"})))
+
+    assert printed.endswith("\nhint:   await it\n")
 
 
 @pytest.mark.parametrize(

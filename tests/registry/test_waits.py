@@ -96,6 +96,16 @@ def test_a_wait_that_is_answered_is_a_conflict_and_one_that_is_not_there_is_not_
         find_wait(queue.database, execution.exec_id, "approved")
 
 
+def test_an_answer_to_a_question_that_another_one_closed_is_shown_that_answer(queue: Queue) -> None:
+    execution = queue.new(status="running")
+    for name in ("lead", "boss"):
+        execution.ask(f"wait_any/{name}", any_of="wait_any")
+    execution.answer("wait_any/boss", 3, actor="ada")
+
+    with pytest.raises(KitaruConflictError, match=r"wait wait_any/boss of .* was answered by ada: 3"):
+        find_wait(queue.database, execution.exec_id, "lead")
+
+
 def test_lists_show_what_is_open_newest_first(queue: Queue) -> None:
     first, second = queue.new(status="waiting"), queue.new(status="waiting")
     queue.new(status="waiting").cancel()

@@ -244,6 +244,17 @@ def test_what_no_codec_carries_is_said_by_type(make: Any) -> None:
         getattr(value, "close", lambda: None)()
 
 
+def test_what_no_codec_carries_says_what_to_write_instead() -> None:
+    async def later() -> None:
+        pass
+
+    for value, said in ((later(), "await it"), ((n for n in []), "return a list")):
+        with pytest.raises(KitaruUsageError) as raised:
+            codec.encode(value)
+        assert said in str(raised.value.hint)
+        value.close()
+
+
 def test_an_int_with_too_many_digits_for_json_comes_back() -> None:
     value = 10**6000
 

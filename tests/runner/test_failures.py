@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import pickle
@@ -13,7 +14,7 @@ import pytest
 from attempts import TestExecution
 
 from kitaru import KitaruUsageError, KitaruUserCodeError, checkpoint
-from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.failures import REBUILT_FROM, describe_failure, rebuild
 
 
 class RateLimited(Exception):
@@ -41,6 +42,13 @@ class Unbuildable(Exception):
 
     def __init__(self, *, needed: str) -> None:
         super().__init__(needed)
+
+
+class Unbuildables(ExceptionGroup[Exception]):
+    def __new__(cls, message: str, inner: list[Exception], *, needed: int = 0) -> Unbuildables:
+        if isinstance(inner[0], ValueError) and REBUILT_FROM in vars(inner[0]):
+            raise AssertionError("made of what was recorded")
+        return super().__new__(cls, message, inner)
 
 
 def caught(raising: Callable[[], Any]) -> BaseException:
@@ -122,7 +130,7 @@ def test_what_cannot_be_kept_is_left_out() -> None:
     ("error", "text"),
     [
         (Unbuildable(needed="this"), "Unbuildable: this"),
-        (ExceptionGroup("several", [ValueError("one")]), "ExceptionGroup: several (1 sub-exception)"),
+        (Unbuildables("several", [ValueError("one")]), "Unbuildables: several (1 sub-exception)"),
         (type("Local", (Exception,), {})("of nowhere"), "Local: of nowhere"),
     ],
 )
@@ -131,6 +139,92 @@ def test_one_that_cannot_be_rebuilt_is_a_user_code_error_that_says_the_same(erro
 
     assert isinstance(back, KitaruUserCodeError)
     assert (str(back), back.failure_origin) == (text, "user_code")
+
+
+def test_a_group_comes_back_with_its_members() -> None:
+    limited = RateLimited("model", retry_after=2.5, response=object())
+    back = recorded(ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [limited])]))
+
+    assert isinstance(back, ExceptionGroup)
+    assert str(back) == "several (2 sub-exceptions)"
+    first, inner = back.exceptions
+    assert (type(first), str(first)) == (ValueError, "one")
+    assert isinstance(inner, ExceptionGroup)
+    assert isinstance(inner.exceptions[0], RateLimited)
+    assert inner.exceptions[0].retry_after == 2.5
+
+
+def test_what_it_came_from_and_its_notes_come_back() -> None:
+    def convert() -> None:
+        try:
+            int("two")
+        except ValueError as error:
+            error.add_note("in line 3")
+            raise RuntimeError("not read") from error
+
+    back = recorded(caught(convert))
+
+    assert isinstance(back.__cause__, ValueError)
+    assert str(back.__cause__) == "invalid literal for int() with base 10: 'two'"
+    assert back.__cause__.__notes__ == ["in line 3"]
+
+
+def test_an_endless_chain_is_recorded_in_part() -> None:
+    error = ValueError("round")
+    error.__cause__ = ValueError("and round")
+    error.__cause__.__cause__ = error
+
+    assert isinstance(recorded(error).__cause__, ValueError)
+
+
+def test_a_flow_catches_a_checkpoint_s_group_by_its_members(execution: TestExecution) -> None:
+    seen = []
+
+    @checkpoint
+    async def several() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(ValueError("one")))
+            group.create_task(fails(RateLimited("model", retry_after=2.5, response=object())))
+
+    async def fails(error: Exception) -> None:
+        raise error
+
+    @checkpoint
+    def step() -> None:
+        pass
+
+    async def body() -> None:
+        try:
+            await several()
+        except* ValueError as group:
+            seen.append([str(error) for error in group.exceptions])
+        except* RateLimited as group:
+            seen.append([str(error) for error in group.exceptions])
+        step()
+
+    execution.attempt(body, writes=1)
+    execution.attempt(body)
+
+    assert execution.status == "completed"
+    assert seen == [["one"], ["model is rate limited"]] * 2
+
+
+def test_a_retry_executes_a_checkpoint_of_which_a_member_reached_the_top(execution: TestExecution) -> None:
+    @checkpoint
+    def several() -> None:
+        raise ExceptionGroup("several", [ValueError("one"), KeyError("two")])
+
+    def body() -> None:
+        try:
+            several()
+        except* KeyError:
+            pass
+
+    execution.attempt(body)
+
+    error = execution.record.error
+    assert error is not None
+    assert (error.type, error.failed) == ("ExceptionGroup", ("several",))
 
 
 def test_the_record_tells_people_where(execution: TestExecution) -> None:
@@ -204,6 +298,15 @@ def test_a_recorded_traceback_begins_in_the_users_code() -> None:
     assert recorded.startswith("Traceback (most recent call last):\n")
     assert "in fail\n" in recorded
     assert "pretended" not in recorded
+
+
+def test_the_traceback_of_an_error_of_kitaru_s_own_ends_in_the_users_code() -> None:
+    described = describe_failure(caught(lambda: checkpoint(retries=-1)(len)))
+
+    lines = described["traceback"].splitlines()
+    assert lines[-1] == "kitaru_registry.errors.KitaruUsageError: retries=-1 is not a number of them"
+    assert [line for line in lines if "/kitaru/" in line] == []
+    assert described["file"] == __file__
 
 
 def raised_through_our_frame(call: Callable[[], object]) -> BaseException:

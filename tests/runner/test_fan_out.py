@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -192,7 +193,30 @@ def test_product_is_every_combination_the_last_changing_fastest(execution: TestE
     assert sorted(execution.outcomes) == [f"map[{number}]/add" for number in range(6)]
 
 
-def test_maps_of_unequal_lengths_are_refused_before_anything_begins(execution: TestExecution) -> None:
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: add.map([1, 2], [1]), "add.map() got iterables that are not equally long"),
+        (lambda: add.map(one=[1, 2]), "add.map() has nothing to go through"),
+        (lambda: add.map(5), "add.map() cannot go through a value of type int"),
+        (lambda: add.map(add.submit(1)), "add.map() cannot go through a value of type CheckpointFuture"),
+        (lambda: add.product(), "add.product() has nothing to go through"),
+    ],
+)
+def test_what_a_map_cannot_go_through_is_refused_before_anything_begins(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(KitaruUsageError, match=re.escape(said)) as refused:
+        call()
+    assert refused.value.hint
+
+
+def test_an_error_of_a_generator_that_is_mapped_is_its_own() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as raised:
+        add.map(int(text) for text in ["1", "two"])
+
+    assert not isinstance(raised.value, KitaruUsageError)
+
+
+def test_maps_of_unequal_lengths_begin_nothing(execution: TestExecution) -> None:
     execution.attempt(lambda: add.map([1, 2], [1]))
 
     assert execution.status == "failed"

@@ -68,6 +68,24 @@ def folder(tmp_path: Path) -> Path:
 # What goes over, and what comes back
 
 
+def test_the_traceback_of_a_failure_begins_in_the_users_code(execution: TestExecution) -> None:
+    execution.attempt(lambda: fail("lost"))
+
+    error = execution.record.error
+    assert error is not None
+    assert error.traceback is not None
+    assert error.traceback.splitlines()[1].startswith(f'  File "{__file__}", line {error.line}, in fail')
+
+
+def test_an_argument_that_cannot_be_sent_there_fails_the_call_at_once(execution: TestExecution) -> None:
+    execution.attempt(lambda: where(threading.Lock()))  # type: ignore[arg-type]  # that is the point
+
+    error = execution.record.error
+    assert error is not None
+    assert error.message.startswith("where is isolated, and an argument cannot be sent to its process: no codec")
+    assert error.hint == "pass plain data, and open files and connections inside of the checkpoint"
+
+
 def test_it_executes_elsewhere_with_the_same_surroundings(
     execution: TestExecution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

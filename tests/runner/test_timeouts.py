@@ -295,6 +295,23 @@ def test_an_asynchronous_one_that_swallows_its_end_has_failed_nevertheless(execu
     assert execution.result == ["KitaruTimeoutError", "KitaruTimeoutError"]
 
 
+def test_an_asynchronous_one_that_blocks_the_loop_past_its_end_has_failed(execution: TestExecution) -> None:
+    @checkpoint(timeout=0.02)
+    async def blocking() -> str:
+        threading.Event().wait(0.03)
+        return "late"
+
+    async def body() -> str:
+        try:
+            return await blocking()
+        except KitaruTimeoutError as error:
+            return str(error)
+
+    execution.attempt(body)
+
+    assert execution.result == "checkpoint blocking took longer than its timeout of 0.02 s"
+
+
 # Callers that give up
 
 

@@ -173,6 +173,7 @@ def test_a_cancellation_uses_up_no_retry(flows: Any, project: Project) -> None:
         ({"finish_timeout": 0}, "finish_timeout=0 is no time"),
         ({"finish_timeout": timedelta(seconds=-1)}, "is no time"),
         ({"finish_timeout": "1h"}, "finish_timeout='1h' is no time"),
+        ({"finish_timeout": 1e300}, "is no time"),
         ({"stack": "prod"}, "stack='prod': this release executes on this machine only"),
         ({"image": {"base_image": "python"}}, "image= has no meaning"),
         ({"image": "python:3.12"}, "image= has no meaning"),

@@ -124,6 +124,14 @@ def test_arguments_that_do_not_fit_start_nothing(flows: Any, project: Project, a
     assert project.client.executions.list() == []
 
 
+def test_an_input_that_no_codec_carries_is_named_and_nothing_starts(flows: Any, project: Project) -> None:
+    with pytest.raises(KitaruUsageError, match=r"topic of write: no codec carries .*generator") as it:
+        flows.write.run((letter for letter in "tea"), copies=2)
+
+    assert it.value.hint == "give a list of its values"
+    assert project.client.executions.list() == []
+
+
 def test_a_flow_s_failure_is_raised_with_the_user_s_exception_as_its_cause(flows: Any) -> None:
     handle = flows.failing.run()
 

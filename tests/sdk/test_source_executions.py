@@ -40,6 +40,11 @@ def slow(topic: str):
 @flow
 def review(topic: str):
     return draft(topic) if wait(name="approve", question="Publish?", schema=bool) else "Rejected"
+
+@flow
+def nap(seconds: float):
+    sleep(seconds)
+    return "awake"
 """
 RESULT = ["About agents", "gate", "About the end"]
 
@@ -239,6 +244,44 @@ def test_one_that_waits_is_answered_not_resumed(project: Project) -> None:
 
     with pytest.raises(KitaruStateError, match="waits for approve"):
         project.client.executions.resume(execution.exec_id)
+
+
+def asleep(project: Project) -> Execution:
+    """One that sleeps in a process which is gone."""
+    project.write(FLOWS + "\nnap.run(600).wait()\n")
+    process = project.start("flows.py")
+    execution = waiting(project)
+    process.kill()
+    process.wait()
+    return execution
+
+
+def test_one_that_slept_in_a_process_which_is_gone_sleeps_on_in_another(project: Project) -> None:
+    execution = asleep(project)
+    gone = project.client.executions.get(execution.exec_id)
+    assert gone.status_reason == f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
+
+    handle = project.client.executions.resume(execution.exec_id)
+
+    def sleeps() -> bool:
+        found = project.client.executions.get(execution.exec_id)
+        return found.status == "waiting" and str(found.status_reason).startswith("sleeps until")
+
+    project.until(sleeps, "it sleeps in a process")
+    handle.cancel()
+
+
+def test_one_whose_time_came_while_nobody_was_there_is_named_and_goes_on(project: Project) -> None:
+    execution = asleep(project)
+    with project.client.database.write() as connection:
+        connection.exec_driver_sql("UPDATE waits SET deadline_us = deadline_us - 3600000000")
+
+    (found,) = [check for check in project.client.doctor() if check.name == "executions"]
+    assert (found.ok, found.message) == (False, f"1 overdue: {execution.exec_id}")
+    assert project.client.status().overdue == 1
+
+    assert project.client.executions.resume(execution.exec_id).wait(60) == "awake"
+    assert project.client.status().overdue == 0
 
 
 def test_one_that_did_not_come_from_a_file_cannot_be_started_again(project: Project) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kitaru import KitaruClient
+
 if TYPE_CHECKING:
     from tests.stories.conftest import Place
 
@@ -105,3 +107,11 @@ def test_a_long_sleep_holds_no_process(engine: Place) -> None:
     done = engine.settled(waiting["exec_id"])
 
     assert (result(done), done["attempt"]) == (True, 2)
+
+
+def test_whoever_waits_for_a_sleeper_sees_to_its_time(engine: Place) -> None:
+    sleeping = engine.invoke("naps", "{}", "--detach")
+    engine.settled(sleeping["exec_id"], status="waiting")
+    engine.stop()
+
+    assert KitaruClient(engine.home).executions.handle(sleeping["exec_id"]).wait(60) is True

@@ -82,10 +82,13 @@ class QueuedExecution:
         given = [Row("c", f"{key}{number or ''}", 1) for number in range(rows)]
         return self.writer.append(self.row.id, self.row.attempt if attempt is None else attempt, given)
 
-    def ask(self, key: str, *, attempt: int | None = None, schema: Mapping[str, Any] | None = None) -> Any:
+    def ask(
+        self, key: str, *, attempt: int | None = None, schema: Mapping[str, Any] | None = None,
+        any_of: str | None = None,
+    ) -> Any:  # fmt: skip
         wait = {
             "key": key, "name": key.rpartition("/")[2].partition("#")[0], "question": "Publish?", "schema": schema,
-            "metadata": None, "entered_us": 1, "kind": "input",
+            "metadata": None, "entered_us": 1, "kind": "input", "any_of": any_of,
         }  # fmt: skip
         return waits.open_wait(self.database, self.row.id, self.row.attempt if attempt is None else attempt, wait)
 

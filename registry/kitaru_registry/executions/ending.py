@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -43,7 +43,7 @@ def finish(
         if found is None:
             raise fenced(attempt)
         if error is not None and error["origin"] == "user_code" and may_retry(found):
-            begin_anew(connection, found, error, actor="the flow's retries")
+            begin_anew(connection, found, error, actor="the flow's retries", asks_again=False)
             return True
         end(connection, found, status="completed" if error is None else "failed", result=result, error=error)
     return False
@@ -53,17 +53,27 @@ def may_retry(row: Any) -> bool:
     return row.retries_used < row.retries and row.cancel_requested_us is None
 
 
-def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, actor: str) -> None:
+def begin_anew(
+    connection: Connection, row: Any, error: Mapping[str, Any], *, actor: str, asks_again: bool
+) -> None:  # fmt: skip
     """Let a failed execution begin anew: the failures that reached the top are superseded, all else is kept.
 
     So do the children whose failures they were.
+
+    Args:
+        asks_again: whether waits that expired, or were aborted, or had an answer that the flow refused, are asked anew
+            where that is among these failures. A flow's own retries do not: somebody has decided.
     """
-    failed = list(error.get("failed", []))
-    superseded = failed + begin_children_anew(connection, row.id, failed, actor=actor)
+    seq = last_seq(connection, row.id) + 1
+    stood_at = waits_at(connection, row.id, error.get("failed", []))
+    failed = [key for key in error.get("failed", []) if asks_again or key not in stood_at]
+    for key in stood_at if asks_again else ():
+        set_aside(connection, row.id, key, seq)
+    superseded = failed + begin_children_anew(connection, row.id, failed, actor=actor, asks_again=asks_again)
     connection.execute(
         journal.insert().values(
             execution=row.id,
-            seq=last_seq(connection, row.id) + 1,
+            seq=seq,
             kind="r",
             key="retry",
             attempt=row.attempt,
@@ -72,6 +82,23 @@ def begin_anew(connection: Connection, row: Any, error: Mapping[str, Any], *, ac
         )
     )
     let_go_on(connection, row, retries_used=executions.c.retries_used + 1)
+
+
+def waits_at(connection: Connection, row: int, keys: Sequence[str]) -> set[str]:
+    """Those of the keys at which somebody was asked: a wait's, or that of several."""
+    asked = and_(waits.c.execution == row, waits.c.kind == "input")
+    one = select(waits.c.key).where(asked, waits.c.key.in_(keys))
+    several = select(waits.c.any_of).where(asked, waits.c.any_of.in_(keys))
+    return {str(key) for query in (one, several) for key in connection.execute(query).scalars()}
+
+
+def set_aside(connection: Connection, row: int, key: str, seq: int) -> None:
+    """Keep what was asked under a key, and what came of it, as it was before a retry, which has this number."""
+    connection.execute(
+        update(waits)
+        .where(waits.c.execution == row, or_(waits.c.key == key, waits.c.any_of == key))
+        .values(key=waits.c.key + f"!{seq}", any_of=waits.c.any_of + f"!{seq}", status="superseded")
+    )
 
 
 def let_go_on(connection: Connection, row: Any, **more: Any) -> None:
@@ -86,7 +113,9 @@ def let_go_on(connection: Connection, row: Any, **more: Any) -> None:
     )  # fmt: skip
 
 
-def begin_children_anew(connection: Connection, row: int, keys: Sequence[str], *, actor: str) -> list[str]:
+def begin_children_anew(
+    connection: Connection, row: int, keys: Sequence[str], *, actor: str, asks_again: bool
+) -> list[str]:  # fmt: skip
     """Let the failed children that were waited for under these keys begin anew, and the waits be opened again.
 
     Returns:
@@ -97,7 +126,8 @@ def begin_children_anew(connection: Connection, row: int, keys: Sequence[str], *
     for stood in connection.execute(select(waits).where(standing)).all():
         child = connection.execute(select(executions).where(executions.c.id == stood.child)).one()
         if child.status == "failed" and child.deleted_us is None:
-            begin_anew(connection, child, child.error, actor=actor.removesuffix(WITH_PARENT) + WITH_PARENT)
+            by = actor.removesuffix(WITH_PARENT) + WITH_PARENT
+            begin_anew(connection, child, child.error, actor=by, asks_again=asks_again)
             forget_deadline(connection, child.id)
         elif child.status == "cancelled" and child.parent == row:
             cancelled.append(child.parent_key)
@@ -127,7 +157,7 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
                 f"execution {exec_id} is {row.status}: only a failed one can be retried",
                 hint=f"kitaru executions get {exec_id}",
             )
-        begin_anew(connection, row, row.error, actor=actor)
+        begin_anew(connection, row, row.error, actor=actor, asks_again=True)
         forget_deadline(connection, row.id)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import JSON, and_, case, func, literal, null, or_, select, update
+from sqlalchemy import JSON, and_, case, func, literal, literal_column, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -21,6 +21,9 @@ from kitaru_registry.executions.journal import fenced
 from kitaru_registry.executions.states import ENDED
 from kitaru_registry.models import ExecutionId, Wait
 from kitaru_registry.names import nearest
+
+LATE_SECONDS = 2
+"""How long after its time an execution goes on at the latest that somebody sees to."""
 
 CAME = ("answered", "expired", "aborted")
 """What ends a wait for the flow."""
@@ -156,6 +159,22 @@ def sleeps_until_us(database: Database, exec_id: str) -> int | None:
     return min(int(wait.deadline_us) for wait in found)
 
 
+def late(database: Database, *, project: str | None = None, exec_id: str | None = None) -> list[ExecutionId]:
+    """Open executions of which a time has come, and which nobody has let go on, or end."""
+    before_us = now_us() - LATE_SECONDS * 1_000_000
+    came = select(waits.c.execution).where(waits.c.status == "pending", waits.c.deadline_us < before_us)
+    wanted = select(executions.c.exec_id).where(
+        or_(executions.c.id.in_(came), executions.c.finish_by_us < before_us),
+        executions.c.status.in_(("pending", "waiting")),
+    )
+    if project is not None:
+        wanted = wanted.where(executions.c.project == project)
+    if exec_id is not None:
+        wanted = wanted.where(executions.c.exec_id == exec_id)
+    with database.read() as connection:
+        return [ExecutionId(found) for found in connection.execute(wanted.order_by(executions.c.id)).scalars()]
+
+
 def fire_due(database: Database) -> int:
     """End the sleeps and waits whose time has come, and let their executions go on; how many there were."""
     due = and_(waits.c.status == "pending", waits.c.deadline_us <= now_us())
@@ -196,7 +215,9 @@ def list_waits(
     if exec_id is not None:
         wanted = wanted.where(executions.c.exec_id == exec_id)
     with database.read() as connection:
-        return [as_wait(row) for row in connection.execute(wanted.order_by(waits.c.entered_us.desc(), waits.c.key))]
+        # Those of one moment, such as a wait_any's, in the order of asking too.
+        newest_first = wanted.order_by(waits.c.entered_us.desc(), literal_column("waits.rowid").desc())
+        return [as_wait(row) for row in connection.execute(newest_first)]
 
 
 def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
@@ -208,19 +229,19 @@ def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
         KitaruNotFoundError: no key was given, and none is pending; or one nearly has that name.
         KitaruConflictError: several fit, or what fits was answered already.
     """
-    known = list_waits(database, exec_id=exec_id, pending_only=False)
+    known = [w for w in list_waits(database, exec_id=exec_id, pending_only=False) if w.status != "superseded"]
     fitting = [w for w in known if key in (None, w.key)] or [w for w in known if w.name == key]
     pending = [wait for wait in fitting if wait.status == "pending"]
     if len(pending) == 1:
         return pending[0]
     if pending:
-        keys = ", ".join(wait.key for wait in pending)
+        keys = [wait.key for wait in reversed(pending)]
         raise KitaruConflictError(
-            f"execution {exec_id} has {len(pending)} pending waits: {keys}",
-            hint=f"kitaru executions input {exec_id} --wait {pending[0].key} --value ...",
+            f"execution {exec_id} has {len(pending)} pending waits: {', '.join(keys)}",
+            hint=f"kitaru executions input {exec_id} --wait {keys[0]} --value ...",
         )
     if fitting:
-        raise answered_already(fitting[0])
+        raise answered_already(answered_instead(fitting[0], known))
     if key is None:
         raise KitaruNotFoundError(
             f"execution {exec_id} waits for nothing now",
@@ -313,7 +334,9 @@ def answer_early(database: Database, exec_id: str, name: str, value: Any, *, act
                 hint=f"kitaru executions get {exec_id}",
             )
         # A wait may have been opened since the caller looked.
-        opened = select(waits.c.key).where(waits.c.execution == row.id, waits.c.name == name)
+        opened = select(waits.c.key).where(
+            waits.c.execution == row.id, waits.c.name == name, waits.c.status != "superseded"
+        )
         there = connection.execute(opened.limit(1)).scalar_one_or_none()
         if there is not None:
             raise answered_already(as_wait(wait_row(connection, exec_id, there)))
@@ -333,6 +356,13 @@ def wait_row(connection: Connection, exec_id: str, key: str) -> Any:
         .join(executions, executions.c.id == waits.c.execution)
         .where(executions.c.exec_id == exec_id, waits.c.key == key)
     ).one()
+
+
+def answered_instead(wait: Wait, known: Collection[Wait]) -> Wait:
+    """The answered question of the same `wait_any`, whose answer has closed this one; else the wait itself."""
+    if wait.status != "closed" or wait.any_of is None:
+        return wait
+    return next((other for other in known if other.any_of == wait.any_of and other.status == "answered"), wait)
 
 
 def answered_already(wait: Wait) -> KitaruConflictError:
@@ -362,6 +392,7 @@ def as_wait(row: Any) -> Wait:
         entered_at=as_datetime(row.entered_us),
         deadline=as_datetime(row.deadline_us),
         status=row.status,
+        any_of=row.any_of,
         answer=row.answer["value"] if row.answer else None,
         answered_at=as_datetime(row.answered_us),
         answered_by=row.answered_by,
