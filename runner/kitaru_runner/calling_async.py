@@ -11,8 +11,9 @@ from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
 from kitaru_runner.failures import describe_unkept, rebuild
-from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
+from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.lanes import Lane
 from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
 from kitaru_runner.recorded import is_cancellation

@@ -23,21 +23,13 @@ from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
-from kitaru_runner.futures import (
-    CheckpointFuture,
-    Deliveries,
-    Lane,
-    Lanes,
-    Pool,
-    Slot,
-    Turnstile,
-    futures_in,
-    with_values,
-)
+from kitaru_runner.futures import CheckpointFuture, Deliveries, Turnstile, futures_in, with_values
 from kitaru_runner.isolating import Processes
+from kitaru_runner.lanes import Lane, Lanes, Slot
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
+from kitaru_runner.pool import Pool
 from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.remaking import Remaking

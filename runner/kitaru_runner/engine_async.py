@@ -21,7 +21,8 @@ from zlib import crc32
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.futures import CheckpointFuture, Lane
+from kitaru_runner.futures import CheckpointFuture
+from kitaru_runner.lanes import Lane
 from kitaru_runner.protocol import Answer, Entry
 from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.threads import Threads

@@ -7,7 +7,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from kitaru_runner.context import Branch, Call, current
-from kitaru_runner.futures import CheckpointFuture, Lane, Slot, with_values
+from kitaru_runner.futures import CheckpointFuture, with_values
+from kitaru_runner.lanes import Lane, Slot
 from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from kitaru.decorating import Decorated, own_name, require_function, signature_o
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.context import Branch, branch_of_call, current
-from kitaru_runner.futures import CheckpointFuture, Lane, futures_in, with_values
+from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
+from kitaru_runner.lanes import Lane
 from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 
 P = ParamSpec("P")
