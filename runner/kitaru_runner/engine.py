@@ -443,7 +443,7 @@ class Engine:
 
     def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
         if branch.call is not None:
-            branch.left.metadata.update(metadata)
+            branch.left.log(metadata)
             return
         call = self.place(branch, "log")
         if self.recorded.find(call) is None:

@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
-from kitaru_registry.executions.journal import merge_metadata
 from kitaru_registry.executions.states import STATUSES
 from kitaru_registry.executions.superseding import is_part_of
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
+from kitaru_registry.metadata import merge_metadata
 from kitaru_registry.models import (
     AcceptedDivergence,
     CheckpointCall,
@@ -227,7 +227,8 @@ class ReadJournal:
         if entry.kind in "ct":
             self.calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
         elif entry.kind == "l":
-            self.logged = merge_metadata(self.logged, json.loads(entry.metadata))
+            # `log()` without anything is an entry without metadata.
+            self.logged = merge_metadata(self.logged, json.loads(entry.metadata or "{}"))
         elif entry.kind == "r":
             superseded = json.loads(entry.metadata)["superseded"]
             self.calls = {key: call for key, call in self.calls.items() if not is_part_of(key, superseded)}
