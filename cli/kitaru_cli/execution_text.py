@@ -55,6 +55,8 @@ def execution_text(execution: Execution) -> Sequence[Part]:
         parts += ["", children_table(execution.children)]
     for wait in execution.pending_waits:
         parts += ["", *wait_parts(wait, execution.exec_id)]
+    if execution.warnings:
+        parts += ["", *(Styled(f"warning: {said}", "yellow") for said in execution.warnings)]
     if execution.error:
         parts += ["", *error_parts(execution.error)]
     if execution.status == "completed" and execution.deleted_at is None:

@@ -354,6 +354,8 @@ class Execution(Record):
     replay: ReplayOf | None = None
     accepted: tuple[AcceptedDivergence, ...] = ()
     """Empty in lists."""
+    warnings: tuple[str, ...] = ()
+    """What its code did otherwise than its journal has it: other arguments, another value. Empty in lists."""
 
 
 class Artifact(Record):

@@ -280,6 +280,8 @@ class Engine:
         if entry is None:
             self._execute(call, work, branch, inputs, future, slot)
             return
+        if entry.soft:
+            self.note_use(entry)
         future.failed = failed_key(entry)
         self.deliveries.recorded(
             future, entry.seq, lambda: self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
@@ -404,6 +406,8 @@ class Engine:
         Raises:
             KitaruDivergenceError: `divergence = "strict"`; the execution has failed.
         """
+        if entry.soft:
+            self.note_use(entry)
         if entry.inputs is None or codec.same_inputs(entry.inputs, inputs):
             return
         message = f"{call.key} was recorded with other arguments than it is called with now"
@@ -412,12 +416,20 @@ class Engine:
             self.diverge(call, message, "a flow's body must make its calls with the same arguments")
         self.warn(f"{call.key}!inputs", message)
 
+    def note_use(self, entry: Entry) -> None:
+        """Record, once, that the flow came to a call whose outcome the replay had only kept: now it is this one's."""
+        if entry.kind == "c" and entry.seq <= (self.opening.replay or {}).get("copied", 0):
+            self.remark(f"{entry.key}!kept", {"used": True})
+
     def warn(self, key: str, message: str) -> None:
+        self.remark(key, {"warning": message})
+
+    def remark(self, key: str, said: Mapping[str, Any]) -> None:
         if self.recorded.has(key):
             return
-        warning = Entry("d", key, now_us(), metadata={"warning": message})
-        self.recorded.add(warning)
-        self.commit([warning])
+        entry = Entry("d", key, now_us(), metadata=said)
+        self.recorded.add(entry)
+        self.commit([entry])
 
     # In the flow's body
 

@@ -398,3 +398,70 @@ def test_large_values_and_what_was_saved_are_there_in_the_replay(project: Projec
 
     assert handle.wait(60) == 100_000
     assert project.client.load(handle.exec_id, "small") == "words"
+
+
+GUARDED = """
+@checkpoint(replay="never")
+def charge(cents):
+    save("receipt", f"a receipt for {cents}")
+    return f"charged {cents} cents"
+
+@checkpoint
+async def add(number):
+    return number + 1
+
+@flow
+def pay(cents: int):
+    return charge(cents) if wait(name="approve", schema=bool) else "refused"
+
+@flow
+def pay_beside(cents: int):
+    return charge.submit(cents).result() if wait(name="approve", schema=bool) else "refused"
+"""
+
+
+@pytest.mark.parametrize("name", ["pay", "pay_beside"])
+def test_what_was_kept_is_the_replay_s_where_the_flow_comes_to_it(project: Project, name: str) -> None:
+    pay = getattr(project.load(GUARDED), name)
+    original = pay.run(500)
+    original.until_settled(60)
+    project.client.executions.input(original.exec_id, value=True)
+    original.wait(60)
+
+    refused = pay.replay(original.exec_id, overrides={"wait.approve": False})
+    approved = pay.replay(original.exec_id, overrides={"wait.approve": True})
+
+    assert (refused.wait(60), approved.wait(60)) == ("refused", "charged 500 cents")
+    assert list(reused(record(project, refused)).values()) == []
+    assert list(reused(record(project, approved)).values()) == [True]
+    artifacts = project.client.artifacts
+    assert [found.name for found in artifacts.list(refused.exec_id)] == ["approve", "result"]
+    assert {"charge", "receipt"} < {found.name for found in artifacts.list(approved.exec_id)}
+    diff = project.client.executions.diff(original.exec_id, refused.exec_id)
+    assert [call.change for call in diff.calls] == ["changed", "removed"]
+    assert project.client.executions.diff(original.exec_id, approved.exec_id).is_same
+
+
+def test_a_replay_of_a_replay_keeps_what_that_one_only_kept(project: Project) -> None:
+    pay = project.load(GUARDED).pay
+    original = pay.run(500)
+    original.until_settled(60)
+    project.client.executions.input(original.exec_id, value=True)
+    original.wait(60)
+    refused = pay.replay(original.exec_id, overrides={"wait.approve": False})
+    refused.wait(60)
+
+    again = pay.replay(refused.exec_id, overrides={"wait.approve": True})
+
+    assert again.wait(60) == "charged 500 cents"
+    assert reused(record(project, again)) == {"charge": True}
+
+
+def test_a_call_with_other_arguments_is_a_warning_that_the_record_shows(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    handle = flows.article.replay(original, from_="draft", topic="tea")
+    handle.wait(60)
+
+    said = "research was recorded with other arguments than it is called with now"
+    assert record(project, handle).warnings == (said,)

@@ -22,6 +22,7 @@ from sqlalchemy.sql import ColumnElement, Select
 from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal, waits
 from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_values
+from kitaru_registry.executions.superseding import KEPT
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import Artifact, Digest, ExecutionId
 
@@ -268,11 +269,28 @@ def outputs(wanted: Wanted) -> Select[Any] | None:
             journal.c.codec.is_not(None),
             or_(journal.c.kind == "c", and_(func.coalesce(journal.c.data, b"") != NO_VALUE, ~of_child)),
             or_(executions.c.retries_used == 0, ~superseded),
+            ~is_unused(journal),
         )
     )
     if wanted.name is not None:
         statement = statement.where(has_name(wanted.name))
     return narrowed(statement, wanted, journal.c.key, journal.c.ended_us, journal.c.value_digest, journal.c.data)
+
+
+def is_unused(outcome: Any) -> ColumnElement[bool]:
+    """Whether a replay only kept that row's outcome, and the flow has not come to its call."""
+    used = journal.alias()
+    return and_(
+        executions.c.replay.is_not(None),
+        outcome.c.kind == "c",
+        outcome.c.seq > func.json_extract(executions.c.replay, "$.reused"),
+        outcome.c.seq <= func.json_extract(executions.c.replay, "$.copied"),
+        ~exists(
+            select(used.c.seq).where(
+                used.c.execution == outcome.c.execution, used.c.key == outcome.c.key.concat(KEPT), used.c.kind == "d"
+            )
+        ),
+    )
 
 
 def has_name(name: str) -> ColumnElement[bool]:
@@ -305,6 +323,12 @@ def saves(wanted: Wanted) -> Select[Any] | None:
             journal.c.ended_us > artifacts.c.at_us,
         )
     )
+    outcome = journal.alias()
+    of_unused = exists(
+        select(outcome.c.seq).where(
+            outcome.c.execution == artifacts.c.execution, outcome.c.key == artifacts.c.key, is_unused(outcome)
+        )
+    )
     statement = (
         select(
             *EXECUTION,
@@ -322,7 +346,7 @@ def saves(wanted: Wanted) -> Select[Any] | None:
             ordinal.label("ordinal"),
         )
         .join(executions, executions.c.id == artifacts.c.execution)
-        .where(or_(executions.c.retries_used == 0, ~redone))
+        .where(or_(executions.c.retries_used == 0, ~redone), ~of_unused)
     )
     for column, value in ((artifacts.c.name, wanted.name), (artifacts.c.type, wanted.type)):
         if value is not None:

@@ -12,7 +12,7 @@ from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import Row, Value
 from kitaru_registry.executions.planned import KINDS, seconds_of, summed, usage_of
 from kitaru_registry.executions.replaying import Known, is_inner
-from kitaru_registry.executions.superseding import current_rows
+from kitaru_registry.executions.superseding import current_rows, without_unused
 from kitaru_registry.executions.views import CallDifference, ExecutionDiff, Side, ValueView
 from kitaru_registry.models import ExecutionId
 
@@ -37,7 +37,7 @@ class Recorded:
 
 def recorded(row: Any, known: Known) -> Recorded:
     current, _ = current_rows(known.rows, known.replay)
-    calls = {c.row.key: c.row for c in current if c.row.kind in KINDS}
+    calls = {c.row.key: c.row for c in without_unused(current, known.replay) if c.row.kind in KINDS}
     return Recorded(row, {key: call for key, call in calls.items() if not is_inner(key, calls)})
 
 

@@ -16,7 +16,7 @@ from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.states import STATUSES
-from kitaru_registry.executions.superseding import is_part_of
+from kitaru_registry.executions.superseding import KEPT, is_part_of, kept_rows
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
 from kitaru_registry.metadata import merge_metadata
@@ -92,6 +92,7 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
         metadata=read.logged,
         checkpoints=tuple(read.calls.values()),
         accepted=tuple(read.accepted),
+        warnings=tuple(read.warnings),
         pending_waits=pending,
         parent=parents.get(row.parent),
         children=children,
@@ -222,10 +223,16 @@ class ReadJournal:
     logged: dict[str, Any] = field(default_factory=dict)
     """By the flow's body."""
     accepted: list[AcceptedDivergence] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    kept: dict[str, CheckpointCall] = field(default_factory=dict)
+    """Of a replay: outcomes that it uses where the flow comes to their calls, which it has not."""
 
-    def add(self, entry: Any, *, reused: bool) -> None:
+    def add(self, entry: Any, *, reused: bool = False, kept: bool = False) -> None:
         if entry.kind in "ct":
-            self.calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+            calls = self.kept if kept else self.calls
+            calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+        elif entry.kind == "d":
+            self.add_remark(entry.key, json.loads(entry.metadata))
         elif entry.kind == "l":
             # `log()` without anything is an entry without metadata.
             self.logged = merge_metadata(self.logged, json.loads(entry.metadata or "{}"))
@@ -235,6 +242,13 @@ class ReadJournal:
         elif entry.kind == "a":
             said = {**json.loads(entry.metadata), "at": as_datetime(entry.ended_us)}
             self.accepted.append(AcceptedDivergence.model_validate(said))
+
+    def add_remark(self, key: str, said: Mapping[str, Any]) -> None:
+        if "warning" in said:
+            self.warnings.append(said["warning"])
+        call = key.removesuffix(KEPT)
+        if call != key and call in self.kept:
+            self.calls[call] = self.kept.pop(call)
 
     def add_running(self, running: Mapping[str, Any]) -> None:
         before = self.calls.get(running["key"])
@@ -253,10 +267,10 @@ def read_calls(connection: Connection, row: Any) -> ReadJournal:
     columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
     unkept = case((journal.c.codec == DIGEST_CODEC, journal.c.data)).label("unkept")
     wanted = select(*(journal.c[name] for name in columns), unkept).where(journal.c.execution == row.id)
-    copied = row.replay["copied"] if row.replay else 0
+    copied, kept = row.replay["copied"] if row.replay else 0, kept_rows(row.replay)
     read = ReadJournal()
     for entry in connection.execute(wanted.order_by(journal.c.seq)):
-        read.add(entry, reused=entry.seq <= copied)
+        read.add(entry, reused=entry.seq <= copied, kept=entry.seq in kept)
     for running in row.in_flight or ():
         read.add_running(running)
     return read
