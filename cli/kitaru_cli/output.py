@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from kitaru_cli.tables import Part, show
 
@@ -42,6 +42,8 @@ class Recorded(Protocol):
     """A frozen record of the registry."""
 
     def model_dump_json(self, *, by_alias: bool) -> str: ...
+
+    def model_dump(self, *, mode: Literal["json"], by_alias: bool) -> dict[str, Any]: ...
 
 
 def nothing() -> Sequence[Part]:
@@ -90,7 +92,11 @@ def as_json(record: Recorded | Json) -> object:
     if isinstance(record, Mapping):
         return record
     # By way of text: that is where pydantic turns NaN, which is no JSON, into null.
-    return json.loads(record.model_dump_json(by_alias=True))
+    try:
+        return json.loads(record.model_dump_json(by_alias=True))
+    except ValueError:
+        # Text that is no Unicode (a lone surrogate) has no bytes, but may be stored, and printed as an escape.
+        return record.model_dump(mode="json", by_alias=True)
 
 
 def print_answer(command: str, answer: Answer, output: Format) -> None:

@@ -268,3 +268,41 @@ def test_on_a_terminal_it_asks(kitaru: Kitaru, project: Path, typed: bytes, code
     process.communicate()
     os.close(leader)
     assert [it["status"] for it in kitaru("executions", "list", "-o", "json").items] == [status]
+
+
+def test_long_values_are_shown_where_they_differ(kitaru: Kitaru, written: str) -> None:
+    made = [
+        kitaru("run", "flows.py:write", "--input", f'{{"topic": "{"tea " * 50}{end}"}}', "-o", "json").item["exec_id"]
+        for end in ("with milk", "with sugar")
+    ]
+
+    lines = kitaru("diff", *made).out.splitlines()
+
+    at = lines.index("draft")
+    assert [line[:6] for line in lines[at + 1 : at + 3]] == ["- ... ", "+ ... "]
+    assert 'with milk" (' in lines[at + 1]
+    assert 'with sugar" (' in lines[at + 2]
+    assert any(line.startswith("topic") and "with milk" in line and "with sugar" in line for line in lines)
+
+
+def test_an_input_that_was_not_given_reads_as_none(kitaru: Kitaru, project: Path) -> None:
+    (project / "tea.py").write_text("from kitaru import flow\n@flow\ndef brew(cups: int = 3):\n    return cups\n")
+    made = [
+        kitaru("run", "tea.py:brew", "--input", given, "-o", "json").item["exec_id"] for given in ("{}", '{"cups": 4}')
+    ]
+
+    assert "cups  none -> 4" in kitaru("diff", *made).out
+
+
+def test_text_that_is_no_unicode_can_be_compared_and_read(kitaru: Kitaru, project: Path) -> None:
+    (project / "odd.py").write_text(
+        "from kitaru import checkpoint, flow\n@checkpoint\ndef cut(n):\n    return 'a\\ud800' * n\n"
+        "@flow\ndef odd(n: int):\n    return cut(n)\n"
+    )
+    made = [kitaru("run", "odd.py:odd", "--input", f'{{"n": {n}}}', "-o", "json").item["exec_id"] for n in (1, 2)]
+
+    told = kitaru("diff", *made, "-o", "json")
+
+    assert (told.code, told.item["result"][0]["value"]) == (0, "a\ud800")
+    assert kitaru("diff", *made).code == 0
+    assert kitaru("executions", "get", made[0], "-o", "json").item["result"] == "a\ud800"
