@@ -306,3 +306,10 @@ def test_text_that_is_no_unicode_can_be_compared_and_read(kitaru: Kitaru, projec
     assert (told.code, told.item["result"][0]["value"]) == (0, "a\ud800")
     assert kitaru("diff", *made).code == 0
     assert kitaru("executions", "get", made[0], "-o", "json").item["result"] == "a\ud800"
+
+
+def test_a_dry_run_of_a_retry_refuses_what_the_retry_would(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "retry", written, "--dry-run", "-o", "json")
+
+    assert (told.code, told.error["type"]) == (4, "KitaruStateError")
+    assert told.error["message"] == f"execution {written} is completed: only a failed one can be retried"
