@@ -97,7 +97,7 @@ def retry(
     one = asked.one("retry")
     if one is None:
         options = {"with_edits": with_edits}
-        return to_all("retry", asked, options, dry_run=dry_run, yes=yes, output=output)
+        return to_all("retry", asked, options, dry_run=dry_run, yes=yes, output=output, timeout=timeout)
     from kitaru.continuing import require_retryable
 
     client = open_client()
@@ -165,7 +165,7 @@ def replay(
         idempotency_key, trust_pickle, with_edits,
     )  # fmt: skip
     if one is None:
-        return to_all("replay", asked, vars(request), dry_run=dry_run, yes=yes, output=output)
+        return to_all("replay", asked, vars(request), dry_run=dry_run, yes=yes, output=output, timeout=timeout)
     client = open_client()
     if dry_run:
         plan = plan_of(prepare(client, one, request))

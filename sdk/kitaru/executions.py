@@ -279,7 +279,7 @@ class Executions:
         Args:
             action: `cancel` (open ones, unless `status` says otherwise), `retry` (failed ones), `replay` (ended ones).
             options: of the action: `{"reason": ...}`, `{"with_edits": True}`, or of a replay `{"from_": "failed",
-                "version": 4, "inputs": {...}}`.
+                "version": 4, "inputs": {...}}`. An idempotency key is one for each of them.
             done: is told of each as it is done.
 
         Raises:
@@ -287,9 +287,9 @@ class Executions:
         """
         from kitaru.bulk import Query, act_of, each, find
 
-        query = Query(flow, version, status, since, tag, where)
-        found = find(self._client, action, query, options=options)
-        return each(self._client, action, found, act=act_of(self._client, action, options or {}), done=done)
+        found = find(self._client, action, Query(flow, version, status, since, tag, where), options=options)
+        act = act_of(self._client, action, options or {})
+        return each(self._client, action, found, act=act, done=done)
 
     def diff(self, a: str, b: str) -> ExecutionDiff:
         """Two executions side by side: calls, values, inputs, results, times; and what differs in their code."""

@@ -134,13 +134,22 @@ def prepare(client: KitaruClient, exec_id: str, request: Request) -> Prepared:
         KitaruError: it cannot be made; nothing was written.
     """
     original = find_original(client, exec_id)
-    if request.from_ is None and not request.overrides and request.version is None and not request.only_recorded:
-        raise KitaruUsageError(
-            f"from which call is {original.row.exec_id} to execute again?",
-            hint=f"--from KEY, --from failed, --overrides, or --version vN; see kitaru executions get {exec_id}",
-        )
+    require_beginning(request, original.row.exec_id)
     target = find_target(client, original, request)
     return prepare_for(client, original, target, request, merged_inputs(original, target, request))
+
+
+def require_beginning(request: Request, what: str) -> None:
+    """
+    Raises:
+        KitaruUsageError: nothing says from where `what` is to execute again.
+    """
+    if request.from_ is None and not request.overrides and request.version is None and not request.only_recorded:
+        verb, keys = ("are", "") if what == "they" else ("is", f"; see kitaru executions get {what}")
+        raise KitaruUsageError(
+            f"from which call {verb} {what} to execute again?",
+            hint=f"--from KEY, --from failed, --overrides, or --version vN{keys}",
+        )
 
 
 def prepare_for(

@@ -313,3 +313,32 @@ def test_a_dry_run_of_a_retry_refuses_what_the_retry_would(kitaru: Kitaru, writt
 
     assert (told.code, told.error["type"]) == (4, "KitaruStateError")
     assert told.error["message"] == f"execution {written} is completed: only a failed one can be retried"
+
+
+def test_a_replay_of_many_is_refused_at_once_where_nothing_says_where_it_begins(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "replay", "--flow", "write", "--yes", "-o", "json")
+
+    assert (told.code, told.error["message"]) == (2, "from which call are they to execute again?")
+
+
+def test_many_are_not_waited_for(kitaru: Kitaru, written: str) -> None:
+    for action in (("retry",), ("replay", "--from", "draft")):
+        told = kitaru("executions", *action, "--flow", "write", "--timeout", "5", "--yes", "-o", "json")
+
+        assert (told.code, told.error["message"]) == (2, "--timeout is for one execution: many are not waited for")
+
+
+def test_one_idempotency_key_gives_each_of_many_one_replay(kitaru: Kitaru, written: str) -> None:
+    kitaru("run", "flows.py:write", "--input", '{"topic": "wine"}')
+    command = ("executions", "replay", "--flow", "write", "--where", "topic=wine", "--from", "publish", "--yes")
+
+    first, again = (kitaru(*command, "--idempotency-key", "nightly", "-o", "json") for _ in range(2))
+
+    assert [it["ok"] for it in (*first.items, *again.items)][:2] == [True, True]
+    assert again.items[0]["new_exec_id"] == first.items[0]["new_exec_id"]
+
+
+def test_where_nothing_fits_that_is_said(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "retry", "--flow", "write", "--yes")
+
+    assert (told.code, told.out, told.err) == (0, "", "no execution to retry is found\n")
