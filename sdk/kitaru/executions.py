@@ -354,11 +354,32 @@ class Executions:
         Raises:
             KitaruStateError: one has not ended, or an open execution needs it; nothing was deleted.
             KitaruNotFoundError: there is no such execution.
+            KitaruUsageError: they are more than 200; see `delete_each`.
         """
         from kitaru_runner.retention import delete
 
         found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
         return delete(self._client.database, found, actor=self._client.actor)
+
+    def delete_each(self, *exec_ids: str) -> Deleted:
+        """Delete any number of ended executions, each for itself: what cannot be deleted is `left`, with the reason.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution; nothing was deleted.
+        """
+        from kitaru_runner.retention import delete_each
+
+        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
+        return delete_each(self._client.database, found, actor=self._client.actor)
+
+    def undeleted(self, *exec_ids: str) -> builtins.list[ExecutionId]:
+        """The whole ids of these, without those that were deleted before.
+
+        Raises:
+            KitaruStateError, KitaruNotFoundError: `delete` would refuse one.
+        """
+        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
+        return retention.undeleted(self._client.database, found)
 
     def deletable(
         self, *, flow: str | None = None, status: str | None = None, since: datetime | None = None,

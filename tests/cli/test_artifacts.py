@@ -102,6 +102,23 @@ def test_a_deletion_is_asked_for_and_shown_first(kitaru: Kitaru, exec_id: str) -
     assert kitaru("executions", "delete", "--before", "0s", "--yes").out == "Nothing to delete.\n"
 
 
+def test_a_dry_run_refuses_what_the_deletion_would(kitaru: Kitaru, exec_id: str, project: Path) -> None:
+    (project / "asking.py").write_text(
+        "from kitaru import flow, wait\n@flow\ndef asking():\n    return wait(name='approve', schema=bool)\n"
+    )
+    waiting = kitaru("run", "asking.py:asking", "-o", "json").item["exec_id"]
+
+    told = kitaru("executions", "delete", exec_id, waiting, "--dry-run", "-o", "json")
+
+    assert (told.code, told.error["message"]) == (
+        4, f"execution {waiting} is waiting: only an ended one can be deleted",
+    )  # fmt: skip
+    kitaru("executions", "cancel", waiting)
+    kitaru("executions", "delete", exec_id, "--yes")
+    assert kitaru("executions", "delete", exec_id, "--yes").out == "Nothing to delete.\n"
+    assert kitaru("executions", "delete", exec_id, "--dry-run").out == "Nothing to delete.\n"
+
+
 def test_gc_says_what_it_did(kitaru: Kitaru, exec_id: str) -> None:
     done = kitaru("gc", "-o", "json")
 

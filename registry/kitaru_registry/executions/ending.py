@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, executions, journal, waits
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError
+from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.executions.journal import Value, fenced
 from kitaru_registry.executions.states import ENDED, Status, sources_of
 from kitaru_registry.models import ExecutionId
@@ -118,8 +118,7 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
     """Let a failed execution go on at what failed.
 
     Raises:
-        KitaruNotFoundError: its values were deleted.
-        KitaruStateError: it has not failed.
+        KitaruStateError: it has not failed, or its values were deleted.
     """
     with database.write() as connection:
         row = require_failed(connection, exec_id)
@@ -131,12 +130,11 @@ def require_failed(connection: Connection, exec_id: str) -> Any:
     """The row of an execution that can be retried.
 
     Raises:
-        KitaruNotFoundError: its values were deleted.
-        KitaruStateError: it has not failed.
+        KitaruStateError: it has not failed, or its values were deleted.
     """
     row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
     if row.deleted_us is not None:
-        raise KitaruNotFoundError(
+        raise KitaruStateError(
             f"execution {exec_id} was deleted: its values are gone", hint=f"kitaru executions get {exec_id}"
         )
     if row.status != "failed":
