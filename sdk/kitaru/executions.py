@@ -106,10 +106,10 @@ class Executions:
             offset: in bytes; `.offset` of an entry is where reading goes on behind it.
 
         Raises:
-            KitaruNotFoundError: there is no such execution, or it has no such checkpoint.
+            KitaruNotFoundError: there is no such execution, it has no such checkpoint, or it was deleted.
             KitaruUsageError: no such source, a limit or attempt below 1, a negative offset.
         """
-        found = reading.find_id(self._client.database, exec_id)
+        found = self._find_kept(exec_id)
         wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
         entries = read_log(log_file(self._client.home, found), wanted=wanted, offset=offset, limit=limit)
         if checkpoint is not None and not entries:
@@ -122,17 +122,24 @@ class Executions:
     ) -> Iterator[LogEntry | Execution]:  # fmt: skip
         """Its log from an offset on, live, until it has ended; see `logs`.
 
-        Between two entries comes the execution itself: each time that it has come to a wait, and, as the last, when it
-        has ended. The process that executes it may be any of this home.
+        Between two entries comes the execution itself: each time that it has come to a wait, when nobody executes it
+        any more (`running` or `pending`, with a `status_reason`), and, as the last, when it has ended. The process that
+        executes it may be any of this home.
 
         Args:
             interval: seconds between two looks while nothing is printed, at most.
         """
-        found = reading.find_id(self._client.database, exec_id)
+        found = self._find_kept(exec_id)
         wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
         if offset < 0 or interval <= 0:
             raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
         return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
+
+    def _find_kept(self, exec_id: str) -> ExecutionId:
+        found = reading.find_id(self._client.database, exec_id)
+        with self._client.database.read() as connection:
+            reading.require_values(connection, found)
+        return found
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""

@@ -116,13 +116,13 @@ class Runners:
         working = {execution.status, *(child.status for child in execution.children)}
         if execution.kind == "deployed" and execution.status in OPEN and working & {"pending", "running"}:
             self.ensure()
-        elif execution.status == "pending" and execution.status_reason is not None and not self._is_executed(exec_id):
+        elif execution.status == "pending" and execution.status_reason is not None and not self.is_executed(exec_id):
             raise KitaruStateError(
                 f"execution {exec_id} has stopped: {execution.status_reason}",
                 hint=f"kitaru executions resume {exec_id}",
             )
 
-    def _is_executed(self, exec_id: ExecutionId) -> bool:
+    def is_executed(self, exec_id: ExecutionId) -> bool:
         """Whether a process of this machine has it."""
         return is_held(execution_lock(self._client.home, exec_id))
 

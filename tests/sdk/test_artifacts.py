@@ -171,6 +171,7 @@ def test_what_was_deleted_says_so_everywhere(project: Project, review: Any) -> N
     for read in (
         artifact.load, lambda: load(exec_id, "final"), lambda: client.artifacts.list(exec_id),
         lambda: client.artifacts.lineage(f"{exec_id}/draft"), client.executions.handle(exec_id).get,
+        lambda: client.executions.logs(exec_id), lambda: client.executions.follow(exec_id),
     ):  # fmt: skip
         with pytest.raises(KitaruNotFoundError, match="are gone: deleted by ada@analytical at"):
             read()

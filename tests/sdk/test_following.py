@@ -91,6 +91,25 @@ def test_who_follows_hears_of_a_wait_once_and_of_the_end_last(project: Project) 
     assert heard == ["asking", "waiting", "answer True", "completed"]
 
 
+def test_who_follows_hears_that_nobody_executes_it_any_more(project: Project) -> None:
+    project.write(FLOWS + "\nslow.run().wait()\n")
+    process = project.start("flows.py")
+    project.until(lambda: bool(project.client.executions.list()), "the execution is there")
+    exec_id = project.only_execution().exec_id
+    heard = project.client.executions.follow(exec_id)
+    assert isinstance(next(heard), LogEntry)
+
+    process.kill()
+    found = next(heard)
+
+    assert isinstance(found, Execution)
+    assert found.status == "running"
+    assert found.status_reason is not None
+    assert found.status_reason.startswith("its process is gone; go on: kitaru executions resume")
+    project.client.executions.cancel(exec_id)
+    assert [found.status for found in heard if isinstance(found, Execution)] == ["cancelled"]
+
+
 def test_a_flow_that_prints_nothing_has_no_log(project: Project) -> None:
     handle = project.load(FLOWS).quiet.run()
     handle.wait()
