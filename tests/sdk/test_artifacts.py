@@ -246,3 +246,41 @@ def test_what_a_child_gave_is_followed_into_its_own_execution(project: Project, 
     below = client.artifacts.lineage(f"{child.exec_id}/draft", direction="down").links
     assert {link.ref for link in below[0].links} == {artifact.artifact_id for artifact in own}
     assert {a.kind for a in client.artifacts.list(handle.exec_id)} == {"step_output", "result"}
+
+
+def test_what_the_flow_saved_under_any_name_has_an_id_of_its_own(project: Project) -> None:
+    exec_id = run(project.load(NAMED).named)
+    client = project.client
+
+    found = client.artifacts.list(exec_id, kind="manual")
+
+    assert [(a.name, a.artifact_id.partition("/")[2]) for a in found] == [
+        ("pages/1", "save:pages/1"), ("pages/1", "save:pages/1#2"), ("a:b#2", "save:a:b#2"),
+    ]  # fmt: skip
+    assert [client.artifacts.get(a.artifact_id).load() for a in found] == [1, 2, 3]
+    assert client.load(exec_id, "pages/1", index=1) == 2
+
+
+NAMED = """
+@flow
+def named(topic):
+    save("pages/1", 1)
+    save("pages/1", 2)
+    save("a:b#2", 3)
+"""
+
+
+def test_what_can_find_nothing_is_refused(project: Project, review: Any) -> None:
+    exec_id = run(review)
+    client = project.client
+
+    for ask in (
+        lambda: client.artifacts.list(exec_id, limit=0), lambda: client.artifacts.search(limit=-1),
+        lambda: client.executions.list(limit=-1), lambda: client.load(exec_id, "notes", index="1"),  # type: ignore[arg-type]
+        lambda: client.executions.get(None),  # type: ignore[arg-type]
+        lambda: client.executions.replay(exec_id, overrides={5: 1}),  # type: ignore[dict-item]
+        lambda: client.executions.bulk("frobnicate"),  # type: ignore[arg-type]
+        lambda: client.executions.bulk("cancel", flow="review", options={"why": "no"}),
+    ):  # fmt: skip
+        with pytest.raises(KitaruUsageError):
+            ask()

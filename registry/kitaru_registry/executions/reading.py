@@ -43,9 +43,12 @@ def find_id(database: Database, given: str) -> ExecutionId:
     """The execution's id, from the id or a unique beginning or end of it.
 
     Raises:
+        KitaruUsageError: it is no text.
         KitaruNotFoundError: there is none.
         KitaruConflictError: several fit.
     """
+    if not isinstance(given, str):
+        raise KitaruUsageError(f"{given!r} is no id of an execution", hint="give handle.exec_id, or enough of it")
     wanted = select(executions.c.exec_id).where(
         or_(
             executions.c.exec_id == given,
@@ -147,8 +150,9 @@ def list_executions(
         replay_of: the whole id of the execution that they are replays of.
 
     Raises:
-        KitaruUsageError: no such status.
+        KitaruUsageError: no such status, or a limit below 1.
     """
+    require_limit(limit)
     if status is not None and status not in STATUSES:
         raise KitaruUsageError(f"there is no status {status}", hint=f"one of {', '.join(STATUSES)}")
     wanted = select(executions).where(executions.c.project == project)
@@ -172,6 +176,15 @@ def list_executions(
         parents = parents_of(connection, rows)
     values = ValueStore(database.home.values)
     return [as_execution(row, result=shown_result(values, row), parent=parents.get(row.parent)) for row in rows]
+
+
+def require_limit(limit: int | None) -> None:
+    """
+    Raises:
+        KitaruUsageError: nothing fits within it.
+    """
+    if limit is not None and limit < 1:
+        raise KitaruUsageError(f"a limit of {limit} finds nothing", hint="a limit of 1 or more")
 
 
 def has_value(name: str, text: str) -> Any:
