@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 UNBOUNDED_COLUMNS = 1_000
 """Where nobody looks at a terminal's width (a pipe, a file), lines are as long as they are."""
 
+COLUMN_GAP = "  "
+
+NARROWEST_COLUMNS = 12
+"""Of a column that may take several lines."""
+
 TRAILING_SPACE = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 """Rich fills the last column, which a reader cannot see; colour codes may stand between the spaces."""
 
@@ -82,7 +87,10 @@ def show(parts: Sequence[Part], stream: IO[str] | None = None) -> None:
         return
     console = console_on(stream)
     with console.capture() as captured:
+        bounded = console.width
         for part in parts:
+            # Too narrow a terminal breaks the lines of a table itself; cropped cells would be lost.
+            console.width = max(bounded, least_width(part)) if isinstance(part, Table) else bounded
             console.print(drawn(part), soft_wrap=isinstance(part, str | Styled))
     print(TRAILING_SPACE.sub(lambda end: end[0].replace(" ", ""), captured.get()), end="", file=stream)
 
@@ -127,16 +135,38 @@ def drawn_facts(facts: Facts) -> RenderableType:
     return grid
 
 
+def kept_columns(table: Table) -> list[int]:
+    return [index for index, name in enumerate(table.columns) if name or any(plain(row[index]) for row in table.rows)]
+
+
+def least_widths(table: Table) -> dict[int, int]:
+    """Columns to the cells that each needs to be read."""
+    from rich.cells import cell_len
+
+    widths = {}
+    for index in kept_columns(table):
+        name = table.columns[index]
+        whole = max(cell_len(text) for text in (name, *(one_line(plain(row[index])) for row in table.rows)))
+        widths[index] = min(whole, NARROWEST_COLUMNS) if name in table.wraps else whole
+    return widths
+
+
+def least_width(table: Table) -> int:
+    widths = least_widths(table)
+    return sum(widths.values()) + len(COLUMN_GAP) * (len(widths) - 1)
+
+
 def drawn_table(table: Table) -> RenderableType:
     from rich.table import Table as Grid
 
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    kept = [index for index, name in enumerate(table.columns) if name or any(plain(row[index]) for row in table.rows)]
-    for name in (table.columns[index] for index in kept):
-        wraps = name in table.wraps
+    grid = Grid(box=None, pad_edge=False, padding=(0, len(COLUMN_GAP), 0, 0), header_style="bold")
+    kept = kept_columns(table)
+    for index, width in least_widths(table).items():
+        name = table.columns[index]
         grid.add_column(
-            name.upper(), no_wrap=not wraps, overflow="fold", justify="right" if name in table.right else "left"
-        )
+            name.upper(), no_wrap=name not in table.wraps, overflow="fold", min_width=width,
+            justify="right" if name in table.right else "left",
+        )  # fmt: skip
     for row in table.rows:
         grid.add_row(*(drawn_cell(row[index]) for index in kept))
     return grid
