@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitaru_cli.commands import LOOK, Output, command, group, open_client
-from kitaru_cli.output import Answer, Format, as_json, item, items
+from kitaru_cli.output import Answer, Format, as_json, at_most, item, items
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim
 from kitaru_cli.words import ago, counted, moment, now, short_id, size, value_text, version_of
 
@@ -81,7 +81,7 @@ def list_artifacts(
         )
     else:
         found = client.artifacts.list(execution, name=name, type=type_, tag=tag, kind=kind, limit=limit)
-    return items(found, lambda: artifacts_text(found))
+    return items(found, lambda: artifacts_text(found), notes=lambda: at_most(len(found), limit, "--limit N"))
 
 
 def show(artifact: ArtifactArgument, output: Output = Format.text) -> Answer:

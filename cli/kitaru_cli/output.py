@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from kitaru_cli.tables import Part, show
+from kitaru_cli.tables import Part, dim, show
+from kitaru_cli.words import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,11 @@ def items(
     return Answer({"items": [as_json(record) for record in records], "count": len(records)}, text, notes, exit_code)
 
 
+def at_most(count: int, limit: int, option: str) -> Sequence[Part]:
+    """That a list ends where the option says, and not where there is nothing more."""
+    return [dim(f"{limit} are shown, there may be more: {option}")] if count == limit else []
+
+
 def streamed(exit_code: int) -> Answer:
     """Nothing more to say: the command printed what came while it came."""
     return Answer(None, nothing, exit_code=exit_code)
@@ -115,11 +121,11 @@ def print_error(command: str, error: KitaruError, output: Format) -> None:
         fields = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         print_json({"command": command, "error": fields | ({"detail": detail} if detail else {})}, sys.stderr)
         return
-    lines = [f"{painted('kitaru:', '1;31', sys.stderr)} {error.message}"]
+    lines = [f"{painted('kitaru:', '1;31', sys.stderr)} {visible(error.message)}"]
     if detail:
         lines += ["", detail.rstrip("\n"), ""]
     if error.hint:
-        lines += [f"{painted('hint:', '1', sys.stderr)}   {error.hint}"]
+        lines += [f"{painted('hint:', '1', sys.stderr)}   {visible(error.hint)}"]
     print("\n".join(lines), file=sys.stderr)
 
 

@@ -61,6 +61,25 @@ def test_an_artifact_is_shown_with_its_value(kitaru: Kitaru, exec_id: str) -> No
     )
 
 
+def test_a_list_that_is_cut_says_so(kitaru: Kitaru, exec_id: str) -> None:
+    for command, option in (
+        (("artifacts", "list", exec_id, "-n", "2"), "--limit N"),
+        (("artifacts", "list", "-n", "4"), "--limit N"),
+        (("executions", "list", "-n", "1"), "--limit N"),
+        (("executions", "list", "--page", "1", "--size", "1"), "--page 2"),
+    ):
+        assert f"are shown, there may be more: {option}\n" in kitaru(*command).err
+        assert kitaru(*command, "-o", "json").err == ""
+    assert kitaru("artifacts", "list", exec_id).err == kitaru("executions", "list").err == ""
+
+
+def test_what_an_error_names_is_shown_and_not_obeyed(kitaru: Kitaru, exec_id: str) -> None:
+    told = kitaru("artifacts", "show", f"{exec_id}/\x1b]0;title\x07")
+
+    assert told.code == 3
+    assert "has no artifact \\x1b]0;title\\x07" in told.err
+
+
 def test_an_artifact_is_downloaded_once(kitaru: Kitaru, exec_id: str, project: Path) -> None:
     first = kitaru("artifacts", "download", f"{exec_id}/research", "-o", "json")
     second = kitaru("artifacts", "download", f"{exec_id}/research")
