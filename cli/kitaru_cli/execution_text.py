@@ -138,9 +138,10 @@ def error_parts(error: ErrorDetail) -> Sequence[Part]:
     """The traceback as Python prints it, and which checkpoint and line it was."""
     place = f" in {error.checkpoint}" if error.checkpoint else ""
     line = f" at {error.file}:{error.line}" if error.file and error.line else ""
+    hint = [f"hint: {error.hint}"] if error.hint else []
     if error.traceback:
-        return [error.traceback.rstrip("\n"), Styled(f"failed{place}{line}", "red")]
-    return [Styled(f"{error.type}: {error.message}{place}{line}", "red")]
+        return [error.traceback.rstrip("\n"), Styled(f"failed{place}{line}", "red"), *hint]
+    return [Styled(f"{error.type}: {error.message}{place}{line}", "red"), *hint]
 
 
 def outcome_parts(execution: Execution) -> Sequence[Part]:

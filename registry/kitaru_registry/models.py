@@ -210,6 +210,8 @@ class ErrorDetail(Record):
     line: int | None = None
     failed: tuple[str, ...] = ()
     """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
+    hint: str | None = None
+    """Of an error of Kitaru's: the next command."""
 
     @property
     def exception_type(self) -> str:

@@ -342,3 +342,21 @@ def test_where_nothing_fits_that_is_said(kitaru: Kitaru, written: str) -> None:
     told = kitaru("executions", "retry", "--flow", "write", "--yes")
 
     assert (told.code, told.out, told.err) == (0, "", "no execution to retry is found\n")
+
+
+def test_a_guard_s_refusal_says_how_to_give_its_outcome(kitaru: Kitaru, project: Path) -> None:
+    (project / "pay.py").write_text(
+        "from kitaru import checkpoint, flow\n"
+        "@checkpoint\ndef price():\n    raise ValueError('none')\n"
+        "@checkpoint(replay='never')\ndef charge(cents):\n    return cents\n"
+        "@flow\ndef pay():\n    return charge(price())\n"
+    )
+    failed = kitaru("run", "pay.py:pay", "-o", "json").item["exec_id"]
+    override = ("--overrides", '{"checkpoint.price": 5}')
+
+    told = kitaru("run", "pay.py:pay", "--replay", failed, *override)
+
+    (made,) = kitaru("executions", "list", "--replay-of", failed, "-o", "json").items
+    hint = f"hint: give one: kitaru executions replay {made['exec_id']} --overrides '{{\"checkpoint.charge\": ...}}'\n"
+    assert hint in told.err
+    assert hint in kitaru("executions", "get", made["exec_id"]).out
