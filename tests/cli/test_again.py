@@ -360,3 +360,13 @@ def test_a_guard_s_refusal_says_how_to_give_its_outcome(kitaru: Kitaru, project:
     hint = f"hint: give one: kitaru executions replay {made['exec_id']} --overrides '{{\"checkpoint.charge\": ...}}'\n"
     assert hint in told.err
     assert hint in kitaru("executions", "get", made["exec_id"]).out
+
+
+def test_new_inputs_of_a_replay_are_checked(kitaru: Kitaru, written: str) -> None:
+    for given, said in (('{"topic": 7}', "topic: expected string, got integer 7"), ('{"tone": 1}', "tone is unknown")):
+        message = f"these inputs do not fit write: {said}"
+        here = kitaru("run", "flows.py:write", "--replay", written, "--from", "draft", "--input", given, "-o", "json")
+        assert (here.code, here.error["message"]) == (2, message)
+
+        apart = kitaru("executions", "replay", written, "--from", "draft", "--input", given, "-o", "json")
+        assert (apart.code, apart.item["error"]["message"]) == (1, message)
