@@ -38,10 +38,10 @@ from kitaru_runner.isolating import Processes
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
-from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
+from kitaru_runner.protocol import DIGEST_ONLY, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.remaking import Remaking
-from kitaru_runner.reusing import cache_key, reusable
+from kitaru_runner.reusing import cache_key, decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
 from kitaru_runner.trying import Executed, Try, not_called, perform
@@ -394,7 +394,8 @@ class Engine:
         value = entry.value
         if value is None:
             value = self.guard(lambda: self.journal.value(entry))
-        return self.noted(codec.decode(value), entry.key, len(value.data))
+        decoded = codec.decode(value) if not entry.flags & GIVEN else decode_given(value, entry.key)
+        return self.noted(decoded, entry.key, len(value.data))
 
     def noted(self, value: Any, key: str, size: int) -> Any:
         self.lineage.note(value, key, size)

@@ -465,3 +465,40 @@ def test_a_call_with_other_arguments_is_a_warning_that_the_record_shows(project:
 
     said = "research was recorded with other arguments than it is called with now"
     assert record(project, handle).warnings == (said,)
+
+
+def test_an_override_that_lacks_a_dataclass_s_field_is_refused(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    with pytest.raises(KitaruUsageError, match=r"checkpoint.draft has the fields words, and draft gave a Text: length"):
+        project.client.executions.replay(original, overrides={"checkpoint.draft": {"words": "mine"}})
+
+
+MODELS = """
+from enum import Enum
+
+class Tone(Enum):
+    DRY = "dry"
+
+@checkpoint
+def tone():
+    return Tone.DRY
+
+@flow
+def toned():
+    return tone().value
+"""
+
+
+def test_an_override_that_is_none_of_the_recorded_type_is_named(project: Project) -> None:
+    toned = project.load(MODELS).toned
+    original = completed(toned.run())
+
+    handle = toned.replay(original, overrides={"checkpoint.tone": "WARM"})
+
+    failed(handle)
+    error = record(project, handle).error
+    assert error is not None
+    assert (error.type, error.message) == (
+        "KitaruUsageError", "what was given for checkpoint.tone does not fit: KeyError: 'WARM'",
+    )  # fmt: skip
