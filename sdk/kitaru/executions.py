@@ -432,6 +432,8 @@ class Executions:
             until_us := waits.sleeps_until_us(self._client.database, execution.exec_id)
         ):
             reason = f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
+        elif execution.status == "pending" and self._client.runner.is_starting(execution.exec_id):
+            reason = None
         elif execution.status == "pending" and execution.kind == "source" and not held:
             reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
         elif execution.status == "pending" and reason is None:

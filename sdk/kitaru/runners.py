@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
 
 
+STARTING = "starting"
+"""A file of an execution's folder: the process that was started last to go on with it."""
+
+
 class Runners:
     """`KitaruClient().runner`"""
 
@@ -154,12 +158,20 @@ class Runners:
         source = require_resumable(self._client, execution, with_edits=with_edits)
         queue.make_due(self._client.database, execution.exec_id)
         interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
-        presence.start_detached(
-            [interpreter, "-m", "kitaru.resuming", execution.exec_id],
-            home=self._client.home,
-            folder=self._client.home.execution(execution.exec_id),
+        folder = self._client.home.execution(execution.exec_id)
+        process = presence.start_detached(
+            [interpreter, "-m", "kitaru.resuming", execution.exec_id], home=self._client.home, folder=folder,
             cwd=Path(source.folder),
-        )
+        )  # fmt: skip
+        (folder / STARTING).write_text(str(process))
+
+    def is_starting(self, exec_id: ExecutionId) -> bool:
+        """Whether a process is there that was started to go on with it."""
+        try:
+            process = (self._client.home.execution(exec_id) / STARTING).read_text()
+            return exec_id.encode() in Path(f"/proc/{process}/cmdline").read_bytes()
+        except OSError:
+            return False
 
 
 def child_of(client: KitaruClient, exec_id: str) -> int | None:

@@ -502,3 +502,12 @@ def test_an_override_that_is_none_of_the_recorded_type_is_named(project: Project
     assert (error.type, error.message) == (
         "KitaruUsageError", "what was given for checkpoint.tone does not fit: KeyError: 'WARM'",
     )  # fmt: skip
+
+
+def test_while_its_process_starts_nobody_is_told_to_start_it(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    handle = project.client.executions.replay(original, from_="polish")
+
+    assert record(project, handle).status_reason is None
+    handle.wait(60)
