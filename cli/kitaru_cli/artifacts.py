@@ -101,7 +101,10 @@ def download(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     output: Output = Format.text,
 ) -> Answer:
-    """Write an artifact's value to a file: text as text, arrays as .npy, other data as JSON, a pickle as it is."""
+    """Write an artifact's value to a file: text as text, arrays as .npy, tables as .csv, other data as JSON.
+
+    A pickle, and what has a codec of your own, is written as it is stored.
+    """
     from kitaru.downloading import download as write
 
     written = write(open_client().artifacts.get(artifact), to or Path(), force=force)

@@ -284,3 +284,24 @@ def test_what_can_find_nothing_is_refused(project: Project, review: Any) -> None
     ):  # fmt: skip
         with pytest.raises(KitaruUsageError):
             ask()
+
+
+TABLES = """
+import pandas
+
+@flow
+def tables(topic):
+    save("prices", pandas.DataFrame({"item": ["fig", "kiwi"], "cents": [20, 35]}))
+    save("index", pandas.Index([1, 2]))
+"""
+
+
+def test_a_table_is_downloaded_as_csv(project: Project, tmp_path: Path) -> None:
+    exec_id = run(project.load(TABLES).tables)
+    get = project.client.artifacts.get
+
+    prices = download(get(f"{exec_id}/save:prices"), tmp_path)
+
+    assert (prices.path.name, prices.path.read_text()) == ("prices.csv", ",item,cents\n0,fig,20\n1,kiwi,35\n")
+    assert "keeps no types" in str(prices.note)
+    assert download(get(f"{exec_id}/save:index"), tmp_path).path.name == "index.csv"
