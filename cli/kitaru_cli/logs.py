@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -71,9 +71,13 @@ def logs(
     if interval is not None and not follow:
         raise KitaruUsageError("--interval says how often to look for more", hint="add --follow, or leave it out")
     if not follow:
-        found = client.executions.logs(execution, **wanted, limit=limit, offset=offset)
         if output is Format.json:
-            return items(found, nothing)
+            return items(client.executions.logs(execution, **wanted, limit=limit, offset=offset), nothing)
+        found: Iterable[LogEntry]
+        if limit is None:
+            found = client.executions.each_log_entry(execution, **wanted, offset=offset or 0)
+        else:
+            found = client.executions.logs(execution, **wanted, limit=limit, offset=offset)
         with quiet_when_unread():
             for line in logs_text(found, grouped=grouped, verbose=verbose):
                 print(line)
@@ -162,7 +166,7 @@ def event_parts(event: str, execution: Execution) -> Sequence[Part]:
     return outcome_notes(execution)
 
 
-def logs_text(entries: Sequence[LogEntry], *, grouped: bool, verbose: int) -> Iterator[str]:
+def logs_text(entries: Iterable[LogEntry], *, grouped: bool, verbose: int) -> Iterator[str]:
     if not grouped:
         yield from (entry_text(entry, verbose) for entry in entries)
         return

@@ -15,7 +15,7 @@ from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
-from kitaru_registry.executions.logs import LogFilter, read_log, within
+from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
@@ -115,6 +115,19 @@ class Executions:
         if checkpoint is not None and not entries:
             self._require_checkpoint(found, checkpoint)
         return entries
+
+    def each_log_entry(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        offset: int = 0,
+    ) -> Iterator[LogEntry]:  # fmt: skip
+        """As `logs`, one entry after another: a log may be larger than memory."""
+        found, any_fits = self._find_kept(exec_id), False
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        for entry in each_entry(log_file(self._client.home, found), wanted, offset):
+            any_fits = True
+            yield entry
+        if checkpoint is not None and not any_fits:
+            self._require_checkpoint(found, checkpoint)
 
     def follow(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,

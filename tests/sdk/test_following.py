@@ -149,3 +149,19 @@ def test_following_from_nowhere_is_refused(wrong: dict[str, int], project: Proje
 
     with pytest.raises(KitaruUsageError):
         project.client.executions.follow(handle.exec_id, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_log_is_read_entry_by_entry_as_far_as_it_is_asked_for(project: Project) -> None:
+    handle = project.load(FLOWS).slow.run()
+    assert through(project, handle.stream()) == ["at first", "at second", "done"]
+    executions = project.client.executions
+
+    log = log_file(project.home, handle.exec_id)
+    entries = executions.each_log_entry(handle.exec_id)
+    first = next(entries)
+    with log.open("a") as file:
+        file.write("later\n")
+
+    assert [entry.message for entry in (first, *entries)] == ["at first", "at second", "done", "later"]
+    with pytest.raises(KitaruNotFoundError, match="has no checkpoint gate"):
+        list(executions.each_log_entry(handle.exec_id, checkpoint="gate"))
