@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kitaru import FlowHandle, KitaruUsageError
-from kitaru_registry.errors import KitaruNotFoundError
+from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.models import Execution, LogEntry
 
@@ -165,3 +165,19 @@ def test_a_log_is_read_entry_by_entry_as_far_as_it_is_asked_for(project: Project
     assert [entry.message for entry in (first, *entries)] == ["at first", "at second", "done", "later"]
     with pytest.raises(KitaruNotFoundError, match="has no checkpoint gate"):
         list(executions.each_log_entry(handle.exec_id, checkpoint="gate"))
+
+
+def test_nobody_waits_for_ever_for_a_process_that_is_gone(project: Project) -> None:
+    project.write(FLOWS + "\nslow.run().wait()\n")
+    process = project.start("flows.py")
+    project.until(lambda: bool(project.client.executions.list()), "the execution is there")
+    handle = project.client.executions.handle(project.only_execution().exec_id)
+    entries = handle.stream()
+    next(entries)
+    process.kill()
+
+    for wait_for_it in (lambda: list(entries), handle.wait, handle.until_settled):
+        with pytest.raises(KitaruStateError, match="has stopped: its process is gone") as told:
+            wait_for_it()
+        assert told.value.hint == f"kitaru executions resume {handle.exec_id}"
+    handle.cancel()
