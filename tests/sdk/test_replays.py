@@ -511,3 +511,29 @@ def test_while_its_process_starts_nobody_is_told_to_start_it(project: Project, f
 
     assert record(project, handle).status_reason is None
     handle.wait(60)
+
+
+CACHED = """
+def ran(what):
+    with open("ran", "a") as file:
+        file.write(what + " ")
+
+@checkpoint(cache=True)
+def fetch(page):
+    ran(f"fetch:{page}")
+    return f"page {page}"
+
+@flow
+def fetched():
+    return [fetch(1), fetch(2)]
+"""
+
+
+def test_the_call_that_a_replay_begins_at_is_taken_from_no_cache(project: Project) -> None:
+    fetched = project.load(CACHED).fetched
+    original = completed(fetched.run())
+    assert ran(project) == ["fetch:1", "fetch:2"]
+
+    fetched.replay(original, from_="fetch").wait(60)
+
+    assert ran(project) == ["fetch:1"]  # what follows is the very same call, which the cache may answer
