@@ -126,6 +126,8 @@ def outcome_words(error: str | None, value: ValueView | None) -> str:
 def value_words(value: ValueView | None) -> str:
     if value is None:
         return "nothing"
+    if value.type == "digest":
+        return f"not kept, {short_digest(value.digest or '')}"
     if value.value is None and value.bytes > SHOWN_LENGTH:
         return f"{value.type}, {size(value.bytes)}, {short_digest(value.digest or '')}"
     return value_line(value.value)

@@ -346,7 +346,7 @@ def given_answer(original: Original, key: str, override: Override) -> Any:
     asked: AskedWait = next(wait for wait in original.known.waits if wait.key == key)
     value = as_json({"answer": override.value})["answer"]
     if asked.schema is not None:
-        check_answer(dict(asked.schema), value)
+        check_answer(dict(asked.schema), value, what=override.written, wants="its schema")
     return value
 
 

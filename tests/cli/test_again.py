@@ -370,3 +370,18 @@ def test_new_inputs_of_a_replay_are_checked(kitaru: Kitaru, written: str) -> Non
 
         apart = kitaru("executions", "replay", written, "--from", "draft", "--input", given, "-o", "json")
         assert (apart.code, apart.item["error"]["message"]) == (1, message)
+
+
+def test_of_values_that_were_not_kept_the_digests_are_compared(kitaru: Kitaru, project: Path) -> None:
+    (project / "keep.py").write_text(
+        "from kitaru import checkpoint, flow\n@checkpoint(record='digest')\ndef secret(n):\n    return 's' * n\n"
+        "@flow\ndef keep(n: int):\n    secret(n)\n"
+    )
+    made = [kitaru("run", "keep.py:keep", "--input", f'{{"n": {n}}}', "-o", "json").item["exec_id"] for n in (1, 2)]
+
+    lines = kitaru("diff", *made).out.splitlines()
+
+    recorded = [kitaru("executions", "get", each, "-o", "json").item["checkpoints"][0] for each in made]
+    assert lines[lines.index("secret") + 1 :][:2] == [
+        f"{sign} not kept, {call['output_digest'][:19]}" for sign, call in zip("-+", recorded, strict=True)
+    ]

@@ -194,8 +194,9 @@ def test_an_overridden_answer_is_checked_and_given(project: Project, flows: Modu
     original = completed(handle)
     ran(project)
 
-    with pytest.raises(KitaruWaitValidationError):
+    with pytest.raises(KitaruWaitValidationError, match=r"^wait\.approve does not fit: expected boolean") as told:
         flows.review.replay(original, overrides={"wait.approve": "perhaps"})
+    assert told.value.hint == "its schema: boolean"
     again = flows.review.replay(original, overrides={"wait.approve": False})
 
     assert again.wait(60) == "Rejected"

@@ -11,6 +11,7 @@ from typing import Any
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import Row, Value
 from kitaru_registry.executions.planned import KINDS, seconds_of, summed, usage_of
+from kitaru_registry.executions.reading import DIGEST_CODEC
 from kitaru_registry.executions.replaying import Known, is_inner
 from kitaru_registry.executions.superseding import current_rows, without_unused
 from kitaru_registry.executions.views import CallDifference, ExecutionDiff, Side, ValueView
@@ -116,6 +117,8 @@ def view(value: Value | None, read: Read) -> ValueView | None:
     if value is None:
         return None
     data = read(value)
+    if value.codec == DIGEST_CODEC:
+        return ValueView(type=value.codec, digest=f"sha256:{data.hex()}")
     shown = as_json(value.codec, data) if len(data) <= SHOWN_BYTES else None
     return ValueView(type=value.codec, value=shown, bytes=len(data), digest=f"sha256:{sha256(data).hexdigest()}")
 
