@@ -149,7 +149,10 @@ def end(
     connection: Connection, row: Any, *, status: Status, result: Value | None = None,
     error: Mapping[str, Any] | None = None, reason: str | None = None,
 ) -> None:  # fmt: skip
-    """End an open execution: its waits are closed, and a parent that waits for it hears of it."""
+    """End an open execution: its waits are closed, and a parent that waits for it hears of it.
+
+    Of one that is cancelled what its process was in stays known: a replay may begin there.
+    """
     connection.execute(
         update(executions)
         .where(executions.c.id == row.id, executions.c.status.in_(sources_of(status)))
@@ -157,7 +160,7 @@ def end(
             status=status,
             ended_us=now_us(),
             lease_until_us=None,
-            in_flight=None,
+            in_flight=executions.c.in_flight if status == "cancelled" else None,
             error=error,
             status_reason=reason,
             result_codec=result.codec if result else None,

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
-from kitaru_registry.executions.states import STATUSES
+from kitaru_registry.executions.states import ENDED, STATUSES
 from kitaru_registry.executions.superseding import KEPT, is_part_of, kept_rows
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
@@ -284,7 +284,7 @@ def read_calls(connection: Connection, row: Any) -> ReadJournal:
     read = ReadJournal()
     for entry in connection.execute(wanted.order_by(journal.c.seq)):
         read.add(entry, reused=entry.seq <= copied, kept=entry.seq in kept)
-    for running in row.in_flight or ():
+    for running in (row.in_flight or ()) if row.status not in ENDED else ():
         read.add_running(running)
     return read
 
