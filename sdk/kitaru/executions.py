@@ -488,6 +488,5 @@ def not_resumable(execution: Execution) -> KitaruStateError:
             f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",
             hint=f"kitaru executions input {execution.exec_id} --value ...",
         )
-    return KitaruStateError(
-        f"execution {execution.exec_id} has {execution.status}", hint=f"kitaru executions get {execution.exec_id}"
-    )
+    ended = "was cancelled" if execution.status == "cancelled" else f"has {execution.status}"
+    return KitaruStateError(f"execution {execution.exec_id} {ended}", hint=f"kitaru executions get {execution.exec_id}")

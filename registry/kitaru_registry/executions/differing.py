@@ -17,8 +17,8 @@ from kitaru_registry.executions.superseding import current_rows, without_unused
 from kitaru_registry.executions.views import CallDifference, ExecutionDiff, Side, ValueView
 from kitaru_registry.models import ExecutionId
 
-SHOWN_BYTES = 4096
-"""A value above this is shown by its size and digest."""
+SHOWN_BYTES = 16_384
+"""A value above this is shown by its size and digest. What a model answers is mostly below it."""
 
 Read = Callable[[Value], bytes]
 
