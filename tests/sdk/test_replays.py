@@ -10,6 +10,7 @@ import pytest
 from kitaru_registry.errors import (
     KitaruConflictError,
     KitaruNotFoundError,
+    KitaruStateError,
     KitaruUsageError,
     KitaruUserCodeError,
     KitaruWaitValidationError,
@@ -538,3 +539,20 @@ def test_the_call_that_a_replay_begins_at_is_taken_from_no_cache(project: Projec
     fetched.replay(original, from_="fetch").wait(60)
 
     assert ran(project) == ["fetch:1"]  # what follows is the very same call, which the cache may answer
+
+
+@pytest.mark.parametrize(
+    ("edits", "why"), [("def article(:", "SyntaxError"), ("", "has no flow article"), (None, "there is no file")]
+)
+def test_edits_that_cannot_be_loaded_are_told_to_who_waits(
+    project: Project, flows: ModuleType, edits: str | None, why: str
+) -> None:
+    original = completed(flows.article.run("agents"))
+    file = project.root / "flows.py"
+    file.rename(project.root / "other.py") if edits is None else file.write_text(edits)
+
+    handle = project.client.executions.replay(original, from_="polish", with_edits=True)
+
+    with pytest.raises(KitaruStateError, match=f"has stopped: .*{why}"):
+        handle.wait(60)
+    handle.cancel()
