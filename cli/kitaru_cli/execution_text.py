@@ -77,8 +77,8 @@ def record(execution: Execution) -> Facts:
         ("took", duration(execution)),
         ("attempt", str(execution.attempt)),
     ]
-    if execution.original_exec_id and execution.replay:
-        where = f", from {execution.replay.from_}" if execution.replay.from_ else ""
+    if execution.original_exec_id and execution.replay_of:
+        where = f", from {execution.replay_of.from_}" if execution.replay_of.from_ else ""
         rows.append(("replay of", f"{execution.original_exec_id}{where}"))
     rows += [("accepted", f"{it.key}, by {it.actor}: {it.reason}") for it in execution.accepted]
     if execution.digest:

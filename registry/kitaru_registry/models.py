@@ -353,7 +353,7 @@ class Execution(Record):
     """When its values were deleted; `status_reason` says by whom."""
     original_exec_id: ExecutionId | None = None
     """Of a replay: the execution that it was made of."""
-    replay: ReplayOf | None = None
+    replay_of: ReplayOf | None = Field(default=None, alias="replay")
     accepted: tuple[AcceptedDivergence, ...] = ()
     """Empty in lists."""
     warnings: tuple[str, ...] = ()

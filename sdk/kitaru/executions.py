@@ -40,7 +40,10 @@ class Executions:
             KitaruNotFoundError: there is no such execution.
         """
         found = reading.find_id(self._client.database, exec_id)
-        return bind(self._client, self._with_reason(reading.get_execution(self._client.database, found)))
+        execution = self._with_reason(reading.get_execution(self._client.database, found))
+        # What has gone on meanwhile has no process any more, for another reason.
+        is_current = execution.status_reason is None or self.status(found) == execution.status
+        return bind(self._client, execution) if is_current else self.get(found)
 
     def status(self, exec_id: ExecutionId) -> str:
         return reading.get_status(self._client.database, exec_id)

@@ -131,9 +131,9 @@ class Runners:
         return is_held(execution_lock(self._client.home, exec_id))
 
     def is_abandoned(self, exec_id: ExecutionId) -> bool:
-        """Whether it is a source execution that is running, as its record says, and whose process is gone."""
+        """Whether it is a source execution that should be going on, as its record says, and whose process is gone."""
         execution = reading.get_outline(self._client.database, exec_id)
-        if execution.kind != "source" or execution.status != "running":
+        if execution.kind != "source" or execution.status not in ("pending", "running"):
             return False
         family = {exec_id, families.root_of(self._client.database, exec_id)}
         return not any(self.is_executed(found) or self.is_starting(found) for found in family)

@@ -114,8 +114,8 @@ def test_what_was_recorded_before_the_call_is_reused(project: Project, flows: Mo
     assert (found.original_exec_id, found.kind) == (original, "source")
     assert found.exec_id != original
     assert reused(found) == {"research": True, "draft": False, "polish": False}
-    assert found.replay is not None
-    assert (found.replay.from_, found.replay.reused) == ("draft", 1)
+    assert found.replay_of is not None
+    assert (found.replay_of.from_, found.replay_of.reused) == ("draft", 1)
 
 
 def test_the_original_stays_as_it_was(project: Project, flows: ModuleType) -> None:
@@ -556,3 +556,13 @@ def test_edits_that_cannot_be_loaded_are_told_to_who_waits(
     with pytest.raises(KitaruStateError, match=f"has stopped: .*{why}"):
         handle.wait(60)
     handle.cancel()
+
+
+def test_a_record_can_be_replayed_and_retried(project: Project, flows: ModuleType) -> None:
+    (project.root / "broken").touch()
+    found = project.client.executions.get(failed(flows.article.run("agents")))
+    (project.root / "broken").unlink()
+
+    assert found.replay(from_="failed").wait(60) == "NOTES ON AGENTS"
+    assert found.retry().wait(60) == "NOTES ON AGENTS"
+    assert found.refresh().replay_of is None

@@ -333,7 +333,7 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         source=Source.model_validate(row.source) if row.source else None,
         deleted_at=as_datetime(row.deleted_us),
         original_exec_id=row.replay["of"] if row.replay else None,
-        replay=ReplayOf.model_validate(row.replay) if row.replay else None,
+        replay_of=ReplayOf.model_validate(row.replay) if row.replay else None,
         **more,
     )
 
