@@ -176,10 +176,12 @@ class Runners:
     def is_starting(self, exec_id: ExecutionId) -> bool:
         """Whether a process is there that was started to go on with it."""
         try:
-            process = (self._client.home.execution(exec_id) / STARTING).read_text()
-            return exec_id.encode() in Path(f"/proc/{process}/cmdline").read_bytes()
+            process = Path("/proc", (self._client.home.execution(exec_id) / STARTING).read_text())
+            command, state = (process / "cmdline").read_bytes(), (process / "stat").read_text().rpartition(")")[2]
         except OSError:
             return False
+        # Empty while it is being executed, and when it is dead but not buried.
+        return exec_id.encode() in command or (not command and state.split()[0] not in ("Z", "X"))
 
 
 def child_of(client: KitaruClient, exec_id: str) -> int | None:

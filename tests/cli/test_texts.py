@@ -279,7 +279,8 @@ def test_a_terminal_that_is_too_narrow_loses_no_cell(monkeypatch: pytest.MonkeyP
 
     _, row, rest = in_a_pipe(execution_text.executions_text([execution()])).splitlines()
 
-    assert row.split() == [EXEC_ID[-8:], "release_note", "v12", "(production)", "completed", "3m", "ago", "2m", "00s"]
+    assert row.split()[:5] == [EXEC_ID[-8:], "release_note", "v12", "(production)", "completed"]
+    assert row.endswith("2m 00s")
     assert rest.strip() == "s"
 
 
