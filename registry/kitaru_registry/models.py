@@ -210,7 +210,7 @@ class ErrorDetail(Record):
     line: int | None = None
     failed: tuple[str, ...] = ()
     """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
-    hint: str | None = None
+    hint: str | None = Field(default=None, repr=False)
     """Of an error of Kitaru's: the next command."""
 
     @property
