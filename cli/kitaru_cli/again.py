@@ -97,9 +97,12 @@ def retry(
     asked = Asked(execution, flow, status, version, since, tag, where)
     one = asked.one("retry")
     if one is None:
-        return to_all("retry", asked, {"with_edits": with_edits}, dry_run=dry_run, yes=yes, output=output)
+        options = {"with_edits": with_edits}
+        return to_all("retry", asked, options, dry_run=dry_run, yes=yes, output=output, timeout=timeout)
+    from kitaru.continuing import require_retryable
+
     client = open_client()
-    found = client.executions.get(one)
+    found = require_retryable(client, one, with_edits=with_edits)
     if dry_run:
         return item(found, lambda: [retry_words(found)])
     handle = client.executions.retry(found.exec_id, with_edits=with_edits)
@@ -163,7 +166,7 @@ def replay(
         idempotency_key, trust_pickle, with_edits,
     )  # fmt: skip
     if one is None:
-        return to_all("replay", asked, vars(request), dry_run=dry_run, yes=yes, output=output)
+        return to_all("replay", asked, vars(request), dry_run=dry_run, yes=yes, output=output, timeout=timeout)
     client = open_client()
     if dry_run:
         plan = plan_of(prepare(client, one, request))

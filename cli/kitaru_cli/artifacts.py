@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitaru_cli.commands import LOOK, Output, command, group, open_client
-from kitaru_cli.output import Answer, Format, as_json, item, items
+from kitaru_cli.output import Answer, Format, as_json, at_most, item, items
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim
 from kitaru_cli.words import ago, counted, moment, now, short_id, size, value_text, version_of
 
@@ -81,7 +81,7 @@ def list_artifacts(
         )
     else:
         found = client.artifacts.list(execution, name=name, type=type_, tag=tag, kind=kind, limit=limit)
-    return items(found, lambda: artifacts_text(found))
+    return items(found, lambda: artifacts_text(found), notes=lambda: at_most(len(found), limit, "--limit N"))
 
 
 def show(artifact: ArtifactArgument, output: Output = Format.text) -> Answer:
@@ -101,7 +101,10 @@ def download(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     output: Output = Format.text,
 ) -> Answer:
-    """Write an artifact's value to a file: text as text, arrays as .npy, other data as JSON, a pickle as it is."""
+    """Write an artifact's value to a file: text as text, arrays as .npy, tables as .csv, other data as JSON.
+
+    A pickle, and what has a codec of your own, is written as it is stored.
+    """
     from kitaru.downloading import download as write
 
     written = write(open_client().artifacts.get(artifact), to or Path(), force=force)

@@ -52,7 +52,9 @@ def delete(
             {"exec_ids": list(chosen), "dry_run": True}, lambda: [*(short_id(i) for i in chosen), dim(said)]
         )  # fmt: skip
     confirm(f"Delete what {counted(len(chosen), 'execution')} left? It cannot be restored", yes=yes)
-    deleted = client.executions.delete(*chosen)
+    # Those that were named go together or not at all; of those that were found, what can go.
+    delete_them = client.executions.delete if executions else client.executions.delete_each
+    deleted = delete_them(*chosen)
     return item(deleted, lambda: deleted_text(deleted, counted(len(deleted.exec_ids), "execution")))
 
 
@@ -70,7 +72,7 @@ def choose(
             hint="kitaru executions delete --flow review_flow --before 90d --dry-run",
         )
     if named:
-        return [client.executions.get(exec_id).exec_id for exec_id in named]
+        return client.executions.undeleted(*named)
     one_of(status, ENDS, option="--status")
     seen_from = now()
     return client.executions.deletable(

@@ -62,6 +62,8 @@ def execution_text(execution: Execution) -> Sequence[Part]:
         parts += ["", children_table(execution.children)]
     for wait in execution.pending_waits:
         parts += ["", *wait_parts(wait, execution.exec_id)]
+    if execution.warnings:
+        parts += ["", *(Styled(f"warning: {said}", "yellow") for said in execution.warnings)]
     if execution.error:
         parts += ["", *error_parts(execution.error)]
     if execution.status == "completed" and execution.deleted_at is None:
@@ -81,8 +83,8 @@ def record(execution: Execution) -> Facts:
         ("took", duration(execution)),
         ("attempt", str(execution.attempt)),
     ]
-    if execution.original_exec_id and execution.replay:
-        where = f", from {execution.replay.from_}" if execution.replay.from_ else ""
+    if execution.original_exec_id and execution.replay_of:
+        where = f", from {execution.replay_of.from_}" if execution.replay_of.from_ else ""
         rows.append(("replay of", f"{execution.original_exec_id}{where}"))
     rows += [("accepted", f"{it.key}, by {it.actor}: {it.reason}") for it in execution.accepted]
     if execution.digest:

@@ -25,7 +25,7 @@ from kitaru_cli.many import (
     Yes,
     to_all,
 )
-from kitaru_cli.output import Answer, Format, item, items
+from kitaru_cli.output import Answer, Format, at_most, item, items
 from kitaru_cli.running import DetachOption, TimeoutOption, detached, in_the_runner
 from kitaru_cli.words import now, short_id
 
@@ -128,7 +128,8 @@ def list_executions(
         page=page,
         size=size,
     )
-    return items(found, lambda: executions_text(found))
+    most, option = (limit, "--limit N") if page is None else (size, f"--page {page + 1}")
+    return items(found, lambda: executions_text(found), notes=lambda: at_most(len(found), most, option))
 
 
 def get(execution: ExecutionArgument, output: Output = Format.text) -> Answer:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -16,7 +16,7 @@ import typer
 from kitaru_cli.commands import ExecutionArgument, Output, open_client
 from kitaru_cli.execution_text import exit_code, outcome_notes, wait_parts
 from kitaru_cli.output import Answer, Format, as_json, items, nothing, painted, streamed
-from kitaru_cli.tables import dim, show
+from kitaru_cli.tables import Part, dim, show
 from kitaru_cli.words import short_id, visible
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = "executions.logs"
 INTERRUPTED = 130
+INTERVAL_SECONDS = 0.25
 RUNNER = "runner"
 
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
@@ -48,8 +49,9 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the execution has ended.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", min=0.01, help="With -f: how often to look, at least.")
-    ] = 0.25,
+        float | None,
+        typer.Option("--interval", metavar="SECONDS", min=0.01, help="With -f: how often to look, at least."),
+    ] = None,
     grouped: Annotated[bool, typer.Option("--grouped", help="Checkpoint by checkpoint.")] = False,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="With time, level, checkpoint; -vv with the line too.")
@@ -66,10 +68,16 @@ def logs(
     wanted: Wanted = {"checkpoint": checkpoint, "source": source, "attempt": attempt}
     if follow and grouped:
         raise KitaruUsageError("--grouped needs the whole log, and --follow does not wait for it", hint="use one")
+    if interval is not None and not follow:
+        raise KitaruUsageError("--interval says how often to look for more", hint="add --follow, or leave it out")
     if not follow:
-        found = client.executions.logs(execution, **wanted, limit=limit, offset=offset)
         if output is Format.json:
-            return items(found, nothing)
+            return items(client.executions.logs(execution, **wanted, limit=limit, offset=offset), nothing)
+        found: Iterable[LogEntry]
+        if limit is None:
+            found = client.executions.each_log_entry(execution, **wanted, offset=offset or 0)
+        else:
+            found = client.executions.logs(execution, **wanted, limit=limit, offset=offset)
         with quiet_when_unread():
             for line in logs_text(found, grouped=grouped, verbose=verbose):
                 print(line)
@@ -77,7 +85,7 @@ def logs(
         return streamed(0)
     follower = Follower(client, client.executions.get(execution).exec_id, output, verbose)
     with quiet_when_unread():
-        return follower.run(wanted, limit=limit, offset=offset, interval=interval)
+        return follower.run(wanted, limit=limit, offset=offset, interval=interval or INTERVAL_SECONDS)
     return streamed(0)
 
 
@@ -90,7 +98,8 @@ class Wanted(TypedDict):
 class Follower:
     """Prints what comes: lines for people, or one JSON object for each event.
 
-    {"command", "event": "log", "item": a line}, `waiting` and `terminal` with the execution, `interrupted`.
+    {"command", "event": "log", "item": a line}, `waiting`, `stopped` (its process is gone) and `terminal` with the
+    execution, `interrupted`.
     """
 
     def __init__(self, client: KitaruClient, exec_id: ExecutionId, output: Format, verbose: int) -> None:
@@ -99,6 +108,7 @@ class Follower:
         self._as_json = output is Format.json
         self._verbose = verbose
         self._offset = 0
+        self._stopped = False
 
     def run(self, wanted: Wanted, *, limit: int | None, offset: int | None, interval: float) -> Answer:
         from kitaru_registry.models import LogEntry
@@ -127,27 +137,36 @@ class Follower:
         self._offset = entry.offset
 
     def _execution(self, execution: Execution) -> None:
-        waits = execution.status == "waiting"
+        event = {"waiting": "waiting", "running": "stopped", "pending": "stopped"}.get(execution.status, "terminal")
+        self._stopped = event == "stopped"
         if self._as_json:
             # Without its checkpoints, of which there may be thousands.
-            self._event("waiting" if waits else "terminal", as_json(execution.model_copy(update={"checkpoints": ()})))
+            self._event(event, as_json(execution.model_copy(update={"checkpoints": ()})))
             return
-        parts = [part for wait in execution.pending_waits for part in wait_parts(wait, execution.exec_id)]
-        show(parts if waits else outcome_notes(execution), sys.stderr)
+        show(event_parts(event, execution), sys.stderr)
 
     def _interrupted(self) -> Answer:
         if self._as_json:
             self._event("interrupted", {"exec_id": self._exec_id, "offset": self._offset})
         else:
             go_on = f"kitaru executions logs {short_id(self._exec_id)} --follow --offset {self._offset}"
-            show(["", dim(f"the execution goes on; follow it again: {go_on}")], sys.stderr)
+            said = "follow it" if self._stopped else "the execution goes on; follow it"
+            show(["", dim(f"{said} again: {go_on}")], sys.stderr)
         return streamed(INTERRUPTED)
 
     def _event(self, event: str, item: object) -> None:
         print(json.dumps({"command": COMMAND, "event": event, "item": item}), flush=True)
 
 
-def logs_text(entries: Sequence[LogEntry], *, grouped: bool, verbose: int) -> Iterator[str]:
+def event_parts(event: str, execution: Execution) -> Sequence[Part]:
+    if event == "waiting":
+        return [part for wait in execution.pending_waits for part in wait_parts(wait, execution.exec_id)]
+    if event == "stopped":
+        return [dim(f"{short_id(execution.exec_id)} is {execution.status}: {execution.status_reason}")]
+    return outcome_notes(execution)
+
+
+def logs_text(entries: Iterable[LogEntry], *, grouped: bool, verbose: int) -> Iterator[str]:
     if not grouped:
         yield from (entry_text(entry, verbose) for entry in entries)
         return

@@ -87,16 +87,30 @@ class Asked:
 
 
 def to_all(
-    action: Action, asked: Asked, options: Mapping[str, Any], *, dry_run: bool, yes: bool, output: Format
+    action: Action,
+    asked: Asked,
+    options: Mapping[str, Any],
+    *,
+    dry_run: bool,
+    yes: bool,
+    output: Format,
+    timeout: float | None = None,
 ) -> Answer:
-    """Do it to all that the query finds: shown first, and asked about where somebody can answer."""
-    from kitaru.bulk import act_of, each, find
+    """Do it to all that the query finds: shown first, and asked about where somebody can answer.
 
+    Raises:
+        KitaruUsageError: a timeout; or as `Executions.bulk`.
+    """
+    from kitaru.bulk import act_of, each, find
+    from kitaru_registry.errors import KitaruUsageError
+
+    if timeout is not None:
+        raise KitaruUsageError("--timeout is for one execution: many are not waited for", hint="leave it out")
     client = open_client()
     act = act_of(client, action, options)
     found = find(client, action, asked.query(), options=options)
     if dry_run or not found:
-        said = f"would {action} {counted(len(found), 'execution')}"
+        said = f"would {action} {counted(len(found), 'execution')}" if found else f"no execution to {action} is found"
         return items(found, lambda: executions_text(found) if found else (), notes=lambda: [dim(said)])
     agree(action, found, yes=yes, output=output)
     with bar(action, len(found), output) as advance:

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from kitaru_cli.tables import Part, show
+from kitaru_cli.tables import Part, dim, show
+from kitaru_cli.words import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,8 @@ class Recorded(Protocol):
     """A frozen record of the registry."""
 
     def model_dump_json(self, *, by_alias: bool) -> str: ...
+
+    def model_dump(self, *, mode: Literal["json"], by_alias: bool) -> dict[str, Any]: ...
 
 
 def nothing() -> Sequence[Part]:
@@ -84,6 +87,11 @@ def items(
     return Answer(body, text, notes, exit_code)
 
 
+def at_most(count: int, limit: int, option: str) -> Sequence[Part]:
+    """That a list ends where the option says, and not where there is nothing more."""
+    return [dim(f"{limit} are shown, there may be more: {option}")] if count == limit else []
+
+
 def streamed(exit_code: int) -> Answer:
     """Nothing more to say: the command printed what came while it came."""
     return Answer(None, nothing, exit_code=exit_code)
@@ -93,7 +101,11 @@ def as_json(record: Recorded | Json) -> object:
     if isinstance(record, Mapping):
         return record
     # By way of text: that is where pydantic turns NaN, which is no JSON, into null.
-    return json.loads(record.model_dump_json(by_alias=True))
+    try:
+        return json.loads(record.model_dump_json(by_alias=True))
+    except ValueError:
+        # Text that is no Unicode (a lone surrogate) has no bytes, but may be stored, and printed as an escape.
+        return record.model_dump(mode="json", by_alias=True)
 
 
 def print_answer(command: str, answer: Answer, output: Format) -> None:
@@ -112,11 +124,11 @@ def print_error(command: str, error: KitaruError, output: Format) -> None:
         fields = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         print_json({"command": command, "error": fields | ({"detail": detail} if detail else {})}, sys.stderr)
         return
-    lines = [f"{painted('kitaru:', '1;31', sys.stderr)} {error.message}"]
+    lines = [f"{painted('kitaru:', '1;31', sys.stderr)} {visible(error.message)}"]
     if detail:
         lines += ["", detail.rstrip("\n"), ""]
     if error.hint:
-        lines += [f"{painted('hint:', '1', sys.stderr)}   {error.hint}"]
+        lines += [f"{painted('hint:', '1', sys.stderr)}   {visible(error.hint)}"]
     print("\n".join(lines), file=sys.stderr)
 
 

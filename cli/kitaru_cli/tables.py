@@ -24,6 +24,9 @@ UNBOUNDED_COLUMNS = 1_000
 GAP = 2
 """Blanks between columns."""
 
+NARROWEST_COLUMNS = 12
+"""Of a column that may take several lines."""
+
 ASK_FOR_RICH = ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
 """Variables by which one asks for a width, or colours, where there is no terminal."""
 
@@ -93,7 +96,10 @@ def show(parts: Sequence[Part], stream: IO[str] | None = None) -> None:
         return
     console = console_on(stream)
     with console.capture() as captured:
+        bounded = console.width
         for part in parts:
+            # Too narrow a terminal breaks the lines of a table itself; cropped cells would be lost.
+            console.width = max(bounded, least_width(part)) if isinstance(part, Table) else bounded
             console.print(drawn(part), soft_wrap=isinstance(part, str | Styled))
     print(TRAILING_SPACE.sub(lambda end: end[0].replace(" ", ""), captured.get()), end="", file=stream)
 
@@ -173,16 +179,32 @@ def drawn_facts(facts: Facts) -> RenderableType:
     return grid
 
 
+def least_widths(table: Table) -> list[int]:
+    """Of each column the cells that it needs to be read."""
+    from rich.cells import cell_len
+
+    widths = []
+    for index, name in enumerate(table.columns):
+        whole = max(cell_len(text) for text in (name, *(one_line(plain(row[index])) for row in table.rows)))
+        widths.append(min(whole, NARROWEST_COLUMNS) if name in table.wraps else whole)
+    return widths
+
+
+def least_width(table: Table) -> int:
+    widths = least_widths(without_empty_columns(table))
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
 def drawn_table(whole: Table) -> RenderableType:
     from rich.table import Table as Grid
 
     table = without_empty_columns(whole)
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name in table.columns:
-        wraps = name in table.wraps
+    for name, width in zip(table.columns, least_widths(table), strict=True):
         grid.add_column(
-            name.upper(), no_wrap=not wraps, overflow="fold", justify="right" if name in table.right else "left"
-        )
+            name.upper(), no_wrap=name not in table.wraps, overflow="fold", min_width=width,
+            justify="right" if name in table.right else "left",
+        )  # fmt: skip
     for row in table.rows:
         grid.add_row(*map(drawn_cell, row))
     return grid

@@ -208,7 +208,7 @@ class ErrorDetail(Record):
     checkpoint: str | None = None
     file: str | None = None
     line: int | None = None
-    hint: str | None = None
+    hint: str | None = Field(default=None, repr=False)
     """Of an error of Kitaru's own: what to do."""
     failed: tuple[str, ...] = ()
     """The checkpoints whose failures reached the top of the flow: what a retry executes again."""
@@ -355,9 +355,11 @@ class Execution(Record):
     """When its values were deleted; `status_reason` says by whom."""
     original_exec_id: ExecutionId | None = None
     """Of a replay: the execution that it was made of."""
-    replay: ReplayOf | None = None
+    replay_of: ReplayOf | None = Field(default=None, alias="replay")
     accepted: tuple[AcceptedDivergence, ...] = ()
     """Empty in lists."""
+    warnings: tuple[str, ...] = ()
+    """What its code did otherwise than its journal has it: other arguments, another value. Empty in lists."""
 
 
 class Artifact(Record):

@@ -88,8 +88,13 @@ def check_inputs(schema: JsonSchema, inputs: Mapping[str, Any], *, flow: str = "
         )
 
 
-def check_answer(schema: JsonSchema | None, value: object) -> None:
+def check_answer(
+    schema: JsonSchema | None, value: object, *, what: str = "this answer", wants: str = "it stays waiting for"
+) -> None:
     """
+    Args:
+        what, wants: the words of the error.
+
     Raises:
         KitaruWaitValidationError: the value does not fit; no schema fits every value.
     """
@@ -98,8 +103,7 @@ def check_answer(schema: JsonSchema | None, value: object) -> None:
     wrong = list(faults(schema, value))
     if wrong:
         raise KitaruWaitValidationError(
-            f"this answer does not fit: {'; '.join(wrong)}",
-            hint=f"it stays waiting for: {words_of(schema, schema)}",
+            f"{what} does not fit: {'; '.join(wrong)}", hint=f"{wants}: {words_of(schema, schema)}"
         )
 
 

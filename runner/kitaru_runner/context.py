@@ -8,16 +8,21 @@ keys depend on the flow's own structure, not on which branch was faster.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_registry.metadata import merge_metadata
 
 if TYPE_CHECKING:
     import asyncio
 
     from kitaru_runner.engine import Engine
     from kitaru_runner.protocol import Saved
+
+_logging = threading.Lock()
+"""The threads of a try log one after another; a lock for each try would cost all of them."""
 
 current: ContextVar[Branch | None] = ContextVar("kitaru_branch", default=None)
 
@@ -45,6 +50,10 @@ class Left:
         self.metadata: dict[str, Any] = {}
         self.loaded: list[str] = []
         """Ids of artifacts of other executions."""
+
+    def log(self, metadata: Mapping[str, Any]) -> None:
+        with _logging:
+            self.metadata = merge_metadata(self.metadata, metadata)
 
 
 class Span:

@@ -30,10 +30,10 @@ from kitaru_runner.lineage import Lineage
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.pool import Pool
-from kitaru_runner.protocol import DIGEST_ONLY, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
+from kitaru_runner.protocol import DIGEST_ONLY, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.remaking import Remaking
-from kitaru_runner.reusing import cache_key, reusable
+from kitaru_runner.reusing import cache_key, decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
 from kitaru_runner.trying import Executed, Try, not_called, perform
@@ -290,6 +290,8 @@ class Engine:
         if entry is None:
             self._execute(call, work, branch, inputs, future, slot)
             return
+        if entry.soft:
+            self.note_use(entry)
         future.failed = failed_key(entry)
         self.deliveries.recorded(
             future, entry.seq, lambda: self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
@@ -409,7 +411,8 @@ class Engine:
         value = entry.value
         if value is None:
             value = self.guard(lambda: self.journal.value(entry))
-        return self.noted(codec.decode(value), entry.key, len(value.data))
+        decoded = codec.decode(value) if not entry.flags & GIVEN else decode_given(value, entry.key)
+        return self.noted(decoded, entry.key, len(value.data))
 
     def noted(self, value: Any, key: str, size: int) -> Any:
         self.lineage.note(value, key, size)
@@ -421,6 +424,8 @@ class Engine:
         Raises:
             KitaruDivergenceError: `divergence = "strict"`; the execution has failed.
         """
+        if entry.soft:
+            self.note_use(entry)
         if entry.inputs is None or codec.same_inputs(entry.inputs, inputs):
             return
         message = f"{call.key} was recorded with other arguments than it is called with now"
@@ -429,12 +434,20 @@ class Engine:
             self.diverge(call, message, "a flow's body must make its calls with the same arguments")
         self.warn(f"{call.key}!inputs", message)
 
+    def note_use(self, entry: Entry) -> None:
+        """Record, once, that the flow came to a call whose outcome the replay had only kept: now it is this one's."""
+        if entry.kind == "c" and entry.seq <= (self.opening.replay or {}).get("copied", 0):
+            self.remark(f"{entry.key}!kept", {"used": True})
+
     def warn(self, key: str, message: str) -> None:
+        self.remark(key, {"warning": message})
+
+    def remark(self, key: str, said: Mapping[str, Any]) -> None:
         if self.recorded.has(key):
             return
-        warning = Entry("d", key, now_us(), metadata={"warning": message})
-        self.recorded.add(warning)
-        self.commit([warning])
+        entry = Entry("d", key, now_us(), metadata=said)
+        self.recorded.add(entry)
+        self.commit([entry])
 
     # In the flow's body
 
@@ -460,7 +473,7 @@ class Engine:
 
     def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
         if branch.call is not None:
-            branch.left.metadata.update(metadata)
+            branch.left.log(metadata)
             return
         call = self.place(branch, "log")
         if self.recorded.find(call) is None:

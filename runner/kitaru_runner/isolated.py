@@ -107,7 +107,7 @@ class IsolatedEngine:
         branch.left.loaded.extend(parents)
 
     def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
-        branch.left.metadata.update(metadata)
+        branch.left.log(metadata)
 
     def place(self, branch: Branch, name: str, id_: str | None = None) -> NoReturn:
         self._refuse(f"checkpoint {name} was called", f"call {name}.function(...), the plain function, or ")

@@ -133,8 +133,8 @@ def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subproc
 def start_detached(
     command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
-) -> None:  # fmt: skip
-    """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`."""
+) -> int:  # fmt: skip
+    """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`. Its id."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -153,6 +153,7 @@ def start_detached(
         os.close(log)
     # This process never waits for it: no warning about that.
     started.returncode = 0
+    return started.pid
 
 
 def wait_for_runner(home: Home) -> Presence:

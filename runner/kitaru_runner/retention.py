@@ -6,14 +6,17 @@ import time
 from collections.abc import Sequence
 
 from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruStateError
+from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention
 from kitaru_registry.models import Deleted, ExecutionId
 from kitaru_runner.locks import FileLock, execution_lock
 
 PAUSE_SECONDS = 600.0
 TOGETHER = 20
-"""Executions in one transaction."""
+"""Executions in one transaction: other writers wait for it."""
+
+TOGETHER_AT_MOST = 200
+"""Executions that can be deleted all or none: each holds a lock, and the lock a descriptor."""
 
 ACTOR = "retention"
 
@@ -35,18 +38,37 @@ class Retention:
 
 def apply(database: Database) -> int:
     """Delete what the projects' policies let go; how many executions. What cannot go now is left for later."""
-    found = retention.expired(database)
-    return sum(delete_what_can(database, found[first : first + TOGETHER]) for first in range(0, len(found), TOGETHER))
+    return len(delete_each(database, retention.expired(database), actor=ACTOR).exec_ids)
 
 
-def delete_what_can(database: Database, exec_ids: Sequence[ExecutionId]) -> int:
+def delete_each(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -> Deleted:
+    """Delete those that can be deleted, some in each transaction; the others are `left`, and why."""
+    done = Deleted(exec_ids=())
+    for first in range(0, len(exec_ids), TOGETHER):
+        done = both(done, delete_what_can(database, exec_ids[first : first + TOGETHER], actor=actor))
+    return done
+
+
+def delete_what_can(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -> Deleted:
     """Delete these together, or, where one cannot be deleted, those that can."""
     try:
-        return len(delete(database, exec_ids, actor=ACTOR).exec_ids)
-    except KitaruStateError:
+        return delete(database, exec_ids, actor=actor)
+    except KitaruStateError as error:
         if len(exec_ids) == 1:
-            return 0
-    return sum(delete_what_can(database, [exec_id]) for exec_id in exec_ids)
+            return Deleted(exec_ids=(), left=(error.message,))
+    done = Deleted(exec_ids=())
+    for exec_id in exec_ids:
+        done = both(done, delete_what_can(database, [exec_id], actor=actor))
+    return done
+
+
+def both(one: Deleted, other: Deleted) -> Deleted:
+    return Deleted(
+        exec_ids=one.exec_ids + other.exec_ids,
+        values=one.values + other.values,
+        bytes=one.bytes + other.bytes,
+        left=tuple(dict.fromkeys(one.left + other.left)),
+    )
 
 
 def delete(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -> Deleted:
@@ -54,7 +76,13 @@ def delete(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -
 
     Raises:
         KitaruStateError: one has not ended, its process is still there, or an open execution needs it.
+        KitaruUsageError: they are more than 200.
     """
+    if len(exec_ids) > TOGETHER_AT_MOST:
+        raise KitaruUsageError(
+            f"{len(exec_ids):,} executions are too many to be deleted all or none",
+            hint=f"at most {TOGETHER_AT_MOST} at once; or by a query, each for itself: kitaru executions delete --flow",
+        )
     locks: list[FileLock] = []
     try:
         for exec_id in exec_ids:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruStateError
+from kitaru_registry.errors import KitaruError, KitaruStateError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.context import Call
 from kitaru_runner.failures import ExecutionCancelled
-from kitaru_runner.protocol import Entry, Opening
+from kitaru_runner.protocol import Encoded, Entry, Opening
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, cached_entry
 
@@ -30,6 +30,8 @@ def reusable(engine: Engine, call: Call, work: Work, inputs: bytes, key: bytes |
         permit(engine, call)
         if work.spec.replay == "never":
             refuse_guarded(engine, call)
+        if engine.opening.replay.get("from") == call.key:
+            return None  # Asked for by name; the cache has what the original recorded.
     if key is None:
         return None
     found = engine.guard(lambda: engine.journal.cached(key))
@@ -63,6 +65,21 @@ def refuse_guarded(engine: Engine, call: Call) -> NoReturn:
         f'checkpoint {call.key} is guarded by replay="never", and execution {of} has no outcome of it',
         hint=f"give one: kitaru executions replay {engine.exec_id} --overrides '{{\"checkpoint.{call.key}\": ...}}'",
     )
+
+
+def decode_given(value: Encoded, key: str) -> Any:
+    """What somebody wrote in place of an outcome, as the type that the recorded one had.
+
+    Raises:
+        KitaruUsageError: it is none of that type.
+    """
+    try:
+        return codec.decode(value)
+    except KitaruError:
+        raise
+    except Exception as error:  # whatever a type of the user's says of what it cannot be made of
+        said = f"{type(error).__name__}: {error}"
+        raise KitaruUsageError(f"what was given for checkpoint.{key} does not fit: {said}") from error
 
 
 def cache_key(opening: Opening, work: Work, inputs: bytes) -> bytes | None:

@@ -162,7 +162,7 @@ def isolated(own: IsolatedTry, attempt: Try) -> Executed:
     except KitaruUsageError as error:
         return attempt.cancelled(error)
     attempt.branch.left.saved.extend(entry.saved)
-    attempt.branch.left.metadata.update(entry.metadata or {})
+    attempt.branch.left.log(entry.metadata or {})
     attempt.branch.left.loaded.extend(entry.parents)
     if entry.error is not None:
         return attempt.failed_as(entry.error, final=entry.kind == "c")

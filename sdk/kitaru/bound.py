@@ -51,6 +51,14 @@ class BoundExecution(Execution):
         """See Executions.resume."""
         return self._client.executions.resume(self.exec_id, **options)
 
+    def retry(self, **options: Any) -> FlowHandle:
+        """See Executions.retry."""
+        return self._client.executions.retry(self.exec_id, **options)
+
+    def replay(self, **given: Any) -> FlowHandle:
+        """See Executions.replay."""
+        return self._client.executions.replay(self.exec_id, **given)
+
     def list_artifacts(self, **given: Any) -> list[ArtifactRef]:
         """See Artifacts.list."""
         return self._client.artifacts.list(self.exec_id, **given)

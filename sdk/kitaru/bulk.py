@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,17 @@ STATUSES: Mapping[Action, tuple[str, ...]] = {
 """Which executions an action is meant for, where the query does not say."""
 
 
+OPTIONS: Mapping[Action, frozenset[str]] = {
+    "cancel": frozenset({"reason"}),
+    "retry": frozenset({"with_edits"}),
+    "replay": frozenset(
+        {
+            "from_", "overrides", "inputs", "version", "only_recorded", "idempotency_key", "trust_pickle", "with_edits",
+        }
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Query:
     flow: str | None = None
@@ -48,8 +59,10 @@ def find(
     """What the action, with these options, would be done to, oldest first.
 
     Raises:
-        KitaruUsageError: the action makes no sense for the status, or more than 10,000 fit.
+        KitaruUsageError: there is no such action, it makes no sense for the status, or more than 10,000 fit.
     """
+    if action not in STATUSES:
+        raise KitaruUsageError(f"there is no action {action!r}", hint=f"one of {', '.join(STATUSES)}")
     fitting = ("failed",) if (options or {}).get("from_") == FAILED else STATUSES[action]
     if query.status is not None and query.status not in fitting:
         raise KitaruUsageError(
@@ -103,17 +116,30 @@ def act_of(client: KitaruClient, action: Action, options: Mapping[str, Any]) -> 
         options: of `executions.cancel` or `.retry`; of a replay, the fields of `replaying.Request`.
 
     Raises:
-        KitaruUsageError: an option that the action does not have.
+        KitaruUsageError: an option that the action does not have; of a replay, nothing says where it begins.
     """
-    from kitaru.replaying import Request, replay
-
-    try:
-        request = Request(**options) if action == "replay" else None
-    except TypeError as error:
-        raise KitaruUsageError(f"{action}: {error}", hint="see KitaruClient().executions.replay") from error
+    unknown = sorted(set(options) - OPTIONS[action])
+    if unknown:
+        known = ", ".join(sorted(OPTIONS[action]))
+        raise KitaruUsageError(f"{action} has no option {', '.join(unknown)}", hint=f"it has {known}")
+    if action == "replay":
+        return replay_of_each(client, options)
     acts: Mapping[Action, Act] = {
         "cancel": lambda exec_id: client.executions.cancel(exec_id, **options),
         "retry": lambda exec_id: client.executions.retry(exec_id, **options),
-        "replay": lambda exec_id: replay(client, exec_id, request or Request()),
     }
     return acts[action]
+
+
+def replay_of_each(client: KitaruClient, options: Mapping[str, Any]) -> Act:
+    from kitaru.replaying import Request, replay, require_beginning
+
+    request = Request(**options)
+    require_beginning(request, "they")
+    key = request.idempotency_key
+
+    def act(exec_id: ExecutionId) -> FlowHandle:
+        # A key stands for one execution, and each of these is replayed as one.
+        return replay(client, exec_id, replace(request, idempotency_key=f"{key}/{exec_id}") if key else request)
+
+    return act

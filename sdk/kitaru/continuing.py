@@ -10,18 +10,31 @@ from kitaru_registry.executions import accepting, ending
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
+    from kitaru_registry.models import Execution
 
 
 def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle:
     """See Executions.retry."""
-    found = client.executions.get(exec_id)
-    if found.status == "failed" and found.kind == "source":
-        from kitaru.sources import require_resumable
-
-        require_resumable(client, found, with_edits=with_edits, command="retry")
+    found = require_retryable(client, exec_id, with_edits=with_edits)
     ending.retry(client.database, found.exec_id, actor=client.actor)
     client.runner.set_going(found.exec_id, with_edits=with_edits)
     return FlowHandle(client, found.exec_id, found.flow)
+
+
+def require_retryable(client: KitaruClient, exec_id: str, *, with_edits: bool) -> Execution:
+    """The execution that a retry would go on with.
+
+    Raises:
+        KitaruError: what `Executions.retry` would raise.
+    """
+    found = client.executions.get(exec_id)
+    with client.database.read() as connection:
+        ending.require_failed(connection, found.exec_id)
+    if found.kind == "source":
+        from kitaru.sources import require_resumable
+
+        require_resumable(client, found, with_edits=with_edits, command="retry")
+    return found
 
 
 def accept_divergence(client: KitaruClient, exec_id: str, key: str, *, reason: str | None) -> FlowHandle:

@@ -20,6 +20,9 @@ SUFFIXES = {"str": ".txt", "bytes": ".bin", "numpy": ".npy", "json": ".json", "t
 PICKLE_NOTE = "a pickle as it was stored: reading it runs code of whoever wrote it"
 
 
+CSV_NOTE = "CSV keeps no types: load() gives the very table"
+
+
 @dataclass(frozen=True)
 class Written:
     path: Path
@@ -31,7 +34,8 @@ class Written:
 def download(artifact: ArtifactRef, to: Path, *, force: bool = False) -> Written:
     """Write the value to `to`, or to a file of its name in the folder `to`; whole or not at all.
 
-    Text is written as UTF-8, an array as .npy, other data as JSON, and anything else as it is stored.
+    Text is written as UTF-8, an array as .npy, a pandas table as CSV where pandas is installed, other data as JSON,
+    and anything else as it is stored.
 
     Raises:
         KitaruConflictError: the file is there, and not `force`.
@@ -69,7 +73,22 @@ def content_of(codec: str, data: bytes) -> tuple[bytes, str, str | None]:
         return data, suffix, None
     if codec.startswith("pickle-"):
         return data, ".pkl", PICKLE_NOTE
+    if codec == "pandas" and (table := as_csv(data)) is not None:
+        return table, ".csv", CSV_NOTE
     return data, ".bin", f"the bytes of codec {codec}"
+
+
+def as_csv(data: bytes) -> bytes | None:
+    """A pandas table or column with its index; None where pandas is not installed."""
+    from kitaru_runner.codec import decode
+    from kitaru_runner.protocol import Encoded
+
+    try:
+        table = decode(Encoded("pandas", data))
+    except ImportError:
+        return None
+    text: str = (table if hasattr(table, "to_csv") else table.to_series()).to_csv()
+    return text.encode()
 
 
 def file_name(artifact: ArtifactRef) -> str:

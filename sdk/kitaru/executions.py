@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
-from kitaru_registry.database import as_datetime
+from kitaru.reasons import with_reason
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
-from kitaru_registry.executions.logs import LogFilter, read_log, within
+from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 
@@ -40,7 +40,10 @@ class Executions:
             KitaruNotFoundError: there is no such execution.
         """
         found = reading.find_id(self._client.database, exec_id)
-        return bind(self._client, self._with_reason(reading.get_execution(self._client.database, found)))
+        execution = with_reason(self._client, reading.get_execution(self._client.database, found))
+        # What has gone on meanwhile has no process any more, for another reason.
+        is_current = execution.status_reason is None or self.status(found) == execution.status
+        return bind(self._client, execution) if is_current else self.get(found)
 
     def status(self, exec_id: ExecutionId) -> str:
         return reading.get_status(self._client.database, exec_id)
@@ -106,15 +109,28 @@ class Executions:
             offset: in bytes; `.offset` of an entry is where reading goes on behind it.
 
         Raises:
-            KitaruNotFoundError: there is no such execution, or it has no such checkpoint.
+            KitaruNotFoundError: there is no such execution, it has no such checkpoint, or it was deleted.
             KitaruUsageError: no such source, a limit or attempt below 1, a negative offset.
         """
-        found = reading.find_id(self._client.database, exec_id)
+        found = self._find_kept(exec_id)
         wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
         entries = read_log(log_file(self._client.home, found), wanted=wanted, offset=offset, limit=limit)
         if checkpoint is not None and not entries:
             self._require_checkpoint(found, checkpoint)
         return entries
+
+    def each_log_entry(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
+        offset: int = 0,
+    ) -> Iterator[LogEntry]:  # fmt: skip
+        """As `logs`, one entry after another: a log may be larger than memory."""
+        found, any_fits = self._find_kept(exec_id), False
+        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
+        for entry in each_entry(log_file(self._client.home, found), wanted, offset):
+            any_fits = True
+            yield entry
+        if checkpoint is not None and not any_fits:
+            self._require_checkpoint(found, checkpoint)
 
     def follow(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
@@ -122,17 +138,24 @@ class Executions:
     ) -> Iterator[LogEntry | Execution]:  # fmt: skip
         """Its log from an offset on, live, until it has ended; see `logs`.
 
-        Between two entries comes the execution itself: each time that it has come to a wait, and, as the last, when it
-        has ended. The process that executes it may be any of this home.
+        Between two entries comes the execution itself: each time that it has come to a wait, when nobody executes it
+        any more (`running` or `pending`, with a `status_reason`), and, as the last, when it has ended. The process that
+        executes it may be any of this home.
 
         Args:
             interval: seconds between two looks while nothing is printed, at most.
         """
-        found = reading.find_id(self._client.database, exec_id)
+        found = self._find_kept(exec_id)
         wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
         if offset < 0 or interval <= 0:
             raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
         return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
+
+    def _find_kept(self, exec_id: str) -> ExecutionId:
+        found = reading.find_id(self._client.database, exec_id)
+        with self._client.database.read() as connection:
+            reading.require_values(connection, found)
+        return found
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""
@@ -281,7 +304,7 @@ class Executions:
         Args:
             action: `cancel` (open ones, unless `status` says otherwise), `retry` (failed ones), `replay` (ended ones).
             options: of the action: `{"reason": ...}`, `{"with_edits": True}`, or of a replay `{"from_": "failed",
-                "version": 4, "inputs": {...}}`.
+                "version": 4, "inputs": {...}}`. An idempotency key is one for each of them.
             done: is told of each as it is done.
 
         Raises:
@@ -289,9 +312,9 @@ class Executions:
         """
         from kitaru.bulk import Query, act_of, each, find
 
-        query = Query(flow, version, status, since, tag, where)
-        found = find(self._client, action, query, options=options)
-        return each(self._client, action, found, act=act_of(self._client, action, options or {}), done=done)
+        found = find(self._client, action, Query(flow, version, status, since, tag, where), options=options)
+        act = act_of(self._client, action, options or {})
+        return each(self._client, action, found, act=act, done=done)
 
     def diff(self, a: str, b: str) -> ExecutionDiff:
         """Two executions side by side: calls, values, inputs, results, times; and what differs in their code."""
@@ -371,11 +394,32 @@ class Executions:
         Raises:
             KitaruStateError: one has not ended, or an open execution needs it; nothing was deleted.
             KitaruNotFoundError: there is no such execution.
+            KitaruUsageError: they are more than 200; see `delete_each`.
         """
         from kitaru_runner.retention import delete
 
         found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
         return delete(self._client.database, found, actor=self._client.actor)
+
+    def delete_each(self, *exec_ids: str) -> Deleted:
+        """Delete any number of ended executions, each for itself: what cannot be deleted is `left`, with the reason.
+
+        Raises:
+            KitaruNotFoundError: there is no such execution; nothing was deleted.
+        """
+        from kitaru_runner.retention import delete_each
+
+        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
+        return delete_each(self._client.database, found, actor=self._client.actor)
+
+    def undeleted(self, *exec_ids: str) -> builtins.list[ExecutionId]:
+        """The whole ids of these, without those that were deleted before.
+
+        Raises:
+            KitaruStateError, KitaruNotFoundError: `delete` would refuse one.
+        """
+        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
+        return retention.undeleted(self._client.database, found)
 
     def deletable(
         self, *, flow: str | None = None, status: str | None = None, since: datetime | None = None,
@@ -406,32 +450,6 @@ class Executions:
                 f"execution {exec_id} has no checkpoint {wanted}; it has: {known or 'none'}",
                 hint=f"kitaru executions get {exec_id}",
             )
-
-    def _with_reason(self, execution: Execution) -> Execution:
-        """Say so where an execution is open and nobody works on it."""
-        if execution.status not in ("running", "pending", "waiting"):
-            return execution
-        held = is_held(execution_lock(self._client.home, execution.exec_id))
-        reason = execution.status_reason
-        if execution.status == "running" and not held:
-            reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
-        elif execution.status == "waiting":
-            reason = self._why_waiting(execution, held=held) or reason
-        elif execution.status == "pending" and execution.kind == "source" and not held:
-            reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
-        elif execution.status == "pending" and reason is None:
-            reason = self._client.runner.why_pending(execution)
-        return execution.model_copy(update={"status_reason": reason})
-
-    def _why_waiting(self, execution: Execution, *, held: bool) -> str | None:
-        """Until when it sleeps; or what makes it go on, where nobody will by themselves."""
-        database, go_on = self._client.database, f"kitaru executions resume {execution.exec_id}"
-        until_us = waits.sleeps_until_us(database, execution.exec_id)
-        if execution.kind == "source" and not held:
-            return f"its process is gone; {f'go on: {go_on}' if until_us else 'an answer starts it again'}"
-        if not held and waits.late(database, exec_id=execution.exec_id):
-            return f"its time has come, and no runner was there; go on: {go_on}"
-        return f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC" if until_us else None
 
 
 class Waits:
@@ -468,6 +486,5 @@ def not_resumable(execution: Execution) -> KitaruStateError:
             f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",
             hint=f"kitaru executions input {execution.exec_id} --value ...",
         )
-    return KitaruStateError(
-        f"execution {execution.exec_id} has {execution.status}", hint=f"kitaru executions get {execution.exec_id}"
-    )
+    ended = "was cancelled" if execution.status == "cancelled" else f"has {execution.status}"
+    return KitaruStateError(f"execution {execution.exec_id} {ended}", hint=f"kitaru executions get {execution.exec_id}")

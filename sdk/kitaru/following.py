@@ -20,16 +20,20 @@ SHORTEST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.25
 LOOK_AFTER_SECONDS = 1.0
 
+LOOKS_WITHOUT_PROCESS = 3
+"""After so many it is said that nobody executes it: a process that was just started needs a moment."""
+
 
 def follow(
     client: KitaruClient, exec_id: ExecutionId, *, wanted: LogFilter, offset: int, interval: float
 ) -> Iterator[LogEntry | Execution]:
     """Its log from an offset on, live, until it has ended.
 
-    Between two lines comes the execution itself, whenever it has come to a wait, and last of all when it has ended.
+    Between two lines comes the execution itself, whenever it has come to a wait, when nobody executes it any more, and
+    last of all when it has ended.
     """
     tail = Tail(log_file(client.home, exec_id), wanted, offset)
-    pause, waiting_for, looked_at = SHORTEST_PAUSE_SECONDS, None, time.monotonic()
+    pause, waiting_for, looked_at, without_process = SHORTEST_PAUSE_SECONDS, None, time.monotonic(), 0
     while True:
         # The status first: what was printed before the end is then in the log.
         status = client.executions.status(exec_id)
@@ -49,6 +53,10 @@ def follow(
         if time.monotonic() - looked_at > LOOK_AFTER_SECONDS:
             looked_at = time.monotonic()
             client.look_after(exec_id)
+            is_idle = status != "waiting" and not client.runner.is_executed(exec_id)
+            without_process = without_process + 1 if is_idle else 0
+            if without_process == LOOKS_WITHOUT_PROCESS and (stopped := client.executions.get(exec_id)).status_reason:
+                yield stopped
         pause = SHORTEST_PAUSE_SECONDS if tail.offset != before else min(pause * 2, interval)
         time.sleep(min(pause, interval))
 

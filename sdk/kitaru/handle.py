@@ -11,6 +11,7 @@ from kitaru_registry.errors import (
     KitaruDivergenceError,
     KitaruExecutionError,
     KitaruNotFinishedError,
+    KitaruStateError,
     KitaruUserCodeError,
 )
 
@@ -25,6 +26,9 @@ POLL_SHARE = 0.05
 
 LOOK_AFTER_SECONDS = 1.0
 """How often a caller that waits makes sure that somebody works on it."""
+
+LOOKS_WITHOUT_PROCESS = 3
+"""After so many nobody is waited for any more: a process that ends or begins needs a moment."""
 
 SETTLED = frozenset({"completed", "failed", "cancelled", "waiting"})
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -57,6 +61,7 @@ class FlowHandle:
         Raises:
             KitaruUserCodeError: the flow raised; its exception is the cause where its class can be had here.
             KitaruNotFinishedError: the time-out was over first; the execution goes on.
+            KitaruStateError: its process is gone, and nobody goes on with it.
         """
         if self._until(ENDED, timeout) not in ENDED:
             raise self._unfinished(f"after {timeout} s")
@@ -107,12 +112,17 @@ class FlowHandle:
 
         Args:
             offset: `.offset` of an entry, to go on behind it. In bytes.
+
+        Raises:
+            KitaruStateError: its process is gone, and nobody goes on with it.
         """
         from kitaru_registry.models import LogEntry
 
         for found in self._client.executions.follow(self.exec_id, offset=offset):
             if isinstance(found, LogEntry):
                 yield found
+            elif self._client.runner.is_abandoned(self.exec_id):
+                raise self._stopped()
 
     def _cause(self) -> BaseException | None:
         """The flow's own exception, where this process knows its class; nothing is imported for it."""
@@ -123,6 +133,12 @@ class FlowHandle:
         module = str((error or {}).get("class", "")).partition(":")[0]
         return rebuild(error) if error is not None and module in sys.modules else None
 
+    def _stopped(self) -> KitaruStateError:
+        return KitaruStateError(
+            f"execution {self.exec_id} has stopped: its process is gone",
+            hint=f"kitaru executions resume {self.exec_id}",
+        )
+
     def _unfinished(self, when: str) -> KitaruNotFinishedError:
         return KitaruNotFinishedError(
             f"execution {self.exec_id} of {self.flow} is {self.status} {when}",
@@ -132,6 +148,7 @@ class FlowHandle:
     def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
         deadline = None if timeout is None else time.monotonic() + timeout
         began = looked_at = time.monotonic()
+        abandoned = 0
         while not self._is_in(wanted, status := self.status):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -139,6 +156,9 @@ class FlowHandle:
             if now - looked_at > LOOK_AFTER_SECONDS:
                 looked_at = now
                 self._client.look_after(self.exec_id)
+                abandoned = abandoned + 1 if self._client.runner.is_abandoned(self.exec_id) else 0
+                if abandoned == LOOKS_WITHOUT_PROCESS:
+                    raise self._stopped()
             pause = min(max(SHORTEST_POLL_SECONDS, (now - began) * POLL_SHARE), LONGEST_POLL_SECONDS)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
         return status

@@ -134,13 +134,22 @@ def prepare(client: KitaruClient, exec_id: str, request: Request) -> Prepared:
         KitaruError: it cannot be made; nothing was written.
     """
     original = find_original(client, exec_id)
-    if request.from_ is None and not request.overrides and request.version is None and not request.only_recorded:
-        raise KitaruUsageError(
-            f"from which call is {original.row.exec_id} to execute again?",
-            hint=f"--from KEY, --from failed, --overrides, or --version vN; see kitaru executions get {exec_id}",
-        )
+    require_beginning(request, original.row.exec_id)
     target = find_target(client, original, request)
     return prepare_for(client, original, target, request, merged_inputs(original, target, request))
+
+
+def require_beginning(request: Request, what: str) -> None:
+    """
+    Raises:
+        KitaruUsageError: nothing says from where `what` is to execute again.
+    """
+    if request.from_ is None and not request.overrides and request.version is None and not request.only_recorded:
+        verb, keys = ("are", "") if what == "they" else ("is", f"; see kitaru executions get {what}")
+        raise KitaruUsageError(
+            f"from which call {verb} {what} to execute again?",
+            hint=f"--from KEY, --from failed, --overrides, or --version vN{keys}",
+        )
 
 
 def prepare_for(
@@ -155,7 +164,7 @@ def prepare_for(
     check_pickles(client, original, made, target, request)
     return Prepared(
         original, target, made, request, inputs,
-        values={it.key: given_value(client, it) for it in made.given},
+        values={it.key: given_value(client, it, is_same=target.is_same) for it in made.given},
         answers={key: given_answer(original, key, override) for key, override in made.answers.items()},
     )  # fmt: skip
 
@@ -282,14 +291,36 @@ def inputs_here(flow: Flow[..., Any], original: Original, request: Request) -> d
     return dict(flow.bind(*merged.get("*args", ()), **named))
 
 
-def given_value(client: KitaruClient, given: Given) -> Encoded:
-    """The given outcome in the form that the recorded one has: a model's fields become the model."""
+def given_value(client: KitaruClient, given: Given, *, is_same: bool) -> Encoded:
+    """The given outcome in the form that the recorded one has: a model's fields become the model.
+
+    Args:
+        is_same: whether the code is what recorded, so that its dataclasses have the same fields.
+
+    Raises:
+        KitaruUsageError: it has some of the recorded dataclass's fields, or others.
+    """
     encoded = codec.encode(given.override.value)
     recorded = given.recorded.value if given.recorded is not None else None
     if recorded is None or recorded.codec != "tagged" or encoded.codec not in ("json", "str"):
         return encoded
-    data = replays.read_value(client.database, recorded)
-    return Encoded("tagged", compact(like(codec.tag(given.override.value), json.loads(data))))
+    shape = json.loads(replays.read_value(client.database, recorded))
+    if is_same:
+        require_fields(given, shape)
+    return Encoded("tagged", compact(like(codec.tag(given.override.value), shape)))
+
+
+def require_fields(given: Given, recorded: Any) -> None:
+    value = given.override.value
+    if not isinstance(recorded, dict) or recorded.get("$") != "dataclass" or not isinstance(value, dict):
+        return
+    has, wants = sorted(map(str, value)), sorted(recorded["v"])
+    if has != wants:
+        kind = recorded["type"].rpartition(":")[2]
+        raise KitaruUsageError(
+            f"{given.override.written} has the fields {listed(has)}, and {given.key} gave a {kind}: {listed(wants)}",
+            hint="give all of them",
+        )
 
 
 def like(value: Any, recorded: Any) -> Any:
@@ -315,7 +346,7 @@ def given_answer(original: Original, key: str, override: Override) -> Any:
     asked: AskedWait = next(wait for wait in original.known.waits if wait.key == key)
     value = as_json({"answer": override.value})["answer"]
     if asked.schema is not None:
-        check_answer(dict(asked.schema), value)
+        check_answer(dict(asked.schema), value, what=override.written, wants="its schema")
     return value
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
 
 
+STARTING = "starting"
+"""A file of an execution's folder: the process that was started last to go on with it."""
+
+
 class Runners:
     """`KitaruClient().runner`"""
 
@@ -116,7 +120,7 @@ class Runners:
         working = {execution.status, *(child.status for child in execution.children)}
         if execution.kind == "deployed" and execution.status in OPEN and self._is_due(working):
             self.ensure()
-        elif execution.status == "pending" and execution.status_reason is not None and not self._is_executed(exec_id):
+        elif execution.status == "pending" and execution.status_reason is not None and not self.is_executed(exec_id):
             raise KitaruStateError(
                 f"execution {exec_id} has stopped: {execution.status_reason}",
                 hint=f"kitaru executions resume {exec_id}",
@@ -126,9 +130,17 @@ class Runners:
         """Whether a runner has something to do, by and by, for executions of these states."""
         return bool(working & {"pending", "running"}) or queue.next_due_us(self._client.database) is not None
 
-    def _is_executed(self, exec_id: ExecutionId) -> bool:
+    def is_executed(self, exec_id: ExecutionId) -> bool:
         """Whether a process of this machine has it."""
         return is_held(execution_lock(self._client.home, exec_id))
+
+    def is_abandoned(self, exec_id: ExecutionId) -> bool:
+        """Whether it is a source execution that should be going on, as its record says, and whose process is gone."""
+        execution = reading.get_outline(self._client.database, exec_id)
+        if execution.kind != "source" or execution.status not in ("pending", "running"):
+            return False
+        family = {exec_id, families.root_of(self._client.database, exec_id)}
+        return not any(self.is_executed(found) or self.is_starting(found) for found in family)
 
     def why_pending(self, execution: Execution) -> str | None:
         if presence.list_runners(self._client.home):
@@ -158,12 +170,22 @@ class Runners:
         source = require_resumable(self._client, execution, with_edits=with_edits)
         queue.make_due(self._client.database, execution.exec_id)
         interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
-        presence.start_detached(
-            [interpreter, "-m", "kitaru.resuming", execution.exec_id],
-            home=self._client.home,
-            folder=self._client.home.execution(execution.exec_id),
+        folder = self._client.home.execution(execution.exec_id)
+        process = presence.start_detached(
+            [interpreter, "-m", "kitaru.resuming", execution.exec_id], home=self._client.home, folder=folder,
             cwd=Path(source.folder),
-        )
+        )  # fmt: skip
+        (folder / STARTING).write_text(str(process))
+
+    def is_starting(self, exec_id: ExecutionId) -> bool:
+        """Whether a process is there that was started to go on with it."""
+        try:
+            process = Path("/proc", (self._client.home.execution(exec_id) / STARTING).read_text())
+            command, state = (process / "cmdline").read_bytes(), (process / "stat").read_text().rpartition(")")[2]
+        except OSError:
+            return False
+        # Empty while it is being executed, and when it is dead but not buried.
+        return exec_id.encode() in command or (not command and state.split()[0] not in ("Z", "X"))
 
 
 def child_of(client: KitaruClient, exec_id: str) -> int | None:

@@ -121,11 +121,22 @@ def replay_target(
     from dataclasses import replace
 
     from kitaru.replaying import replay_here
-    from kitaru_runner.signatures import convert_inputs
 
     client, flow = load_target(target, home=home, cwd=cwd)
-    inputs = convert_inputs(flow.function, request.inputs)
-    return replay_here(client, flow, exec_id, replace(request, inputs=inputs))
+    return replay_here(client, flow, exec_id, replace(request, inputs=new_inputs(flow, request.inputs)))
+
+
+def new_inputs(flow: Flow[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON inputs that are given over recorded ones, as the flow takes them.
+
+    Raises:
+        KitaruUsageError: they do not fit.
+    """
+    from kitaru_registry.schemas import check_inputs
+    from kitaru_runner.signatures import convert_inputs, input_schema
+
+    check_inputs({**input_schema(flow.function), "required": []}, given, flow=flow.name)
+    return convert_inputs(flow.function, given)
 
 
 def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
@@ -269,11 +280,9 @@ class LocalRun:
         """Give JSON inputs of a replay the types of the flow's parameters. False: the execution has failed."""
         if not self._json_inputs:
             return True
-        from kitaru_runner.signatures import convert_inputs
-
         given = {name: self._inputs[name] for name in self._json_inputs if name in self._inputs}
         try:
-            self._inputs = {**self._inputs, **convert_inputs(self._flow.function, given)}
+            self._inputs = {**self._inputs, **new_inputs(self._flow, given)}
         except KitaruUsageError as error:
             self._engine.finish(None, describe_failure(error))
             return False

@@ -268,3 +268,122 @@ def test_on_a_terminal_it_asks(kitaru: Kitaru, project: Path, typed: bytes, code
     process.communicate()
     os.close(leader)
     assert [it["status"] for it in kitaru("executions", "list", "-o", "json").items] == [status]
+
+
+def test_long_values_are_shown_where_they_differ(kitaru: Kitaru, written: str) -> None:
+    made = [
+        kitaru("run", "flows.py:write", "--input", f'{{"topic": "{"tea " * 50}{end}"}}', "-o", "json").item["exec_id"]
+        for end in ("with milk", "with sugar")
+    ]
+
+    lines = kitaru("diff", *made).out.splitlines()
+
+    at = lines.index("draft")
+    assert [line[:6] for line in lines[at + 1 : at + 3]] == ["- ... ", "+ ... "]
+    assert 'with milk" (' in lines[at + 1]
+    assert 'with sugar" (' in lines[at + 2]
+    assert any(line.startswith("topic") and "with milk" in line and "with sugar" in line for line in lines)
+
+
+def test_an_input_that_was_not_given_reads_as_none(kitaru: Kitaru, project: Path) -> None:
+    (project / "tea.py").write_text("from kitaru import flow\n@flow\ndef brew(cups: int = 3):\n    return cups\n")
+    made = [
+        kitaru("run", "tea.py:brew", "--input", given, "-o", "json").item["exec_id"] for given in ("{}", '{"cups": 4}')
+    ]
+
+    assert "cups  none -> 4" in kitaru("diff", *made).out
+
+
+def test_text_that_is_no_unicode_can_be_compared_and_read(kitaru: Kitaru, project: Path) -> None:
+    (project / "odd.py").write_text(
+        "from kitaru import checkpoint, flow\n@checkpoint\ndef cut(n):\n    return 'a\\ud800' * n\n"
+        "@flow\ndef odd(n: int):\n    return cut(n)\n"
+    )
+    made = [kitaru("run", "odd.py:odd", "--input", f'{{"n": {n}}}', "-o", "json").item["exec_id"] for n in (1, 2)]
+
+    told = kitaru("diff", *made, "-o", "json")
+
+    assert (told.code, told.item["result"][0]["value"]) == (0, "a\ud800")
+    assert kitaru("diff", *made).code == 0
+    assert kitaru("executions", "get", made[0], "-o", "json").item["result"] == "a\ud800"
+
+
+def test_a_dry_run_of_a_retry_refuses_what_the_retry_would(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "retry", written, "--dry-run", "-o", "json")
+
+    assert (told.code, told.error["type"]) == (4, "KitaruStateError")
+    assert told.error["message"] == f"execution {written} is completed: only a failed one can be retried"
+
+
+def test_a_replay_of_many_is_refused_at_once_where_nothing_says_where_it_begins(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "replay", "--flow", "write", "--yes", "-o", "json")
+
+    assert (told.code, told.error["message"]) == (2, "from which call are they to execute again?")
+
+
+def test_many_are_not_waited_for(kitaru: Kitaru, written: str) -> None:
+    for action in (("retry",), ("replay", "--from", "draft")):
+        told = kitaru("executions", *action, "--flow", "write", "--timeout", "5", "--yes", "-o", "json")
+
+        assert (told.code, told.error["message"]) == (2, "--timeout is for one execution: many are not waited for")
+
+
+def test_one_idempotency_key_gives_each_of_many_one_replay(kitaru: Kitaru, written: str) -> None:
+    kitaru("run", "flows.py:write", "--input", '{"topic": "wine"}')
+    command = ("executions", "replay", "--flow", "write", "--where", "topic=wine", "--from", "publish", "--yes")
+
+    first, again = (kitaru(*command, "--idempotency-key", "nightly", "-o", "json") for _ in range(2))
+
+    assert [it["ok"] for it in (*first.items, *again.items)][:2] == [True, True]
+    assert again.items[0]["new_exec_id"] == first.items[0]["new_exec_id"]
+
+
+def test_where_nothing_fits_that_is_said(kitaru: Kitaru, written: str) -> None:
+    told = kitaru("executions", "retry", "--flow", "write", "--yes")
+
+    assert (told.code, told.out, told.err) == (0, "", "no execution to retry is found\n")
+
+
+def test_a_guard_s_refusal_says_how_to_give_its_outcome(kitaru: Kitaru, project: Path) -> None:
+    (project / "pay.py").write_text(
+        "from kitaru import checkpoint, flow\n"
+        "@checkpoint\ndef price():\n    raise ValueError('none')\n"
+        "@checkpoint(replay='never')\ndef charge(cents):\n    return cents\n"
+        "@flow\ndef pay():\n    return charge(price())\n"
+    )
+    failed = kitaru("run", "pay.py:pay", "-o", "json").item["exec_id"]
+    override = ("--overrides", '{"checkpoint.price": 5}')
+
+    told = kitaru("run", "pay.py:pay", "--replay", failed, *override)
+
+    (made,) = kitaru("executions", "list", "--replay-of", failed, "-o", "json").items
+    hint = (
+        f"hint:   give one: kitaru executions replay {made['exec_id']} --overrides '{{\"checkpoint.charge\": ...}}'\n"
+    )
+    assert hint in told.err
+    assert hint in kitaru("executions", "get", made["exec_id"]).out
+
+
+def test_new_inputs_of_a_replay_are_checked(kitaru: Kitaru, written: str) -> None:
+    for given, said in (('{"topic": 7}', "topic: expected string, got integer 7"), ('{"tone": 1}', "tone is unknown")):
+        message = f"these inputs do not fit write: {said}"
+        here = kitaru("run", "flows.py:write", "--replay", written, "--from", "draft", "--input", given, "-o", "json")
+        assert (here.code, here.error["message"]) == (2, message)
+
+        apart = kitaru("executions", "replay", written, "--from", "draft", "--input", given, "-o", "json")
+        assert (apart.code, apart.item["error"]["message"]) == (1, message)
+
+
+def test_of_values_that_were_not_kept_the_digests_are_compared(kitaru: Kitaru, project: Path) -> None:
+    (project / "keep.py").write_text(
+        "from kitaru import checkpoint, flow\n@checkpoint(record='digest')\ndef secret(n):\n    return 's' * n\n"
+        "@flow\ndef keep(n: int):\n    secret(n)\n"
+    )
+    made = [kitaru("run", "keep.py:keep", "--input", f'{{"n": {n}}}', "-o", "json").item["exec_id"] for n in (1, 2)]
+
+    lines = kitaru("diff", *made).out.splitlines()
+
+    recorded = [kitaru("executions", "get", each, "-o", "json").item["checkpoints"][0] for each in made]
+    assert lines[lines.index("secret") + 1 :][:2] == [
+        f"{sign} not kept, {call['output_digest'][:19]}" for sign, call in zip("-+", recorded, strict=True)
+    ]

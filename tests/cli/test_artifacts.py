@@ -61,6 +61,25 @@ def test_an_artifact_is_shown_with_its_value(kitaru: Kitaru, exec_id: str) -> No
     )
 
 
+def test_a_list_that_is_cut_says_so(kitaru: Kitaru, exec_id: str) -> None:
+    for command, option in (
+        (("artifacts", "list", exec_id, "-n", "2"), "--limit N"),
+        (("artifacts", "list", "-n", "4"), "--limit N"),
+        (("executions", "list", "-n", "1"), "--limit N"),
+        (("executions", "list", "--page", "1", "--size", "1"), "--page 2"),
+    ):
+        assert f"are shown, there may be more: {option}\n" in kitaru(*command).err
+        assert kitaru(*command, "-o", "json").err == ""
+    assert kitaru("artifacts", "list", exec_id).err == kitaru("executions", "list").err == ""
+
+
+def test_what_an_error_names_is_shown_and_not_obeyed(kitaru: Kitaru, exec_id: str) -> None:
+    told = kitaru("artifacts", "show", f"{exec_id}/\x1b]0;title\x07")
+
+    assert told.code == 3
+    assert "has no artifact \\x1b]0;title\\x07" in told.err
+
+
 def test_an_artifact_is_downloaded_once(kitaru: Kitaru, exec_id: str, project: Path) -> None:
     first = kitaru("artifacts", "download", f"{exec_id}/research", "-o", "json")
     second = kitaru("artifacts", "download", f"{exec_id}/research")
@@ -100,6 +119,23 @@ def test_a_deletion_is_asked_for_and_shown_first(kitaru: Kitaru, exec_id: str) -
     assert "result" not in gone.out
     assert kitaru("artifacts", "list", exec_id).code == 3
     assert kitaru("executions", "delete", "--before", "0s", "--yes").out == "Nothing to delete.\n"
+
+
+def test_a_dry_run_refuses_what_the_deletion_would(kitaru: Kitaru, exec_id: str, project: Path) -> None:
+    (project / "asking.py").write_text(
+        "from kitaru import flow, wait\n@flow\ndef asking():\n    return wait(name='approve', schema=bool)\n"
+    )
+    waiting = kitaru("run", "asking.py:asking", "-o", "json").item["exec_id"]
+
+    told = kitaru("executions", "delete", exec_id, waiting, "--dry-run", "-o", "json")
+
+    assert (told.code, told.error["message"]) == (
+        4, f"execution {waiting} is waiting: only an ended one can be deleted",
+    )  # fmt: skip
+    kitaru("executions", "cancel", waiting)
+    kitaru("executions", "delete", exec_id, "--yes")
+    assert kitaru("executions", "delete", exec_id, "--yes").out == "Nothing to delete.\n"
+    assert kitaru("executions", "delete", exec_id, "--dry-run").out == "Nothing to delete.\n"
 
 
 def test_gc_says_what_it_did(kitaru: Kitaru, exec_id: str) -> None:

@@ -137,6 +137,7 @@ def test_following_what_has_ended_shows_all_and_how_it_ended(fail: bool, code: i
         (["--attempt", "0"], 2, "KitaruUsageError"),
         (["--follow", "--offset=-1"], 2, "KitaruUsageError"),
         (["--follow", "--grouped"], 2, "KitaruUsageError"),
+        (["--interval", "3"], 2, "KitaruUsageError"),
         (["--checkpoint", "darft"], 3, "KitaruNotFoundError"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_terminal_is_asked_for_what_is_open_and_no_longer(home: Home, tmp_path
     """The other question of the wait_any is not asked, and one that somebody else answers is asked no more."""
     (tmp_path / "flows.py").write_text(FLOWS)
     main, terminal = pty.openpty()
-    command = [sys.executable, "-m", "kitaru_cli.main", "run", "flows.py:ask"]
+    command = [sys.executable, "-m", "kitaru_cli", "run", "flows.py:ask"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=terminal, stderr=terminal, stdout=subprocess.PIPE)
     os.close(terminal)
     shown = ""

@@ -300,6 +300,16 @@ def test_a_column_without_name_and_content_is_left_out() -> None:
     assert printed == "A  B\n1  2\n"
 
 
+def test_a_terminal_that_is_too_narrow_loses_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+
+    _, row, rest = in_a_pipe(execution_text.executions_text([execution()])).splitlines()
+
+    assert row.split()[:5] == [EXEC_ID[-8:], "release_note", "v12", "(production)", "completed"]
+    assert row.endswith("2m 00s")
+    assert rest.strip() == "s"
+
+
 def test_stored_text_is_shown_and_never_obeyed() -> None:
     stored = "[red]\x1b[31mx\x1b[0m :smile:"
 

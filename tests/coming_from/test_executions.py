@@ -7,7 +7,7 @@ from rows import row
 from tests.coming_from.conftest import Code
 
 import kitaru
-from kitaru import KitaruUserCodeError
+from kitaru import KitaruError, KitaruUserCodeError
 
 WORK = """
 @checkpoint
@@ -94,6 +94,10 @@ def test_executions_are_found(code: Code, done: kitaru.FlowHandle) -> None:
     assert found.refresh() == found
     assert [call.key for call in found.list_checkpoints()] == ["draft"]
     assert len(found.list_artifacts()) >= 3
+    assert found.replay(from_="draft").wait(timeout=30) == done.get()
+    for act in (found.retry, found.resume, found.cancel):
+        with pytest.raises(KitaruError, match="completed"):
+            act()
     assert not hasattr(found, "stack_name")
 
 

@@ -157,6 +157,22 @@ def test_what_an_open_replay_was_made_of_is_not_deleted(queue: Queue) -> None:
     assert replay.row.replay == {"of": original.exec_id, "from": "a"}
 
 
+def test_what_an_open_one_needs_is_not_found(queue: Queue) -> None:
+    parent, original = queue.new(status="running"), queue.new(status="completed")
+    child = queue.new(status="completed", parent=parent.row.id, parent_key="child")
+    replay = queue.new(status="running", replay={"of": original.exec_id, "from": "a"})
+
+    assert retention.ended(queue.database, project="default") == []
+    with pytest.raises(KitaruStateError, match="is still open"):
+        retention.undeleted(queue.database, [ExecutionId(child.exec_id)])
+    parent.finish()
+    replay.finish()
+    erase(queue, original)
+    assert set(retention.ended(queue.database, project="default")) == {parent.exec_id, child.exec_id, replay.exec_id}
+    ids = [ExecutionId(made.exec_id) for made in (original, child)]
+    assert retention.undeleted(queue.database, ids) == [child.exec_id]
+
+
 def test_a_file_that_another_execution_names_stays(queue: Queue) -> None:
     one, other = full(queue), full(queue)
 

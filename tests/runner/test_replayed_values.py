@@ -262,6 +262,24 @@ def test_logged_metadata_merges_in_the_body_and_stays_with_its_checkpoint(execut
     assert record.checkpoints[0].metadata == {"tokens": 12}
 
 
+def test_what_one_checkpoint_logs_merges_too(execution: TestExecution) -> None:
+    @checkpoint
+    def call_models() -> None:
+        log(llm_calls={"first": {"tokens_input": 1}}, stage="first")
+        log(llm_calls={"second": {"tokens_input": 2}}, stage="second")
+
+    execution.attempt(call_models)
+
+    logged = {"llm_calls": {"first": {"tokens_input": 1}, "second": {"tokens_input": 2}}, "stage": "second"}
+    assert execution.record.checkpoints[0].metadata == logged
+
+
+def test_an_execution_that_logged_nothing_can_be_read(execution: TestExecution) -> None:
+    execution.attempt(lambda: log())
+
+    assert execution.record.metadata == {}
+
+
 def test_log_takes_json_alone(execution: TestExecution) -> None:
     execution.attempt(lambda: log(when={1, 2}))
 

@@ -6,7 +6,7 @@ import pytest
 from attempts import Executions, TestExecution
 
 from kitaru_registry.database import executions as table
-from kitaru_registry.errors import KitaruStateError
+from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention as records
 from kitaru_runner import retention
 from kitaru_runner.locks import FileLock, execution_lock
@@ -64,3 +64,22 @@ def test_without_a_policy_nothing_goes(executions: Executions, expired: list[Tes
 
     assert retention.apply(executions.database) == 0
     assert deleted(expired) == [False, False, False]
+
+
+def test_of_any_number_each_goes_that_can(executions: Executions, expired: list[TestExecution]) -> None:
+    parent = executions.new()
+    with executions.database.write() as connection:
+        child = table.c.id == expired[1].row
+        connection.execute(table.update().where(child).values(parent=parent.row, parent_key="a"))
+
+    done = retention.delete_each(executions.database, [made.record.exec_id for made in expired], actor="me")
+
+    assert deleted(expired) == [True, False, True]
+    assert done.exec_ids == (expired[0].exec_id, expired[2].exec_id)
+    assert len(done.left) == 1
+    assert f"its parent, {parent.exec_id}, is still open" in done.left[0]
+
+
+def test_too_many_are_not_deleted_all_or_none(executions: Executions, expired: list[TestExecution]) -> None:
+    with pytest.raises(KitaruUsageError, match="300 executions are too many to be deleted all or none"):
+        retention.delete(executions.database, [expired[0].record.exec_id] * 300, actor="me")

@@ -171,6 +171,7 @@ def test_what_was_deleted_says_so_everywhere(project: Project, review: Any) -> N
     for read in (
         artifact.load, lambda: load(exec_id, "final"), lambda: client.artifacts.list(exec_id),
         lambda: client.artifacts.lineage(f"{exec_id}/draft"), client.executions.handle(exec_id).get,
+        lambda: client.executions.logs(exec_id), lambda: client.executions.follow(exec_id),
     ):  # fmt: skip
         with pytest.raises(KitaruNotFoundError, match="are gone: deleted by ada@analytical at"):
             read()
@@ -245,3 +246,62 @@ def test_what_a_child_gave_is_followed_into_its_own_execution(project: Project, 
     below = client.artifacts.lineage(f"{child.exec_id}/draft", direction="down").links
     assert {link.ref for link in below[0].links} == {artifact.artifact_id for artifact in own}
     assert {a.kind for a in client.artifacts.list(handle.exec_id)} == {"step_output", "result"}
+
+
+def test_what_the_flow_saved_under_any_name_has_an_id_of_its_own(project: Project) -> None:
+    exec_id = run(project.load(NAMED).named)
+    client = project.client
+
+    found = client.artifacts.list(exec_id, kind="manual")
+
+    assert [(a.name, a.artifact_id.partition("/")[2]) for a in found] == [
+        ("pages/1", "save:pages/1"), ("pages/1", "save:pages/1#2"), ("a:b#2", "save:a:b#2"),
+    ]  # fmt: skip
+    assert [client.artifacts.get(a.artifact_id).load() for a in found] == [1, 2, 3]
+    assert client.load(exec_id, "pages/1", index=1) == 2
+
+
+NAMED = """
+@flow
+def named(topic):
+    save("pages/1", 1)
+    save("pages/1", 2)
+    save("a:b#2", 3)
+"""
+
+
+def test_what_can_find_nothing_is_refused(project: Project, review: Any) -> None:
+    exec_id = run(review)
+    client = project.client
+
+    for ask in (
+        lambda: client.artifacts.list(exec_id, limit=0), lambda: client.artifacts.search(limit=-1),
+        lambda: client.executions.list(limit=-1), lambda: client.load(exec_id, "notes", index="1"),  # type: ignore[arg-type]
+        lambda: client.executions.get(None),  # type: ignore[arg-type]
+        lambda: client.executions.replay(exec_id, overrides={5: 1}),  # type: ignore[dict-item]
+        lambda: client.executions.bulk("frobnicate"),  # type: ignore[arg-type]
+        lambda: client.executions.bulk("cancel", flow="review", options={"why": "no"}),
+    ):  # fmt: skip
+        with pytest.raises(KitaruUsageError):
+            ask()
+
+
+TABLES = """
+import pandas
+
+@flow
+def tables(topic):
+    save("prices", pandas.DataFrame({"item": ["fig", "kiwi"], "cents": [20, 35]}))
+    save("index", pandas.Index([1, 2]))
+"""
+
+
+def test_a_table_is_downloaded_as_csv(project: Project, tmp_path: Path) -> None:
+    exec_id = run(project.load(TABLES).tables)
+    get = project.client.artifacts.get
+
+    prices = download(get(f"{exec_id}/save:prices"), tmp_path)
+
+    assert (prices.path.name, prices.path.read_text()) == ("prices.csv", ",item,cents\n0,fig,20\n1,kiwi,35\n")
+    assert "keeps no types" in str(prices.note)
+    assert download(get(f"{exec_id}/save:index"), tmp_path).path.name == "index.csv"

@@ -293,3 +293,25 @@ def test_a_writer_that_is_shared_survives_cancellations(flows: Any, project: Pro
         return int(flows.step(5))
 
     assert after.run().wait(30) == 5
+
+
+def test_a_replay_may_begin_at_what_it_was_in(flows: Any, project: Project) -> None:
+    handle = project.load(FLOWS + SLOW).slow.run()
+    project.until(
+        lambda: [call.key for call in project.client.executions.get(handle.exec_id).checkpoints][-1:] == ["turns"],
+        "the record says what it is in",
+    )
+
+    handle.cancel()
+
+    assert [call.key for call in project.client.executions.get(handle.exec_id).checkpoints] == ["step"]
+    plan = project.client.executions.plan_replay(handle.exec_id, from_="turns")
+    assert [(call.key, call.does) for call in plan.calls] == [("step", "reused")]
+
+
+SLOW = """
+@flow
+def slow():
+    step(1)
+    turns("slow")
+"""

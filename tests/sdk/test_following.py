@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kitaru import FlowHandle, KitaruUsageError
-from kitaru_registry.errors import KitaruNotFoundError
+from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.models import Execution, LogEntry
 
@@ -91,6 +91,25 @@ def test_who_follows_hears_of_a_wait_once_and_of_the_end_last(project: Project) 
     assert heard == ["asking", "waiting", "answer True", "completed"]
 
 
+def test_who_follows_hears_that_nobody_executes_it_any_more(project: Project) -> None:
+    project.write(FLOWS + "\nslow.run().wait()\n")
+    process = project.start("flows.py")
+    project.until(lambda: bool(project.client.executions.list()), "the execution is there")
+    exec_id = project.only_execution().exec_id
+    heard = project.client.executions.follow(exec_id)
+    assert isinstance(next(heard), LogEntry)
+
+    process.kill()
+    found = next(heard)
+
+    assert isinstance(found, Execution)
+    assert found.status == "running"
+    assert found.status_reason is not None
+    assert found.status_reason.startswith("its process is gone; go on: kitaru executions resume")
+    project.client.executions.cancel(exec_id)
+    assert [found.status for found in heard if isinstance(found, Execution)] == ["cancelled"]
+
+
 def test_a_flow_that_prints_nothing_has_no_log(project: Project) -> None:
     handle = project.load(FLOWS).quiet.run()
     handle.wait()
@@ -130,3 +149,35 @@ def test_following_from_nowhere_is_refused(wrong: dict[str, int], project: Proje
 
     with pytest.raises(KitaruUsageError):
         project.client.executions.follow(handle.exec_id, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_log_is_read_entry_by_entry_as_far_as_it_is_asked_for(project: Project) -> None:
+    handle = project.load(FLOWS).slow.run()
+    assert through(project, handle.stream()) == ["at first", "at second", "done"]
+    executions = project.client.executions
+
+    log = log_file(project.home, handle.exec_id)
+    entries = executions.each_log_entry(handle.exec_id)
+    first = next(entries)
+    with log.open("a") as file:
+        file.write("later\n")
+
+    assert [entry.message for entry in (first, *entries)] == ["at first", "at second", "done", "later"]
+    with pytest.raises(KitaruNotFoundError, match="has no checkpoint gate"):
+        list(executions.each_log_entry(handle.exec_id, checkpoint="gate"))
+
+
+def test_nobody_waits_for_ever_for_a_process_that_is_gone(project: Project) -> None:
+    project.write(FLOWS + "\nslow.run().wait()\n")
+    process = project.start("flows.py")
+    project.until(lambda: bool(project.client.executions.list()), "the execution is there")
+    handle = project.client.executions.handle(project.only_execution().exec_id)
+    entries = handle.stream()
+    next(entries)
+    process.kill()
+
+    for wait_for_it in (lambda: list(entries), handle.wait, handle.until_settled):
+        with pytest.raises(KitaruStateError, match="has stopped: its process is gone") as told:
+            wait_for_it()
+        assert told.value.hint == f"kitaru executions resume {handle.exec_id}"
+    handle.cancel()

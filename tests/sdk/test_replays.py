@@ -6,20 +6,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from replays import completed, failed, ran, record, reused
 
 from kitaru_registry.errors import (
     KitaruConflictError,
     KitaruNotFoundError,
+    KitaruStateError,
     KitaruUsageError,
-    KitaruUserCodeError,
     KitaruWaitValidationError,
 )
 
 if TYPE_CHECKING:
     from tests.sdk.conftest import Project
 
-    from kitaru import FlowHandle
-    from kitaru_registry.models import Execution
 
 FLOWS = """
 from dataclasses import dataclass
@@ -74,33 +73,6 @@ def flows(project: Project) -> ModuleType:
     return project.load(FLOWS)
 
 
-def ran(project: Project) -> list[str]:
-    """What executed since this was asked last."""
-    path = project.root / "ran"
-    found = path.read_text().split() if path.exists() else []
-    path.write_text("")
-    return found
-
-
-def completed(handle: FlowHandle) -> str:
-    handle.wait(60)
-    return str(handle.exec_id)
-
-
-def failed(handle: FlowHandle) -> str:
-    with pytest.raises(KitaruUserCodeError):
-        handle.wait(60)
-    return str(handle.exec_id)
-
-
-def record(project: Project, handle: FlowHandle) -> Execution:
-    return project.client.executions.get(handle.exec_id)
-
-
-def reused(execution: Execution) -> dict[str, bool]:
-    return {call.key: call.reused for call in execution.checkpoints}
-
-
 def test_what_was_recorded_before_the_call_is_reused(project: Project, flows: ModuleType) -> None:
     original = completed(flows.article.run("agents"))
     ran(project)
@@ -113,8 +85,8 @@ def test_what_was_recorded_before_the_call_is_reused(project: Project, flows: Mo
     assert (found.original_exec_id, found.kind) == (original, "source")
     assert found.exec_id != original
     assert reused(found) == {"research": True, "draft": False, "polish": False}
-    assert found.replay is not None
-    assert (found.replay.from_, found.replay.reused) == ("draft", 1)
+    assert found.replay_of is not None
+    assert (found.replay_of.from_, found.replay_of.reused) == ("draft", 1)
 
 
 def test_the_original_stays_as_it_was(project: Project, flows: ModuleType) -> None:
@@ -194,8 +166,9 @@ def test_an_overridden_answer_is_checked_and_given(project: Project, flows: Modu
     original = completed(handle)
     ran(project)
 
-    with pytest.raises(KitaruWaitValidationError):
+    with pytest.raises(KitaruWaitValidationError, match=r"^wait\.approve does not fit: expected boolean") as told:
         flows.review.replay(original, overrides={"wait.approve": "perhaps"})
+    assert told.value.hint == "its schema: boolean"
     again = flows.review.replay(original, overrides={"wait.approve": False})
 
     assert again.wait(60) == "Rejected"
@@ -367,34 +340,54 @@ def test_the_plan_says_what_executes_and_makes_nothing(project: Project, flows: 
     assert len(project.client.executions.list()) == 1
 
 
-# Pickled values
+def test_a_call_with_other_arguments_is_a_warning_that_the_record_shows(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
+
+    handle = flows.article.replay(original, from_="draft", topic="tea")
+    handle.wait(60)
+
+    said = "research was recorded with other arguments than it is called with now"
+    assert record(project, handle).warnings == (said,)
 
 
-def test_a_value_that_another_python_pickled_is_refused_before_anything_is_made(project: Project) -> None:
-    flows = project.load(
-        "@checkpoint\ndef give():\n    return {1: object()}\n\n@checkpoint\ndef take(value):\n    return 1\n\n"
-        "@flow\ndef hand():\n    return take(give())\n"
-    )
-    original = completed(flows.hand.run())
-    assert flows.hand.replay(original, from_="take").wait(60) == 1
-    with project.client.database.write() as connection:
-        connection.exec_driver_sql("UPDATE journal SET codec = 'pickle-3.2' WHERE key = 'give'")
+def test_an_override_that_lacks_a_dataclass_s_field_is_refused(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
 
-    with pytest.raises(KitaruConflictError, match=r"the value of give was pickled by Python 3\.2") as caught:
-        flows.hand.replay(original, from_="take")
-
-    assert "--from give" in str(caught.value.hint)
-    assert len(project.client.executions.list()) == 2
+    with pytest.raises(KitaruUsageError, match=r"checkpoint.draft has the fields words, and draft gave a Text: length"):
+        project.client.executions.replay(original, overrides={"checkpoint.draft": {"words": "mine"}})
 
 
-def test_large_values_and_what_was_saved_are_there_in_the_replay(project: Project) -> None:
-    flows = project.load(
-        '@checkpoint\ndef large():\n    save("small", "words")\n    return "x" * 100_000\n\n'
-        "@checkpoint\ndef count(text):\n    return len(text)\n\n@flow\ndef measure():\n    return count(large())\n"
-    )
-    original = completed(flows.measure.run())
+def test_while_its_process_starts_nobody_is_told_to_start_it(project: Project, flows: ModuleType) -> None:
+    original = completed(flows.article.run("agents"))
 
-    handle = flows.measure.replay(original, from_="count")
+    handle = project.client.executions.replay(original, from_="polish")
 
-    assert handle.wait(60) == 100_000
-    assert project.client.load(handle.exec_id, "small") == "words"
+    assert record(project, handle).status_reason is None
+    handle.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("edits", "why"), [("def article(:", "SyntaxError"), ("", "has no flow article"), (None, "there is no file")]
+)
+def test_edits_that_cannot_be_loaded_are_told_to_who_waits(
+    project: Project, flows: ModuleType, edits: str | None, why: str
+) -> None:
+    original = completed(flows.article.run("agents"))
+    file = project.root / "flows.py"
+    file.rename(project.root / "other.py") if edits is None else file.write_text(edits)
+
+    handle = project.client.executions.replay(original, from_="polish", with_edits=True)
+
+    with pytest.raises(KitaruStateError, match=f"has stopped: .*{why}"):
+        handle.wait(60)
+    handle.cancel()
+
+
+def test_a_record_can_be_replayed_and_retried(project: Project, flows: ModuleType) -> None:
+    (project.root / "broken").touch()
+    found = project.client.executions.get(failed(flows.article.run("agents")))
+    (project.root / "broken").unlink()
+
+    assert found.replay(from_="failed").wait(60) == "NOTES ON AGENTS"
+    assert found.retry().wait(60) == "NOTES ON AGENTS"
+    assert found.refresh().replay_of is None

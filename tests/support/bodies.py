@@ -56,6 +56,13 @@ class Seen:
     trace: dict[str, Any] = field(default_factory=dict)
     """What was seen, by place."""
 
+    def note(self, of: dict[str, Any], place: str, value: object) -> None:
+        """Note what a line of execution saw; not one of a process that has ended, whose code unwinds."""
+        branch = current.get()
+        assert branch is not None
+        if not branch.engine.pace.ended:  # type: ignore[attr-defined]  # a Schedule
+            of[place] = value
+
 
 class Body(Walk):
     """A program's flow, or a child's. `seen` is put in its place anew for each attempt."""
@@ -82,7 +89,7 @@ class Body(Walk):
         before = place.so_far
         await super().step(place, step)
         # A place may be passed again, by another try.
-        self.seen.trace[f"{place.path}/{step.number}/{before}"] = place.so_far
+        self.seen.note(self.seen.trace, f"{place.path}/{step.number}/{before}", place.so_far)
 
     # Checkpoints
 
@@ -168,7 +175,7 @@ class Body(Walk):
                 for future in done:
                     order.append(index[id(future)])
                     found.append(await self._outcome(future))
-        self.seen.races[f"{place.path}/{step.number}"] = order
+        self.seen.note(self.seen.races, f"{place.path}/{step.number}", order)
         return found
 
     async def _numbered(self, number: int, future: Any) -> tuple[int, object]:
@@ -214,7 +221,7 @@ class Body(Walk):
                     made = [group.create_task(one(number)) for number in range(len(step.blocks))]
             except* Boom as errors:
                 failed = [error.args for error in errors.exceptions]
-                self.seen.races[f"{place.path}/{step.number}"] = failed
+                self.seen.note(self.seen.races, f"{place.path}/{step.number}", failed)
             return failed or [task.result() for task in made]
         if step.how == "as_completed":
             return await self._as_completed(place, step, one)
@@ -234,7 +241,7 @@ class Body(Walk):
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        self.seen.races[f"{place.path}/{step.number}"] = order
+        self.seen.note(self.seen.races, f"{place.path}/{step.number}", order)
         return found
 
     async def _as_completed(self, place: Place, step: Tasks, one: Any) -> object:
@@ -251,7 +258,7 @@ class Body(Walk):
             number, outcome = await first
             order.append(number)
             found.append(outcome)
-        self.seen.races[f"{place.path}/{step.number}"] = order
+        self.seen.note(self.seen.races, f"{place.path}/{step.number}", order)
         return found
 
     async def pool(self, place: Place, step: Pool) -> object:
@@ -265,7 +272,7 @@ class Body(Walk):
             while not queue.empty():
                 number, taken = queue.get_nowait(), taken + 1
                 inside = f"{place.path}/{step.number}[{number}]"
-                self.seen.races[inside] = (worker, taken)
+                self.seen.note(self.seen.races, inside, (worker, taken))
                 try:
                     found[number] = await self.block(Place(inside, place.so_far), step.blocks[number])
                 except Boom as error:
@@ -320,7 +327,7 @@ class Body(Walk):
             value = await asyncio.wait_for(call, step.timeout_seconds)
         except TimeoutError:
             value = "late"
-        self.seen.races[f"{place.path}/{step.number}"] = value == "late"
+        self.seen.note(self.seen.races, f"{place.path}/{step.number}", value == "late")
         return value
 
     async def _awaited(self, checkpoint: Any, so_far: int) -> object:

@@ -127,6 +127,8 @@ def test_a_clock_goes_forward_only_and_alone() -> None:
         with pytest.raises(KitaruStateError, match="another test clock is in use"), testing.Clock():
             pass
         assert clock.advance(weeks=1, hours=1) == datetime(2031, 5, 8, 1, tzinfo=UTC)
+        assert clock.advance(timedelta(days=1)) == datetime(2031, 5, 9, 1, tzinfo=UTC)
+        assert clock.advance(60) == datetime(2031, 5, 9, 1, 1, tzinfo=UTC)
 
 
 def test_kitaru_itself_does_not_import_it_and_it_needs_no_test_framework() -> None:

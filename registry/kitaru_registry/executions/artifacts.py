@@ -20,8 +20,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
 from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal, waits
-from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruNotFoundError, KitaruStateError
-from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_values
+from kitaru_registry.errors import (
+    KitaruBackendError,
+    KitaruConflictError,
+    KitaruNotFoundError,
+    KitaruStateError,
+    KitaruUsageError,
+)
+from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_limit, require_values
+from kitaru_registry.executions.superseding import KEPT
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import Artifact, Digest, ExecutionId
 
@@ -78,6 +85,7 @@ def search(database: Database, wanted: Wanted, *, limit: int | None = None) -> l
 
 def in_order(database: Database, wanted: Wanted, *, limit: int | None = None) -> list[Artifact]:
     """Those of one execution, in recorded order."""
+    require_limit(limit)
     with database.read() as connection:
         found = find(connection, ValueStore(database.home.values), wanted, limit=None)
     return [item.artifact for item in recorded(found)][:limit]
@@ -90,6 +98,7 @@ def recorded(found: Iterable[Found]) -> list[Found]:
 
 def find(connection: Connection, store: ValueStore, wanted: Wanted, *, limit: int | None = None) -> list[Found]:
     """Newest first."""
+    require_limit(limit)
     found: list[Found] = []
     for statement in (outputs(wanted), saves(wanted), results(wanted)):
         if statement is None:
@@ -158,10 +167,13 @@ def pick(database: Database, exec_id: str, name: str, *, index: int | None = Non
         index: which of several, in recorded order; negative ones count from the last.
 
     Raises:
+        KitaruUsageError: the index is no number.
         KitaruNotFoundError: there is none; what there is, is named.
         KitaruConflictError: several fit.
         KitaruStateError: only its digest was kept.
     """
+    if index is not None and not isinstance(index, int):
+        raise KitaruUsageError(f"load(index={index!r}) is no number", hint="index=0 is the first, index=-1 the last")
     with database.read() as connection:
         store = ValueStore(database.home.values)
         row = require_values(connection, exec_id)
@@ -268,11 +280,28 @@ def outputs(wanted: Wanted) -> Select[Any] | None:
             journal.c.codec.is_not(None),
             or_(journal.c.kind == "c", and_(func.coalesce(journal.c.data, b"") != NO_VALUE, ~of_child)),
             or_(executions.c.retries_used == 0, ~superseded),
+            ~is_unused(journal),
         )
     )
     if wanted.name is not None:
         statement = statement.where(has_name(wanted.name))
     return narrowed(statement, wanted, journal.c.key, journal.c.ended_us, journal.c.value_digest, journal.c.data)
+
+
+def is_unused(outcome: Any) -> ColumnElement[bool]:
+    """Whether a replay only kept that row's outcome, and the flow has not come to its call."""
+    used = journal.alias()
+    return and_(
+        executions.c.replay.is_not(None),
+        outcome.c.kind == "c",
+        outcome.c.seq > func.json_extract(executions.c.replay, "$.reused"),
+        outcome.c.seq <= func.json_extract(executions.c.replay, "$.copied"),
+        ~exists(
+            select(used.c.seq).where(
+                used.c.execution == outcome.c.execution, used.c.key == outcome.c.key.concat(KEPT), used.c.kind == "d"
+            )
+        ),
+    )
 
 
 def has_name(name: str) -> ColumnElement[bool]:
@@ -305,6 +334,12 @@ def saves(wanted: Wanted) -> Select[Any] | None:
             journal.c.ended_us > artifacts.c.at_us,
         )
     )
+    outcome = journal.alias()
+    of_unused = exists(
+        select(outcome.c.seq).where(
+            outcome.c.execution == artifacts.c.execution, outcome.c.key == artifacts.c.key, is_unused(outcome)
+        )
+    )
     statement = (
         select(
             *EXECUTION,
@@ -322,7 +357,7 @@ def saves(wanted: Wanted) -> Select[Any] | None:
             ordinal.label("ordinal"),
         )
         .join(executions, executions.c.id == artifacts.c.execution)
-        .where(or_(executions.c.retries_used == 0, ~redone))
+        .where(or_(executions.c.retries_used == 0, ~redone), ~of_unused)
     )
     for column, value in ((artifacts.c.name, wanted.name), (artifacts.c.type, wanted.type)):
         if value is not None:
@@ -429,8 +464,8 @@ def size_of(row: Any, store: ValueStore) -> int | None:
 
 def is_body_save(key: str, name: str) -> bool:
     """Whether that key is a save's own, in the flow's body."""
-    last = key.rpartition("/")[2]
-    return last == f"save:{name}" or last.startswith(f"save:{name}#")
+    scope, own, ordinal = key.rpartition(f"save:{name}")
+    return bool(own) and scope[-1:] in ("", "/") and (not ordinal or (ordinal[0] == "#" and ordinal[1:].isdigit()))
 
 
 def id_of(exec_id: str, key: str, name: str, ordinal: int, *, is_save: bool) -> str:

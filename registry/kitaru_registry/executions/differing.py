@@ -11,13 +11,14 @@ from typing import Any
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.journal import Row, Value
 from kitaru_registry.executions.planned import KINDS, seconds_of, summed, usage_of
+from kitaru_registry.executions.reading import DIGEST_CODEC
 from kitaru_registry.executions.replaying import Known, is_inner
-from kitaru_registry.executions.superseding import current_rows
+from kitaru_registry.executions.superseding import current_rows, without_unused
 from kitaru_registry.executions.views import CallDifference, ExecutionDiff, Side, ValueView
 from kitaru_registry.models import ExecutionId
 
-SHOWN_BYTES = 4096
-"""A value above this is shown by its size and digest."""
+SHOWN_BYTES = 16_384
+"""A value above this is shown by its size and digest. What a model answers is mostly below it."""
 
 Read = Callable[[Value], bytes]
 
@@ -37,7 +38,7 @@ class Recorded:
 
 def recorded(row: Any, known: Known) -> Recorded:
     current, _ = current_rows(known.rows, known.replay)
-    calls = {c.row.key: c.row for c in current if c.row.kind in KINDS}
+    calls = {c.row.key: c.row for c in without_unused(current, known.replay) if c.row.kind in KINDS}
     return Recorded(row, {key: call for key, call in calls.items() if not is_inner(key, calls)})
 
 
@@ -116,6 +117,8 @@ def view(value: Value | None, read: Read) -> ValueView | None:
     if value is None:
         return None
     data = read(value)
+    if value.codec == DIGEST_CODEC:
+        return ValueView(type=value.codec, digest=f"sha256:{data.hex()}")
     shown = as_json(value.codec, data) if len(data) <= SHOWN_BYTES else None
     return ValueView(type=value.codec, value=shown, bytes=len(data), digest=f"sha256:{sha256(data).hexdigest()}")
 

@@ -148,24 +148,41 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
     """Let a failed execution go on at what failed.
 
     Raises:
-        KitaruStateError: it has not failed.
+        KitaruStateError: it has not failed, or its values were deleted.
     """
     with database.write() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        if row.status != "failed" or row.deleted_us is not None:
-            raise KitaruStateError(
-                f"execution {exec_id} is {row.status}: only a failed one can be retried",
-                hint=f"kitaru executions get {exec_id}",
-            )
+        row = require_failed(connection, exec_id)
         begin_anew(connection, row, row.error, actor=actor, asks_again=True)
         forget_deadline(connection, row.id)
+
+
+def require_failed(connection: Connection, exec_id: str) -> Any:
+    """The row of an execution that can be retried.
+
+    Raises:
+        KitaruStateError: it has not failed, or its values were deleted.
+    """
+    row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+    if row.deleted_us is not None:
+        raise KitaruStateError(
+            f"execution {exec_id} was deleted: its values are gone", hint=f"kitaru executions get {exec_id}"
+        )
+    if row.status != "failed":
+        raise KitaruStateError(
+            f"execution {exec_id} is {row.status}: only a failed one can be retried",
+            hint=f"kitaru executions get {exec_id}",
+        )
+    return row
 
 
 def end(
     connection: Connection, row: Any, *, status: Status, result: Value | None = None,
     error: Mapping[str, Any] | None = None, reason: str | None = None,
 ) -> None:  # fmt: skip
-    """End an open execution: its waits are closed, and a parent that waits for it hears of it."""
+    """End an open execution: its waits are closed, and a parent that waits for it hears of it.
+
+    Of one that is cancelled what its process was in stays known: a replay may begin there.
+    """
     connection.execute(
         update(executions)
         .where(executions.c.id == row.id, executions.c.status.in_(sources_of(status)))
@@ -173,7 +190,7 @@ def end(
             status=status,
             ended_us=now_us(),
             lease_until_us=None,
-            in_flight=None,
+            in_flight=executions.c.in_flight if status == "cancelled" else None,
             error=error,
             status_reason=reason,
             result_codec=result.codec if result else None,

@@ -10,10 +10,10 @@ import json
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kitaru_registry.database import Database, backend_error
 from kitaru_registry.errors import KitaruError, KitaruFencedError
@@ -335,13 +335,3 @@ def insert_execution(connection: sqlite3.Connection, new: NewExecution) -> None:
 
 def as_sql(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list | tuple) else value
-
-
-def merge_metadata(into: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`log(...)`: mappings merge, anything else is replaced by the last."""
-    merged = dict(into)
-    for key, value in new.items():
-        before = merged.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = merge_metadata(before, value) if both and before is not None else value
-    return merged

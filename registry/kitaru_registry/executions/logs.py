@@ -85,8 +85,16 @@ def read_log(
         raise KitaruUsageError(f"a limit of {limit} shows nothing", hint="a limit of 1 or more")
     if offset is None and limit is not None:
         return [as_entry(line) for line in last_lines(path, wanted, limit)]
-    fitting = (line for line in lines_from(path, offset or 0, all_of_it=True) if wanted.fits(line))
-    return [as_entry(line) for line in islice(fitting, limit)]
+    return list(islice(each_entry(path, wanted, offset or 0), limit))
+
+
+def each_entry(path: Path, wanted: LogFilter, offset: int) -> Iterator[LogEntry]:
+    """Its entries from an offset on, one after another: a log may be larger than memory.
+
+    Raises:
+        KitaruUsageError: a negative offset.
+    """
+    return (as_entry(line) for line in lines_from(path, offset, all_of_it=True) if wanted.fits(line))
 
 
 def last_lines(path: Path, wanted: LogFilter, limit: int) -> deque[Line]:

@@ -279,5 +279,15 @@ def make_due(database: Database, exec_id: str) -> None:
         )
 
 
+def could_not_begin(database: Database, exec_id: str, reason: str) -> None:
+    """Say of an execution that is still pending why nobody executes it, until somebody sets it going again."""
+    with database.write() as connection:
+        connection.execute(
+            update(executions)
+            .where(executions.c.exec_id == exec_id, executions.c.status == "pending")
+            .values(status_reason=reason)
+        )
+
+
 def lease_end(lease_seconds: int = LEASE_SECONDS) -> int:
     return now_us() + lease_seconds * 1_000_000

@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
-from kitaru_registry.executions.journal import merge_metadata
-from kitaru_registry.executions.states import STATUSES
-from kitaru_registry.executions.superseding import is_part_of
+from kitaru_registry.executions.states import ENDED, STATUSES
+from kitaru_registry.executions.superseding import KEPT, is_part_of, kept_rows
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
+from kitaru_registry.metadata import merge_metadata
 from kitaru_registry.models import (
     AcceptedDivergence,
     CheckpointCall,
@@ -43,9 +43,12 @@ def find_id(database: Database, given: str) -> ExecutionId:
     """The execution's id, from the id or a unique beginning or end of it.
 
     Raises:
+        KitaruUsageError: it is no text.
         KitaruNotFoundError: there is none.
         KitaruConflictError: several fit.
     """
+    if not isinstance(given, str):
+        raise KitaruUsageError(f"{given!r} is no id of an execution", hint="give handle.exec_id, or enough of it")
     wanted = select(executions.c.exec_id).where(
         or_(
             executions.c.exec_id == given,
@@ -92,6 +95,7 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
         metadata=read.logged,
         checkpoints=tuple(read.calls.values()),
         accepted=tuple(read.accepted),
+        warnings=tuple(read.warnings),
         pending_waits=pending,
         parent=parents.get(row.parent),
         children=children,
@@ -146,8 +150,9 @@ def list_executions(
         replay_of: the whole id of the execution that they are replays of.
 
     Raises:
-        KitaruUsageError: no such status.
+        KitaruUsageError: no such status, or a limit below 1.
     """
+    require_limit(limit)
     if status is not None and status not in STATUSES:
         raise KitaruUsageError(f"there is no status {status}", hint=f"one of {', '.join(STATUSES)}")
     wanted = select(executions).where(executions.c.project == project)
@@ -171,6 +176,15 @@ def list_executions(
         parents = parents_of(connection, rows)
     values = ValueStore(database.home.values)
     return [as_execution(row, result=shown_result(values, row), parent=parents.get(row.parent)) for row in rows]
+
+
+def require_limit(limit: int | None) -> None:
+    """
+    Raises:
+        KitaruUsageError: nothing fits within it.
+    """
+    if limit is not None and limit < 1:
+        raise KitaruUsageError(f"a limit of {limit} finds nothing", hint="a limit of 1 or more")
 
 
 def has_value(name: str, text: str) -> Any:
@@ -222,18 +236,32 @@ class ReadJournal:
     logged: dict[str, Any] = field(default_factory=dict)
     """By the flow's body."""
     accepted: list[AcceptedDivergence] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    kept: dict[str, CheckpointCall] = field(default_factory=dict)
+    """Of a replay: outcomes that it uses where the flow comes to their calls, which it has not."""
 
-    def add(self, entry: Any, *, reused: bool) -> None:
+    def add(self, entry: Any, *, reused: bool = False, kept: bool = False) -> None:
         if entry.kind in "ct":
-            self.calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+            calls = self.kept if kept else self.calls
+            calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+        elif entry.kind == "d":
+            self.add_remark(entry.key, json.loads(entry.metadata))
         elif entry.kind == "l":
-            self.logged = merge_metadata(self.logged, json.loads(entry.metadata))
+            # `log()` without anything is an entry without metadata.
+            self.logged = merge_metadata(self.logged, json.loads(entry.metadata or "{}"))
         elif entry.kind == "r":
             superseded = json.loads(entry.metadata)["superseded"]
             self.calls = {key: call for key, call in self.calls.items() if not is_part_of(key, superseded)}
         elif entry.kind == "a":
             said = {**json.loads(entry.metadata), "at": as_datetime(entry.ended_us)}
             self.accepted.append(AcceptedDivergence.model_validate(said))
+
+    def add_remark(self, key: str, said: Mapping[str, Any]) -> None:
+        if "warning" in said:
+            self.warnings.append(said["warning"])
+        call = key.removesuffix(KEPT)
+        if call != key and call in self.kept:
+            self.calls[call] = self.kept.pop(call)
 
     def add_running(self, running: Mapping[str, Any]) -> None:
         before = self.calls.get(running["key"])
@@ -252,11 +280,11 @@ def read_calls(connection: Connection, row: Any) -> ReadJournal:
     columns = ("seq", "kind", "key", "name", "tries", "type", "error", "metadata", "started_us", "ended_us")
     unkept = case((journal.c.codec == DIGEST_CODEC, journal.c.data)).label("unkept")
     wanted = select(*(journal.c[name] for name in columns), unkept).where(journal.c.execution == row.id)
-    copied = row.replay["copied"] if row.replay else 0
+    copied, kept = row.replay["copied"] if row.replay else 0, kept_rows(row.replay)
     read = ReadJournal()
     for entry in connection.execute(wanted.order_by(journal.c.seq)):
-        read.add(entry, reused=entry.seq <= copied)
-    for running in row.in_flight or ():
+        read.add(entry, reused=entry.seq <= copied, kept=entry.seq in kept)
+    for running in (row.in_flight or ()) if row.status not in ENDED else ():
         read.add_running(running)
     return read
 
@@ -306,7 +334,7 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         source=Source.model_validate(row.source) if row.source else None,
         deleted_at=as_datetime(row.deleted_us),
         original_exec_id=row.replay["of"] if row.replay else None,
-        replay=ReplayOf.model_validate(row.replay) if row.replay else None,
+        replay_of=ReplayOf.model_validate(row.replay) if row.replay else None,
         **more,
     )
 

@@ -129,7 +129,7 @@ def parse_overrides(overrides: Mapping[str, Any]) -> tuple[Override, ...]:
     """
     found = []
     for written, value in overrides.items():
-        kind, dot, selector = written.partition(".")
+        kind, dot, selector = written.partition(".") if isinstance(written, str) else ("", "", "")
         if kind not in ("checkpoint", "wait") or not dot or not selector:
             raise KitaruUsageError(
                 f"the override {written!r} names neither a checkpoint nor a wait",

@@ -16,13 +16,13 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, artifacts, executions, journal, waits
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
-from kitaru_registry.executions.states import ENDED, STATUSES
+from kitaru_registry.executions.states import ENDED, OPEN, STATUSES
 from kitaru_registry.executions.values import Deletion, ValueStore
 from kitaru_registry.models import Deleted, ExecutionId
 
@@ -37,7 +37,7 @@ def ended(
     database: Database, *, project: str, flow: str | None = None, status: str | None = None,
     since: datetime | None = None, before: datetime | None = None, limit: int | None = None,
 ) -> list[ExecutionId]:  # fmt: skip
-    """Executions that can be deleted, oldest first.
+    """Executions that can be deleted, oldest first: not those that an open one needs.
 
     Args:
         since, before: of their end.
@@ -48,8 +48,17 @@ def ended(
     if status is not None and status not in ENDED:
         known = "an open execution is not deleted: cancel it first" if status in STATUSES else None
         raise KitaruUsageError(f"--status {status} is no end", hint=known or f"one of {', '.join(sorted(ENDED))}")
+    open_one = executions.alias()
+    open_ones = select(open_one.c.id).where(open_one.c.status.in_(OPEN))
+    replayed = select(func.json_extract(open_one.c.replay, "$.of")).where(
+        open_one.c.status.in_(OPEN), open_one.c.replay.is_not(None)
+    )
     wanted = select(executions.c.exec_id).where(
-        executions.c.project == project, executions.c.deleted_us.is_(None), executions.c.status.in_(sorted(ENDED))
+        executions.c.project == project,
+        executions.c.deleted_us.is_(None),
+        executions.c.status.in_(sorted(ENDED)),
+        or_(executions.c.parent.is_(None), executions.c.parent.not_in(open_ones)),
+        executions.c.exec_id.not_in(replayed),
     )
     for column, value in ((executions.c.flow, flow), (executions.c.status, status)):
         if value is not None:
@@ -60,6 +69,22 @@ def ended(
         wanted = wanted.where(executions.c.ended_us < int(before.timestamp() * 1_000_000))
     with database.read() as connection:
         return [ExecutionId(i) for i in connection.execute(wanted.order_by(executions.c.id).limit(limit)).scalars()]
+
+
+def undeleted(database: Database, exec_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
+    """Those of these that a deletion would take: without what was deleted before.
+
+    Raises:
+        KitaruStateError: one has not ended, or an open execution needs it.
+    """
+    found = []
+    with database.read() as connection:
+        for exec_id in exec_ids:
+            row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+            require_deletable(connection, row)
+            if row.deleted_us is None:
+                found.append(exec_id)
+    return found
 
 
 def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -> Deleted:

@@ -10,6 +10,9 @@ from typing import Any
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.giving_up import says_given_up
 
+KEPT = "!kept"
+"""Ends the key of the entry which says that the flow came to a call whose outcome the replay had only kept."""
+
 FAILING = "cwxn"
 """Kinds of rows that can hold a failure: a checkpoint's, a child execution's, and that none could be started."""
 
@@ -34,7 +37,7 @@ def current_rows(
     Args:
         replay: of an execution that is a replay: which of its first rows it reuses, and which it only keeps.
     """
-    kept = range(replay["reused"] + 1, replay["copied"] + 1) if replay else ()
+    kept = kept_rows(replay)
     current: list[Current] = []
     accepted: dict[str, int] = {}
     for row in rows:
@@ -45,6 +48,18 @@ def current_rows(
             accepted[said["scope"]] = min(said["place"], accepted.get(said["scope"], said["place"]))
         current.append(Current(row, soft=row.seq in kept and row.kind not in "ra"))
     return without_overtaken(current), tuple(accepted.items())
+
+
+def kept_rows(replay: Mapping[str, Any] | None) -> range:
+    """The numbers of the rows that a replay only keeps, for calls that the flow may come to."""
+    return range(replay["reused"] + 1, replay["copied"] + 1) if replay else range(0)
+
+
+def without_unused(current: Sequence[Current], replay: Mapping[str, Any] | None) -> list[Current]:
+    """Without the outcomes of checkpoints that a replay kept, and to whose calls the flow has not come."""
+    kept = kept_rows(replay)
+    used = {c.row.key for c in current if c.row.kind == "d"} if kept else set()
+    return [c for c in current if c.row.kind != "c" or c.row.seq not in kept or f"{c.row.key}{KEPT}" in used]
 
 
 def without_overtaken(rows: Sequence[Current]) -> list[Current]:

@@ -30,10 +30,17 @@ class Clock:
         return datetime.fromtimestamp(self._now_us / 1_000_000, UTC)
 
     def advance(
-        self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0, weeks: float = 0
-    ) -> datetime:
-        """Let so much time pass. What was due in it happens now; the new time."""
-        return self.set(self.now + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks))
+        self, by: timedelta | float = 0, /, *, seconds: float = 0, minutes: float = 0, hours: float = 0,
+        days: float = 0, weeks: float = 0,
+    ) -> datetime:  # fmt: skip
+        """Let so much time pass. What was due in it happens now; the new time.
+
+        Args:
+            by: seconds, or a timedelta, as `sleep` takes them.
+        """
+        time = by if isinstance(by, timedelta) else timedelta(seconds=by)
+        parts = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
+        return self.set(self.now + time + parts)
 
     def set(self, moment: datetime) -> datetime:
         """Go to a moment, which is not before the present one.

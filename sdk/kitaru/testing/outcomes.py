@@ -141,7 +141,8 @@ def value_of(row: Row, store: ValueStore) -> Any:
 
 
 def warnings_of(journal: tuple[Entry, ...]) -> tuple[str, ...]:
-    return tuple(str(entry.value["warning"]) for entry in journal if entry.kind == "warning")
+    said = (entry.value for entry in journal if entry.kind == "warning")
+    return tuple(str(value["warning"]) for value in said if "warning" in value)
 
 
 def error_of(ended: Execution, error: Mapping[str, Any] | None) -> BaseException:

@@ -1,0 +1,43 @@
+"""Why an open execution is where it is, and what makes it go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitaru_registry.database import as_datetime
+from kitaru_registry.executions import waits
+from kitaru_registry.models import Execution
+from kitaru_runner.locks import execution_lock, is_held
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient
+
+
+def with_reason(client: KitaruClient, execution: Execution) -> Execution:
+    """Say so where an execution is open and nobody works on it."""
+    if execution.status not in ("running", "pending", "waiting"):
+        return execution
+    held = is_held(execution_lock(client.home, execution.exec_id))
+    reason = execution.status_reason
+    if execution.status == "running" and not held:
+        reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
+    elif execution.status == "waiting":
+        reason = why_waiting(client, execution, held=held) or reason
+    elif execution.status == "pending" and client.runner.is_starting(execution.exec_id):
+        reason = None
+    elif execution.status == "pending" and execution.kind == "source" and not held:
+        reason = f"{reason or 'not running'}; go on: kitaru executions resume {execution.exec_id}"
+    elif execution.status == "pending" and reason is None:
+        reason = client.runner.why_pending(execution)
+    return execution.model_copy(update={"status_reason": reason})
+
+
+def why_waiting(client: KitaruClient, execution: Execution, *, held: bool) -> str | None:
+    """Until when it sleeps; or what makes it go on, where nobody will by themselves."""
+    database, go_on = client.database, f"kitaru executions resume {execution.exec_id}"
+    until_us = waits.sleeps_until_us(database, execution.exec_id)
+    if execution.kind == "source" and not held:
+        return f"its process is gone; {f'go on: {go_on}' if until_us else 'an answer starts it again'}"
+    if not held and waits.late(database, exec_id=execution.exec_id):
+        return f"its time has come, and no runner was there; go on: {go_on}"
+    return f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC" if until_us else None
