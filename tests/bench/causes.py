@@ -33,8 +33,8 @@ CAUSES: Mapping[str, str] = {
         "disk's, and changes from run to run as the baseline does."
     ),
     "invoke a deployed no-op, call to result": (
-        "Each execution has a process of its own, in its snapshot's environment, that imports its code: 150 ms. "
-        "Processes that are started ahead would take most of that away; there are none yet."
+        "Each execution has a process of its own, in its snapshot's environment, that imports its code: most of that. "
+        "Processes that are started ahead would take most of it away; there are none yet."
     ),
     "resume at 990 of 1,000, runner and child killed, `kitaru executions resume`": (
         "Three processes start: the command and, from its first moments on, the runner beside it, each of which loads "
