@@ -45,6 +45,9 @@ TIMER_SECONDS = 5.0
 SPINS_WITHOUT_INSIGHT = 10
 """Turns that count as rest on a loop that does not show its ready queue (uvloop)."""
 
+MOST_SPINS = 10_000
+"""Turns after which a loop counts as at rest that never is, as with `asyncio.sleep(0)` until a task is done."""
+
 
 class LoopSide:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,10 +128,10 @@ class LoopSide:
             self._loop.call_soon(self._pump)
 
     def _at_rest(self) -> bool:
+        self._spins += 1
         ready = getattr(self._loop, "_ready", None)
         if ready is not None:
-            return not ready
-        self._spins += 1
+            return not ready or self._spins > MOST_SPINS
         return self._spins > SPINS_WITHOUT_INSIGHT
 
     async def rest(self, seconds: float) -> None:

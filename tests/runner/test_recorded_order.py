@@ -240,3 +240,19 @@ def test_branches_that_wait_and_a_lane_park_together(execution: TestExecution) -
         execution.attempt(body)
 
     assert execution.result == [1, 2, 3]
+
+
+def test_a_loop_that_never_rests_gets_its_outcomes_too(execution: TestExecution) -> None:
+    async def both() -> int:
+        return await add_async(1, 2) + await add_async(3, 4)
+
+    async def body() -> int:
+        task = asyncio.create_task(both())
+        while not task.done():
+            await asyncio.sleep(0)
+        return task.result()
+
+    execution.attempt(body, writes=1)
+    execution.attempt(body)
+
+    assert execution.result == 10
