@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from homes import memory_home
 from kept import KEPT, SCHEDULES
-from programs import Call, InTime, Program
+from programs import Call, InTime, Program, Tasks, Thread
 from trials import check_seed
 
 from kitaru_registry.executions import waits
@@ -168,7 +168,6 @@ ANY = [
     numbers_calls_in_the_order_of_the_schedule,
     tries_once_more,
     starts_a_child_again,
-    forgets_when_threads_came_back,
     forgets_which_timers_were_over,
     takes_another_answer_later,
 ]
@@ -176,6 +175,21 @@ ANY = [
 FEW: Mapping[Callable[[Patch], None], Program] = {
     does_not_record_who_gave_up: Program(
         0, True, (InTime(1, Call(2, "alpha", is_async=True, takes_seconds=5.0), 0.5), Call(3, "beta", is_async=True))
+    ),
+    forgets_when_threads_came_back: Program(
+        0,
+        True,
+        (
+            Tasks(
+                1,
+                (
+                    (Thread(2, (Call(3, "alpha", takes_seconds=2.0),)),),
+                    (Call(4, "beta", is_async=True, takes_seconds=2.0),),
+                ),
+                "first",
+            ),
+            Call(5, "gamma", is_async=True),
+        ),
     ),
     takes_a_child_out_of_turn: KEPT["a child's end has its turn among the other outcomes"],
 }
