@@ -11,10 +11,12 @@ import asyncio
 import contextvars
 import heapq
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
@@ -56,7 +58,8 @@ class LoopSide:
         # The second number keeps those apart who stand at the same outcome.
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
-        self._undelivered = engine.recorded.order()
+        self._recorded = deque(engine.recorded.order())
+        self._undelivered = set(self._recorded)
         self._expected: set[int] = set()
         self._timers = Timers(self, loop, engine.opening)
         self._threads = Threads(self, loop, engine.opening, engine.parking)
@@ -85,8 +88,7 @@ class LoopSide:
 
     def delivered(self, seq: int) -> None:
         """A recorded outcome has had its turn, or was given to synchronous code, in its own order."""
-        if seq in self._undelivered:
-            self._undelivered.remove(seq)
+        self._undelivered.discard(seq)
         self._expected.discard(seq)
         self._timers.reached(seq)
 
@@ -113,19 +115,25 @@ class LoopSide:
 
     def _deliver_first(self) -> None:
         seq = self._turns[0][0]
-        earlier = [known for known in self._undelivered if known < seq]
+        earlier = self._undelivered_before(seq)
         if not self._expected.isdisjoint(earlier):
             self._pumping = False
         elif earlier and self._stalled_at != seq:
             self._stalled_at = seq
             self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
         else:
-            for known in earlier:
-                self._undelivered.remove(known)
+            self._undelivered.difference_update(earlier)
             self.delivered(seq)
             heapq.heappop(self._turns)[2].set_result(None)
             self._spins = 0
             self._loop.call_soon(self._pump)
+
+    def _undelivered_before(self, seq: int) -> list[int]:
+        """Looks at no more than these, however much is recorded."""
+        while self._recorded and self._recorded[0] not in self._undelivered:
+            self._recorded.popleft()
+        earlier = takewhile(lambda known: known < seq, self._recorded)
+        return [known for known in earlier if known in self._undelivered]
 
     def _at_rest(self) -> bool:
         self._spins += 1

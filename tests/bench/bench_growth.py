@@ -21,22 +21,26 @@ FEW = 100
 
 def checkpoints(found: Place, steps: int) -> list[Figure]:
     """NORMAL: no fsync hides what grows. In several executions: the machine's own pace changes within a second."""
-    from flows import sequential  # type: ignore[import-not-found]  # of the project that was just made
+    from flows import resumed, sequential  # type: ignore[import-not-found]  # of the project that was just made
 
-    figures = {
-        at: Figure(
-            f"a checkpoint at {at:,} in one execution, NORMAL",
-            beside="a checkpoint at 100",
-            targets=(Target("ratio", 1.2),),
-        )
-        for at in ROUNDS
-        if at <= steps
-    }
-    for at, figure in figures.items():
-        for _ in range(ROUNDS[at]):
-            took = sequential.run(at).wait()
+    return [
+        *of_flow(sequential, "a checkpoint at {at:,} in one execution, NORMAL", steps),
+        *of_flow(resumed, "a recorded checkpoint at {at:,}, in a replay on a loop", steps),
+    ]
+
+
+def of_flow(flow: Any, name: str, steps: int) -> list[Figure]:
+    """What the last calls of one execution took beside its first ones."""
+    figures = []
+    for at, rounds in ROUNDS.items():
+        if at > steps:
+            continue
+        figure = Figure(name.format(at=at), beside="one at 100", targets=(Target("ratio", 1.2),))
+        for _ in range(rounds):
+            took = flow.run(at).wait()
             figure.add(took[at - WINDOW : at], took[WINDOW : 2 * WINDOW])
-    return list(figures.values())
+        figures.append(figure)
+    return figures
 
 
 def fill(found: Place, count: int) -> None:

@@ -26,6 +26,28 @@ def sequential(steps: int) -> list[float]:
 
 
 @checkpoint
+async def async_step(number: int) -> int:
+    return number
+
+
+begun: list[str] = []
+
+
+@flow(retries=1)
+async def resumed(steps: int) -> list[float]:
+    """Milliseconds of each step on a loop, in an attempt to which all of them are recorded."""
+    begun.append("attempt")
+    took = []
+    for number in range(steps):
+        began = time.perf_counter()
+        await async_step(number)
+        took.append((time.perf_counter() - began) * 1000)
+    if len(begun) % 2:
+        raise RuntimeError("once more")
+    return took
+
+
+@checkpoint
 async def pause(number: int) -> int:
     await asyncio.sleep(0.010)
     return number
