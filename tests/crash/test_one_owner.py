@@ -47,7 +47,7 @@ def test_resume_of_a_living_execution_names_its_process(
 def test_a_stopped_owner_keeps_its_execution_although_its_lease_is_over(gated: ExecutionId, trial: Trial) -> None:
     owner = trial.start_runner()
     at_gate(trial, 1)
-    os.kill(owner.pid, signal.SIGSTOP)
+    trial.pause(owner.pid)
     trial.sql("UPDATE executions SET lease_until_us = 1 WHERE exec_id = ?", gated)
 
     trial.start_runner()
@@ -65,7 +65,7 @@ def test_an_owner_that_was_fenced_out_writes_nothing_and_ends_its_child(gated: E
     """Without the lock's file there is no lock between the two: as between two hosts."""
     owner = trial.start_runner()
     (first,) = at_gate(trial, 1)
-    os.kill(owner.pid, signal.SIGSTOP)
+    trial.pause(owner.pid)
     execution_lock(trial.home, gated).unlink()
 
     trial.start_runner()

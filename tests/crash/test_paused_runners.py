@@ -49,7 +49,7 @@ def test_two_runners_paused_past_their_lease_write_nothing_when_they_go_on(trial
     stuck += [trial.invoke("gated", before=place) for place in PLACES[:2]]
     children = at_gate(trial, len(stuck))
     paused = [first.pid, second.pid, *children[len(PLACES) :]]
-    send(signal.SIGSTOP, paused)
+    trial.pause(*paused)
     trial.gate.touch()
 
     start_on_another_host(trial)
@@ -73,7 +73,7 @@ def test_an_owner_paused_past_its_lease_whom_nobody_replaced_goes_on(trial: Tria
     owner = trial.start_runner(LEASE)
     exec_id = trial.invoke("gated")
     paused = [owner.pid, *at_gate(trial, 1)]
-    send(signal.SIGSTOP, paused)
+    trial.pause(*paused)
     until(lambda: lease_end(trial, exec_id) < now_us(), what="over: the lease")
 
     send(signal.SIGCONT, paused)
@@ -90,7 +90,7 @@ def test_a_paused_child_keeps_its_execution_for_as_long_as_its_runner_lives(tria
     trial.start_runner(LEASE, "--max-executions=1")
     exec_id = trial.invoke("gated")
     child = at_gate(trial, 1)
-    send(signal.SIGSTOP, child)
+    trial.pause(*child)
     first_end = lease_end(trial, exec_id)
     start_on_another_host(trial)
     until(lambda: now_us() > first_end and lease_end(trial, exec_id) > now_us(), what="renewed: the lease")
