@@ -16,7 +16,7 @@ from kitaru_registry.clock import now_us
 from kitaru_runner.context import current
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import ENDED, Entry, Opening
-from kitaru_runner.turns import Turns
+from kitaru_runner.turns import Turns, ended
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Threads:
         self._turns = turns
         self._loop = loop
         self._parking = parking
-        self._ended = {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
+        self._ended = ended(opening)
         self._run_in_executor = loop.run_in_executor
         try:
             # Where to_thread comes by.

@@ -15,7 +15,7 @@ from typing import Any
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import Branch, current
 from kitaru_runner.protocol import ENDED, Entry, Opening
-from kitaru_runner.turns import Turns
+from kitaru_runner.turns import Turns, ended
 
 NAME = "asyncio:timer"
 """Stands for itself in keys: no checkpoint can have it."""
@@ -71,7 +71,7 @@ class Timers:
     def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, opening: Opening) -> None:
         self._turns = turns
         self._loop = loop
-        self._over = {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
+        self._over = ended(opening)
         self._passed_us, self._origin_us = passed(opening)
         self._last = max(self._passed_us, default=0)
         self._reached = 0

@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from kitaru_runner.context import Branch
-from kitaru_runner.protocol import Entry
+from kitaru_runner.protocol import ENDED, Entry, Opening
 
 
 class Turns(Protocol):
@@ -27,3 +27,8 @@ class Turns(Protocol):
 
     def expect(self, seq: int) -> None:
         """Let nothing later have its turn before this, which is sure to be enlisted."""
+
+
+def ended(opening: Opening) -> dict[str, int]:
+    """Key to number of what came to its end in an earlier attempt."""
+    return {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
