@@ -83,7 +83,7 @@ def logs(
                 print(line)
             sys.stdout.flush()
         return streamed(0)
-    follower = Follower(client, client.executions.get(execution).exec_id, output, verbose)
+    follower = Follower(client, client.executions.handle(execution).exec_id, output, verbose)
     with quiet_when_unread():
         return follower.run(wanted, limit=limit, offset=offset, interval=interval or INTERVAL_SECONDS)
     return streamed(0)
@@ -140,8 +140,7 @@ class Follower:
         event = {"waiting": "waiting", "running": "stopped", "pending": "stopped"}.get(execution.status, "terminal")
         self._stopped = event == "stopped"
         if self._as_json:
-            # Without its checkpoints, of which there may be thousands.
-            self._event(event, as_json(execution.model_copy(update={"checkpoints": ()})))
+            self._event(event, as_json(execution))
             return
         show(event_parts(event, execution), sys.stderr)
 

@@ -37,7 +37,7 @@ from sqlalchemy.schema import CreateColumn
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_SECONDS = 30
 
 metadata = MetaData()
@@ -167,6 +167,8 @@ executions = Table(
     Column("replay", JSON(none_as_null=True)),
     # Its values are gone; the row stays.
     Column("deleted_us", Integer),
+    # inputs_data names files in values/ (executions/inputs.py).
+    Column("inputs_in_parts", Boolean, nullable=False, server_default="0"),
     Index("executions_by_flow", "project", "flow", "id"),
     Index("executions_by_project", "project", "id"),
     Index("executions_by_status", "status", "not_before_us"),
@@ -176,6 +178,8 @@ executions = Table(
     ),
     Index("executions_children", "parent", "parent_key", unique=True, sqlite_where=text("parent IS NOT NULL")),
     Index("executions_values", "result_digest", sqlite_where=text("result_digest IS NOT NULL")),
+    # The eight digits that lists show, and that people type.
+    Index("executions_by_end", text("substr(exec_id, -8)")),
     Index("executions_finish_by", "finish_by_us", sqlite_where=text("finish_by_us IS NOT NULL")),
 )  # fmt: skip
 
@@ -260,6 +264,16 @@ artifacts = Table(
     Column("at_us", Integer, nullable=False),
     Index("artifacts_of", "execution", "name"),
     Index("artifacts_values", "value_digest", sqlite_where=text("value_digest IS NOT NULL")),
+)
+
+# Files in values/ that hold parts of what executions were given.
+input_parts = Table(
+    "input_parts",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("execution", Integer, primary_key=True),
+    Index("input_parts_of", "execution"),
+    sqlite_with_rowid=False,
 )
 
 
@@ -361,6 +375,8 @@ def migrate(database: Database) -> None:
 def add_what_is_new(connection: Connection) -> None:
     """Bring an older schema up to this one: a release adds tables, columns and indexes, and takes none away."""
     metadata.create_all(connection)
+    # SQLAlchemy does not see indexes of expressions.
+    indexed = {row[0] for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'index'")}
     for table in metadata.sorted_tables:
         there = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
         for column in table.columns:
@@ -368,7 +384,8 @@ def add_what_is_new(connection: Connection) -> None:
                 described = CreateColumn(column).compile(dialect=connection.dialect)
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {described}")
         for index in table.indexes:
-            index.create(connection, checkfirst=True)
+            if index.name not in indexed:
+                index.create(connection)
 
 
 def schema_version(connection: Connection) -> int:

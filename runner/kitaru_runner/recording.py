@@ -13,6 +13,7 @@ from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
 from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
+from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, current_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
@@ -95,7 +96,7 @@ class RegistryJournal:
         claim = self._claim
         return Opening(
             claim.exec_id, self.attempt, claim.flow, claim.entrypoint or entrypoint, 0,
-            Encoded(claim.inputs_codec, claim.inputs_data), tuple(self._as_entry(row) for row in rows),
+            Encoded(claim.inputs_codec, load_inputs(self._database, claim)), tuple(self._as_entry(row) for row in rows),
             cache=claim.cache, code=self._code, replay=claim.replay, accepted=accepted,
             may_pickle=self.may_pickle,
             strict=self.strict,

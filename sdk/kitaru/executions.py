@@ -45,6 +45,14 @@ class Executions:
         is_current = execution.status_reason is None or self.status(found) == execution.status
         return bind(self._client, execution) if is_current else self.get(found)
 
+    def brief(self, exec_id: ExecutionId) -> BoundExecution:
+        """As `get`, without checkpoints, metadata and warnings: it costs the same however long the journal is.
+
+        Args:
+            exec_id: the whole id.
+        """
+        return bind(self._client, with_reason(self._client, reading.get_brief(self._client.database, exec_id)))
+
     def status(self, exec_id: ExecutionId) -> str:
         return reading.get_status(self._client.database, exec_id)
 
@@ -139,8 +147,8 @@ class Executions:
         """Its log from an offset on, live, until it has ended; see `logs`.
 
         Between two entries comes the execution itself: each time that it has come to a wait, when nobody executes it
-        any more (`running` or `pending`, with a `status_reason`), and, as the last, when it has ended. The process that
-        executes it may be any of this home.
+        any more (`running` or `pending`, with a `status_reason`), and, as the last, when it has ended: without its
+        checkpoints, which `refresh()` reads. The process that executes it may be any of this home.
 
         Args:
             interval: seconds between two looks while nothing is printed, at most.
@@ -439,7 +447,8 @@ class Executions:
 
     def handle(self, exec_id: str) -> FlowHandle:
         """A handle on an execution that was started elsewhere."""
-        found = self.get(exec_id)
+        database = self._client.database
+        found = reading.get_state(database, reading.find_id(database, exec_id))
         return FlowHandle(self._client, found.exec_id, found.flow)
 
     def _require_checkpoint(self, exec_id: ExecutionId, wanted: str) -> None:

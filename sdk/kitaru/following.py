@@ -30,7 +30,7 @@ def follow(
     """Its log from an offset on, live, until it has ended.
 
     Between two lines comes the execution itself, whenever it has come to a wait, when nobody executes it any more, and
-    last of all when it has ended.
+    last of all when it has ended; without its checkpoints, of which there may be very many.
     """
     tail = Tail(log_file(client.home, exec_id), wanted, offset)
     pause, waiting_for, looked_at, without_process = SHORTEST_PAUSE_SECONDS, None, time.monotonic(), 0
@@ -40,10 +40,10 @@ def follow(
         before = tail.offset
         yield from tail.read(all_of_it=status in ENDED)
         if status in ENDED:
-            yield client.executions.get(exec_id)
+            yield client.executions.brief(exec_id)
             return
         if status == "waiting":
-            execution = client.executions.get(exec_id)
+            execution = client.executions.brief(exec_id)
             asked = tuple(wait.key for wait in execution.pending_waits)
             if execution.status == "waiting" and asked != waiting_for:
                 waiting_for = asked
@@ -55,7 +55,7 @@ def follow(
             client.look_after(exec_id)
             is_idle = status != "waiting" and not client.runner.is_executed(exec_id)
             without_process = without_process + 1 if is_idle else 0
-            if without_process == LOOKS_WITHOUT_PROCESS and (stopped := client.executions.get(exec_id)).status_reason:
+            if without_process == LOOKS_WITHOUT_PROCESS and (stopped := client.executions.brief(exec_id)).status_reason:
                 yield stopped
         pause = SHORTEST_PAUSE_SECONDS if tail.offset != before else min(pause * 2, interval)
         time.sleep(min(pause, interval))

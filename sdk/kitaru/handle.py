@@ -80,7 +80,9 @@ class FlowHandle:
             KitaruNotFinishedError: it has not.
             KitaruExecutionError: it ended without a result.
         """
-        execution = self._client.executions.get(self.exec_id)
+        from kitaru_registry.executions import reading
+
+        execution = reading.get_state(self._client.database, self.exec_id)
         if execution.status not in ENDED:
             raise self._unfinished("still")
         if execution.status == "completed":

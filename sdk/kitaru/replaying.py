@@ -247,9 +247,9 @@ def merged_inputs(original: Original, target: Target, request: Request) -> Encod
         KitaruUsageError: they do not fit, or cannot be merged without the flow's code.
     """
     row = original.row
-    recorded, new = Encoded(row.inputs_codec, row.inputs_data), as_json(request.inputs)
+    recorded, new = Encoded(row.inputs_codec, original.given), as_json(request.inputs)
     if target.resolved is not None:
-        merged = {**shown_inputs(row), **new}
+        merged = {**shown_inputs(original), **new}
         check_inputs(target.resolved.config.input_schema, merged, flow=row.flow)
         return recorded if row.kind == "deployed" and not new else Encoded("json", compact(merged))
     if not new:
@@ -268,9 +268,9 @@ def merged_inputs(original: Original, target: Target, request: Request) -> Encod
     return Encoded(recorded.codec, compact({**tagged, **{name: codec.tag(value) for name, value in new.items()}}))
 
 
-def shown_inputs(row: Any) -> dict[str, Any]:
+def shown_inputs(original: Original) -> dict[str, Any]:
     """The recorded inputs as JSON."""
-    value = display.as_json(row.inputs_codec, row.inputs_data)
+    value = display.as_json(original.row.inputs_codec, original.given)
     return value if isinstance(value, dict) else {}
 
 
@@ -283,7 +283,7 @@ def inputs_here(flow: Flow[..., Any], original: Original, request: Request) -> d
     from kitaru_runner.signatures import convert_inputs
 
     row = original.row
-    recorded = codec.decode(Encoded(row.inputs_codec, row.inputs_data))
+    recorded = codec.decode(Encoded(row.inputs_codec, original.given))
     if row.kind == "deployed":
         recorded = convert_inputs(flow.function, recorded)
     merged = {**recorded, **request.inputs}

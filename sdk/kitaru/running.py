@@ -27,6 +27,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
 )
 from kitaru_registry.executions import creating, ending, queue, reading, waits
+from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
@@ -207,7 +208,7 @@ class LocalRun:
         self._owner = owner
         self._lock = lock
         self._exec_id = claim.exec_id
-        self._inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        self._inputs = codec.decode(Encoded(claim.inputs_codec, load_inputs(client.database, claim)))
         self._json_inputs = (claim.replay or {}).get("json_inputs", ())
         self._ended = threading.Event()
         self._wake = threading.Event()

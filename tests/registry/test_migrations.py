@@ -6,7 +6,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
 
 from kitaru_registry.database import SCHEMA_VERSION, Database, metadata, open_database
 from kitaru_registry.errors import KitaruBackendError
@@ -31,14 +30,16 @@ def old_home(home: Home) -> Home:
 
 def shape(database: Database) -> dict[str, tuple[set[str], set[str | None]]]:
     """Columns and indexes of each table."""
-    seen = inspect(database.engine)
-    return {
+    held = database.hold()
+    found = {
         table: (
-            {column["name"] for column in seen.get_columns(table)},
-            {index["name"] for index in seen.get_indexes(table)},
+            {name for _, name, *_ in held.execute(f"PRAGMA table_info({table})")},
+            {name for _, name, *_ in held.execute(f"PRAGMA index_list({table})")},
         )
         for table in metadata.tables
     }
+    held.close()
+    return found
 
 
 def test_it_gets_every_column_and_index_of_a_new_one(old_home: Home, tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, executions, versions
+from kitaru_registry.database import Database, executions, input_parts, versions
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
+from kitaru_registry.executions.inputs import keep
+from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import ExecutionId
 
 
@@ -44,10 +46,18 @@ class NewExecution:
     cache: bool | None = None
     finish_seconds: float | None = None
     replay: Mapping[str, Any] | None = None
+    parts: tuple[bytes, ...] = ()
+    """Digests of the files that hold parts of the inputs."""
+
+    def stored(self, values: ValueStore) -> NewExecution:
+        """The same; large parts of its inputs are on disk when this returns. To be called while `naming`."""
+        kept = None if self.parts else keep(values, self.inputs_codec, self.inputs_data, self.inputs)
+        return self if kept is None else replace(self, inputs=kept.shown, inputs_data=kept.data, parts=kept.digests)
 
     def columns(self) -> dict[str, Any]:
         """The row of a pending execution."""
-        values = {name: value for name, value in vars(self).items() if name != "version_row"}
+        values = {name: value for name, value in vars(self).items() if name not in ("version_row", "parts")}
+        values["inputs_in_parts"] = bool(self.parts)
         counts = dict.fromkeys(("attempt", "fruitless_attempts", "attempt_start_seq", "not_before_us"), 0)
         return {**values, **counts, "status": "pending", "created_us": now_us()}
 
@@ -59,12 +69,15 @@ def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
         KitaruConflictError: the key was used with other inputs.
         KitaruNotFoundError: the version was deleted meanwhile.
     """
-    with database.write() as connection:
-        return create_on(connection, new)
+    values = ValueStore(database.home.values)
+    with values.naming():
+        stored = new.stored(values)
+        with database.write() as connection:
+            return create_on(connection, stored)
 
 
 def create_on(connection: Connection, new: NewExecution) -> tuple[ExecutionId, bool]:
-    """`create`, in a transaction of the caller's."""
+    """`create`, in a transaction of the caller's; large parts of the inputs are on disk."""
     if new.idempotency_key is not None and (found := find_by_key(connection, new)):
         return ExecutionId(found.exec_id), False
     if new.version_row is not None:
@@ -73,7 +86,10 @@ def create_on(connection: Connection, new: NewExecution) -> tuple[ExecutionId, b
             raise KitaruNotFoundError(
                 f"v{new.version} of {new.flow} was deleted", hint=f"kitaru versions list {new.flow}"
             )
-    connection.execute(executions.insert().values(**new.columns()))
+    row = connection.execute(executions.insert().values(**new.columns())).inserted_primary_key
+    if new.parts and row is not None:
+        named = [{"digest": digest, "execution": row[0]} for digest in new.parts]
+        connection.execute(input_parts.insert(), named)
     return new.exec_id, True
 
 

@@ -189,6 +189,7 @@ class JournalWriter:
         return row._replace(
             value=self._lasting(row.value) if row.value is not None else None,
             artifacts=tuple(replace(artifact, value=self._lasting(artifact.value)) for artifact in row.artifacts),
+            child=row.child.stored(self._values) if row.child is not None else None,
         )
 
     def _lasting(self, value: Value) -> Value:
@@ -328,8 +329,11 @@ def insert_execution(connection: sqlite3.Connection, new: NewExecution) -> None:
         )
     values = {name: as_sql(value) for name, value in new.columns().items()}
     names = ", ".join(values)
-    connection.execute(
+    row = connection.execute(
         f"INSERT INTO executions ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
+    ).lastrowid
+    connection.executemany(
+        "INSERT INTO input_parts (digest, execution) VALUES (?, ?)", [(digest, row) for digest in new.parts]
     )
 
 

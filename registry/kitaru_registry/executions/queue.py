@@ -69,6 +69,8 @@ class Claim:
     attempt: int
     inputs_codec: str
     inputs_data: bytes
+    """Of the row; `inputs.load` gives what the flow is called with."""
+    inputs_in_parts: bool
     has_journal: bool
     """Whether anything is recorded."""
     entrypoint: str | None = None
@@ -175,6 +177,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         attempt=row.attempt + 1,
         inputs_codec=row.inputs_codec,
         inputs_data=row.inputs_data,
+        inputs_in_parts=row.inputs_in_parts,
         has_journal=recorded > 0,
         entrypoint=row.entrypoint,
         cache=row.cache,

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, exists, func, or_, select
+from sqlalchemy import and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
+from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.states import ENDED, STATUSES
 from kitaru_registry.executions.superseding import KEPT, is_part_of, kept_rows
 from kitaru_registry.executions.values import ValueStore
@@ -30,10 +31,14 @@ from kitaru_registry.models import (
     ExecutionId,
     ReplayOf,
     Source,
+    Wait,
 )
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
+
+SHOWN_DIGITS = 8
+"""Of an id, the last ones, which lists show."""
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -49,20 +54,40 @@ def find_id(database: Database, given: str) -> ExecutionId:
     """
     if not isinstance(given, str):
         raise KitaruUsageError(f"{given!r} is no id of an execution", hint="give handle.exec_id, or enough of it")
-    wanted = select(executions.c.exec_id).where(
-        or_(
-            executions.c.exec_id == given,
-            executions.c.exec_id.startswith(given, autoescape=True),
-            executions.c.exec_id.endswith(given, autoescape=True),
-        )
-    )
     with database.read() as connection:
-        found = connection.execute(wanted.limit(3)).scalars().all() if given else []
-    if given in found or len(found) == 1:
-        return ExecutionId(given if given in found else found[0])
+        found = fitting_ids(connection, given) if given else []
+    if len(found) == 1:
+        return ExecutionId(found[0])
     if found:
         raise KitaruConflictError(f"several executions fit {given}: {', '.join(found)}", hint="give more of the id")
     raise KitaruNotFoundError(f"there is no execution {given}", hint="kitaru executions list")
+
+
+def fitting_ids(connection: Connection, given: str) -> Sequence[str]:
+    """At most three: the id itself; else those that begin with it, or whose last digits do or are it.
+
+    Each look but the last, for an ending shorter than what lists show, costs the same however many there are.
+    """
+    # Written as the index has it: a bound number would not be that expression.
+    name, shown = executions.c.exec_id, func.substr(executions.c.exec_id, literal_column(f"-{SHOWN_DIGITS}"))
+    looks = [name == given, or_(begins(name, given), begins(shown, given[:SHOWN_DIGITS]))]
+    if len(given) > SHOWN_DIGITS:
+        looks[1] = or_(begins(name, given), and_(shown == given[-SHOWN_DIGITS:], ends(name, given)))
+    else:
+        looks.append(ends(name, given))
+    for fits in looks:
+        if found := connection.execute(select(name).where(fits).limit(3)).scalars().all():
+            return found
+    return []
+
+
+def begins(column: Any, text: str) -> Any:
+    """As a range, for which an index serves: `LIKE` ignores case, and so reads every row."""
+    return and_(column >= text, column < text + "\U0010ffff")
+
+
+def ends(column: Any, text: str) -> Any:
+    return func.substr(column, -len(text)) == text
 
 
 def get_status(database: Database, exec_id: ExecutionId) -> str:
@@ -86,27 +111,55 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        read = read_calls(connection, row)
-        parents, children = parents_of(connection, [row]), read_children(connection, row.id)
-    pending = tuple(reversed(list_waits(database, exec_id=exec_id))) if row.status not in ("cancelled",) else ()
+        read, family = read_calls(connection, row), read_family(connection, row)
     return as_execution(
         row,
-        result=shown_result(ValueStore(database.home.values), row),
+        **shown_values(database, row),
+        **family,
         metadata=read.logged,
         checkpoints=tuple(read.calls.values()),
         accepted=tuple(read.accepted),
         warnings=tuple(read.warnings),
-        pending_waits=pending,
-        parent=parents.get(row.parent),
-        children=children,
+        pending_waits=pending_waits(database, row),
     )
+
+
+def get_brief(database: Database, exec_id: ExecutionId) -> Execution:
+    """The execution with its pending waits and result; nothing of its journal is read, which may be very long."""
+    with database.read() as connection:
+        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        family = read_family(connection, row)
+    return as_execution(row, **shown_values(database, row), **family, pending_waits=pending_waits(database, row))
+
+
+def get_state(database: Database, exec_id: ExecutionId) -> Execution:
+    """How it stands, and the error that it ended with: of one row."""
+    with database.read() as connection:
+        return as_execution(connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one())
 
 
 def get_outline(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution without its checkpoints, waits and result: as cheap, however long its journal is."""
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        return as_execution(row, result=None, children=read_children(connection, row.id))
+        return as_execution(row, children=read_children(connection, row.id))
+
+
+def pending_waits(database: Database, row: Any) -> tuple[Wait, ...]:
+    """Oldest first."""
+    return tuple(reversed(list_waits(database, exec_id=row.exec_id))) if row.status != "cancelled" else ()
+
+
+def shown_values(database: Database, row: Any) -> dict[str, Any]:
+    """Its inputs and its result, as JSON."""
+    values = ValueStore(database.home.values)
+    return {"result": shown_result(values, row), "inputs": shown_inputs(values, row, limit=SHOWN_BYTES)}
+
+
+def read_family(connection: Connection, row: Any) -> dict[str, Any]:
+    """Who started it, and what it has started."""
+    parents = parents_of(connection, [row])
+    return {"parent": parents.get(row.parent), "children": read_children(connection, row.id)}
 
 
 def parents_of(connection: Connection, rows: Sequence[Any]) -> dict[int, ExecutionId]:
@@ -311,7 +364,8 @@ def name_of(key: str) -> str:
     return key.rpartition("/")[2].partition("#")[0]
 
 
-def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
+def as_execution(row: Any, **more: Any) -> Execution:
+    more = {"inputs": row.inputs, "result": None, **more}
     # What the database says needs no validator, which would take 10 ms to build.
     return Execution.model_construct(
         exec_id=ExecutionId(row.exec_id),
@@ -323,8 +377,6 @@ def as_execution(row: Any, *, result: Any, **more: Any) -> Execution:
         tag=row.tag,
         status=row.status,
         status_reason=row.status_reason,
-        inputs=row.inputs,
-        result=result,
         error=ErrorDetail.model_validate(row.error) if row.error else None,
         attempt=row.attempt,
         created_at=as_datetime(row.created_us),

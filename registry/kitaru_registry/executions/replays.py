@@ -14,6 +14,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, artifacts, executions, journal, waits
 from kitaru_registry.errors import KitaruNotFoundError
 from kitaru_registry.executions.creating import NewExecution, create_on
+from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Row, Value, read_rows
 from kitaru_registry.executions.replaying import AskedWait, Given, Known, Plan
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
@@ -29,6 +30,8 @@ class Original:
 
     row: Any
     known: Known
+    given: bytes
+    """What it was called with, in its codec."""
 
 
 def read_original(database: Database, exec_id: ExecutionId) -> Original:
@@ -54,6 +57,7 @@ def read_original(database: Database, exec_id: ExecutionId) -> Original:
             status=row.status,
             replay=row.replay,
         ),
+        load_inputs(database, row),
     )
 
 
@@ -94,9 +98,19 @@ def create_replay(
         KitaruConflictError: the idempotency key was used for something else.
     """
     said = {**(new.replay or {}), "reused": plan.reused, "copied": len(plan.copied)}
+    store = ValueStore(database.home.values)
+    with store.naming():
+        new = replace(new, replay=said).stored(store)
+        return insert_replay(database, new, original, plan, values=values, answers=answers)
+
+
+def insert_replay(
+    database: Database, new: NewExecution, original: Original, plan: Plan, *, values: Mapping[str, Value],
+    answers: Mapping[str, Any],
+) -> tuple[ExecutionId, bool]:  # fmt: skip
     with database.write() as connection:
         require_values(connection.execute(select(executions).where(executions.c.id == original.row.id)).one())
-        exec_id, created = create_on(connection, replace(new, replay=said))
+        exec_id, created = create_on(connection, new)
         if created:
             row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
             copy_journal(connection, original.row.id, row, plan)

@@ -20,7 +20,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, artifacts, executions, journal, waits
+from kitaru_registry.database import Database, artifacts, executions, input_parts, journal, waits
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions.states import ENDED, OPEN, STATUSES
 from kitaru_registry.executions.values import Deletion, ValueStore
@@ -146,14 +146,18 @@ def require_deletable(connection: Connection, row: Any) -> None:
 
 def named_by(connection: Connection, row: int) -> Iterable[bytes]:
     """Digests of the files that an execution's rows name."""
-    places = ((journal.c.value_digest, journal.c.execution), (artifacts.c.value_digest, artifacts.c.execution),
-              (executions.c.result_digest, executions.c.id))  # fmt: skip
+    places = (
+        (journal.c.value_digest, journal.c.execution),
+        (artifacts.c.value_digest, artifacts.c.execution),
+        (executions.c.result_digest, executions.c.id),
+        (input_parts.c.digest, input_parts.c.execution),
+    )
     for digest, execution in places:
         yield from connection.execute(select(digest).where(execution == row, digest.is_not(None))).scalars()
 
 
 def erase_rows(connection: Connection, row: Any, actor: str) -> None:
-    for table in (journal, artifacts, waits):
+    for table in (journal, artifacts, waits, input_parts):
         connection.execute(delete(table).where(table.c.execution == row.id))
     error = {**{name: (row.error or {}).get(name) for name in ("type", "origin")}, "message": "deleted"}
     replay = {name: value for name, value in (row.replay or {}).items() if name in ("of", "from")}
@@ -161,7 +165,8 @@ def erase_rows(connection: Connection, row: Any, actor: str) -> None:
         update(executions)
         .where(executions.c.id == row.id)
         .values(
-            inputs={}, inputs_codec="json", inputs_data=b"{}", result_codec=None, result_data=None, result_digest=None,
+            inputs={}, inputs_codec="json", inputs_data=b"{}", inputs_in_parts=False,
+            result_codec=None, result_data=None, result_digest=None,
             error=error if row.error else None, replay=replay or None, cancel_actor=None, in_flight=None,
             status_reason=f"deleted by {actor}", deleted_us=now_us(),
         )
@@ -169,6 +174,11 @@ def erase_rows(connection: Connection, row: Any, actor: str) -> None:
 
 
 # Files
+
+NAMING = (
+    ("journal", "value_digest"), ("artifacts", "value_digest"), ("executions", "result_digest"),
+    ("input_parts", "digest"),
+)  # fmt: skip
 
 
 def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[bytes]) -> Deletion | None:
@@ -178,7 +188,7 @@ def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[byte
 
 def is_named(connection: sqlite3.Connection, digest: bytes) -> bool:
     """Whether a row names the file."""
-    for table, column in (("journal", "value_digest"), ("artifacts", "value_digest"), ("executions", "result_digest")):
+    for table, column in NAMING:
         if connection.execute(f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", (digest,)).fetchone():
             return True
     return False

@@ -20,7 +20,7 @@ from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
-from kitaru_runner.protocol import Answer, Encoded, WaitRequest
+from kitaru_runner.protocol import Answer, WaitRequest
 from kitaru_runner.recording import Children, RegistryJournal
 
 OWNER = queue.Owner("test", os.getpid(), "here")
@@ -107,11 +107,12 @@ class Simulation:
         journal = self._open_journal(claim, stays=stays)
         schedule = self._schedule()
         ending = WatchedJournal(journal, self, crash=self._next_crash(), stays=stays, at_end=schedule.end)
-        engine = Engine(ending, journal.open(entrypoint="flows.py:flow"), pace=schedule)
+        opening = journal.open(entrypoint="flows.py:flow")
+        engine = Engine(ending, opening, pace=schedule)
         journal.listener = engine.parking
         self._journal = journal
         self.before(engine)
-        inputs = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        inputs = codec.decode(opening.inputs)
         try:
             schedule.run(lambda: run_body(engine, self.body, inputs))
         except ProcessEnded:
