@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from kitaru_registry.models import SnapshotConfig
@@ -67,7 +68,7 @@ def releases(wheels: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     found = {}
     for filename, digest in wheels.items():
         name, release, *_ = filename.split("-")
-        found[name.replace("_", "-").lower()] = (release, digest)
+        found[re.sub(r"[-_.]+", "-", name).lower()] = (release, digest)
     return found
 
 

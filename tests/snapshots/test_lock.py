@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_index import Index, runtime_index, write_source
+from local_index import Index, runtime_index, wheel_bytes, write_source
 from uv import find_uv_bin
 
+from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError
 from kitaru_registry.snapshots.lock import Lock, resolve
-from kitaru_registry.snapshots.wheels import kitaru_wheel
+from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
+from kitaru_registry.stores.layout import OciLayout
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 NATIVE = f"cp{sys.version_info.major}{sys.version_info.minor}"
@@ -305,6 +308,65 @@ def test_pinned_hashes_are_compared_before_anything_is_downloaded(resolved: Reso
 
     with pytest.raises(KitaruDeployError, match=r"lib-1\.0-py3-none-any\.whl"):
         resolved()
+
+
+@pytest.mark.parametrize("source", ["uv.lock", "script", "pylock.toml", "requirements.txt"])
+def test_wheels_that_were_published_under_other_spellings_are_locked_and_fetched_under_those(
+    source: str, resolved: Resolve, index: Index, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock of uv's has a name of uv's own beside the address, and an index gives the file by its address."""
+    published = ("PyYAML-6.0.2-py3-none-any.whl", "ruamel.yaml-0.18.6-py3-none-any.whl", "Django-4.2-py3-none-any.whl")
+    for filename in published:
+        name, version = filename.split("-")[:2]
+        index.publish(name.lower().replace(".", "-"), filename, wheel_bytes(name, version))
+    project = 'requires-python = ">=3.11"\ndependencies = ["pyyaml", "ruamel.yaml", "Django==4.2.0"]\n'
+    store = OciLayout(tmp_path / "layout")
+    with index.served() as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+        if source == "uv.lock":
+            (root / "pyproject.toml").write_text(f'[project]\nname = "p"\nversion = "1"\n{project}')
+            subprocess.run([find_uv_bin(), "lock", "-q"], cwd=root, check=True)
+        elif source == "script":
+            block = "".join(f"# {line}\n" for line in project.splitlines())
+            (root / "flow.py").write_text(f"# /// script\n{block}# ///\nx = 1\n")
+            subprocess.run([find_uv_bin(), "lock", "-q", "--script", "flow.py"], cwd=root, check=True)
+        elif source == "pylock.toml":
+            compile_pylock(root, "pyyaml", "ruamel.yaml", "Django==4.2.0")
+        else:
+            (root / "requirements.txt").write_text("pyyaml\nruamel.yaml\nDjango==4.2.0\n")
+        lock = resolved()
+        fetch_wheels(lock, store, python=MINOR, tools=tmp_path / "tools", cache=tmp_path / "cache")
+
+    assert set(published) < set(lock.digests)
+    assert all(store.exists(digest) for digest in lock.digests.values())
+
+
+@pytest.mark.parametrize("kind", ["sha512", "sha384", "blake2b"])
+def test_a_pylock_may_tell_another_hash_than_sha256(
+    kind: str, resolved: Resolve, index: Index, root: Path, tmp_path: Path
+) -> None:
+    """It is compared, and the lock of the snapshot has our own sha256."""
+    path = index.add("lib", "1.0")
+    good = hashlib.new(kind, path.read_bytes()).hexdigest()
+    bad = hashlib.new(kind, b"other").hexdigest()
+    store = OciLayout(tmp_path / "layout")
+    with index.served() as server:
+        places = {"url": f"{server.files_url}/{path.name}", "path": str(path)}
+        for place, address in places.items():
+            if (kind, place) == ("blake2b", "url"):
+                continue  # pip checks no blake2b
+            lock = resolved_pylock(resolved, root, f'{place} = "{address}", hashes = {{ {kind} = "{good}" }}')
+            fetch_wheels(lock, store, python=MINOR, tools=tmp_path / "tools", cache=tmp_path / "cache")
+            assert lock.digests[path.name] == sha256_of(path.read_bytes())
+            with pytest.raises(KitaruDeployError):
+                resolved_pylock(resolved, root, f'{place} = "{address}", hashes = {{ {kind} = "{bad}" }}')
+
+
+def resolved_pylock(resolved: Resolve, root: Path, wheel: str) -> Lock:
+    (root / "pylock.toml").write_text(
+        f'lock-version = "1.0"\n[[packages]]\nname = "lib"\nversion = "1.0"\nwheels = [{{ {wheel} }}]\n'
+    )
+    return resolved()
 
 
 def test_settings_of_uv_in_a_script_block_count(resolved: Resolve, index: Index, root: Path) -> None:

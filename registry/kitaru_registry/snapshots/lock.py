@@ -13,16 +13,19 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kitaru_registry.durable import sync
 from kitaru_registry.models import Digest
+from kitaru_registry.snapshots.sharing import may_share
 from kitaru_registry.snapshots.sources import Source, find_source
 from kitaru_registry.snapshots.wheels import Wheel, writing_in
 
-FORMAT = 1
+FORMAT = 2
+FILE_STATE = "file"
+SETTINGS_FILES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT")
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,12 @@ def resolve(
     """
     root, cache, tools = root.resolve(), cache.resolve(), tools.resolve()
     source = find_source(root, entry=root / entry, requirements=requirements)
-    base = _key(source, python=python, kitaru=kitaru_wheel.digest)
+    keys = _keys(source, root=root, python=python, kitaru=kitaru_wheel.digest)
     if not upgrade:
-        cached = _load(cache / "locks" / _entry_name(base, previous), allow=allow)
-        if cached is not None:
-            return cached
+        for key in keys:
+            cached = _load(cache / "locks" / _entry_name(key, previous), allow=allow)
+            if cached is not None:
+                return cached
     # The resolver and what it imports are needed on a miss alone.
     from kitaru_registry.snapshots.resolver import Resolver
 
@@ -118,8 +122,19 @@ def resolve(
         )
         answer = resolver.resolve(previous=None if upgrade else previous)
         lock = Lock(lock_text(answer.wheels, python=python), answer.wheels, answer.warnings, source.label)
-        _keep(lock, answer.inputs, cache=cache, base=base, previous=previous)
+        # An answer that holds in every folder has no input inside of one.
+        key = keys[0] if any(local.path.is_relative_to(root) for local in answer.inputs) else keys[-1]
+        _keep(lock, answer.inputs, cache=cache, key=key, previous=previous)
     return lock
+
+
+def state_of_file(path: Path) -> str:
+    """Changes whenever the file is written: its contents are not read. Empty if it is gone."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return f"{FILE_STATE} {facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
 
 
 def lock_text(wheels: Iterable[LockedWheel], *, python: str) -> bytes:
@@ -148,31 +163,45 @@ def _published_kitaru(wheel: Wheel, cache: Path) -> LockedWheel:
     return LockedWheel("kitaru", wheel.filename.split("-")[1], wheel.filename, wheel.digest, url=None, path=path)
 
 
-def _key(source: Source, *, python: str, kitaru: Digest) -> str:
-    """A digest of all that determines a resolution, the index's state and the previous lock apart."""
+def _keys(source: Source, *, root: Path, python: str, kitaru: Digest) -> tuple[str, ...]:
+    """Digests of all that determines a resolution, the index's state and the previous lock apart.
+
+    The first is for this folder; where others may share its answer, a second is for all that have the same files.
+    """
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("UV_"))
     parts = [str(FORMAT), source.kind, python, sysconfig.get_platform(), kitaru, *settings]
-    hashed = hashlib.sha256("\0".join(parts).encode())
-    for name, content in source.files:
-        hashed.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    return hashed.hexdigest()
+    shared = hashlib.sha256("\0".join(parts).encode())
+    for name, content in (*source.files, *_files_of_settings()):
+        shared.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    own = shared.copy()
+    own.update(f"\0in {root}".encode(errors="surrogateescape"))
+    return (own.hexdigest(), shared.hexdigest()) if may_share(source, os.environ) else (own.hexdigest(),)
 
 
-def _keep(lock: Lock, inputs: Iterable[LocalInput], *, cache: Path, base: str, previous: bytes | None) -> None:
+def _files_of_settings() -> Iterator[tuple[str, bytes]]:
+    """Files outside of the project that uv reads, by the variable or place that names them."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    named = [(name, Path(place)) for name in SETTINGS_FILES for place in os.environ.get(name, "").split()]
+    for name, path in (*named, ("user", config / "uv" / "uv.toml"), ("system", Path("/etc/uv/uv.toml"))):
+        if path.is_file():
+            yield name, path.read_bytes()
+
+
+def _keep(lock: Lock, inputs: Iterable[LocalInput], *, cache: Path, key: str, previous: bytes | None) -> None:
     """Whoever asks with no lock, with the one before or with this one gets this one."""
-    for name in {_entry_name(base, text) for text in (None, previous, lock.text)}:
+    for name in {_entry_name(key, text) for text in (None, previous, lock.text)}:
         _save(cache / "locks" / name, lock, inputs)
 
 
-def _entry_name(base: str, previous: bytes | None) -> str:
-    return f"{hashlib.sha256(base.encode() + (previous or b'')).hexdigest()}.json"
+def _entry_name(key: str, previous: bytes | None) -> str:
+    return f"{hashlib.sha256(key.encode() + (previous or b'')).hexdigest()}.json"
 
 
 def _load(path: Path, *, allow: Collection[str]) -> Lock | None:
     """A kept answer, if every local package is as it was and every local wheel is still there."""
     try:
         kept = json.loads(path.read_bytes())
-        if kept["inputs"] and not _unchanged(kept["inputs"], allow=allow):
+        if not _unchanged(kept["inputs"], allow=allow):
             return None
         wheels = tuple(
             LockedWheel(w["name"], w["version"], w["filename"], Digest(w["digest"]), w["url"], _path(w["path"]))
@@ -185,9 +214,15 @@ def _load(path: Path, *, allow: Collection[str]) -> Lock | None:
 
 
 def _unchanged(inputs: dict[str, str], *, allow: Collection[str]) -> bool:
+    return all(_state(Path(path), known, allow=allow) == known for path, known in inputs.items())
+
+
+def _state(path: Path, known: str, *, allow: Collection[str]) -> str:
+    if known.startswith(FILE_STATE):
+        return state_of_file(path)
     from kitaru_registry.snapshots.building import fingerprint  # few projects have local packages
 
-    return all(fingerprint(Path(path), allow=allow) == known for path, known in inputs.items())
+    return fingerprint(path, allow=allow)
 
 
 def _save(path: Path, lock: Lock, inputs: Iterable[LocalInput]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -9,25 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.snapshots.uv_tool import UvError, run_uv, tool_environment, without_credentials
-
-if TYPE_CHECKING:
-    from kitaru_registry.snapshots.lock import LockedWheel
 
 # What a user's settings may say of installs, and would break a download of exactly what is locked.
 NOT_FOR_DOWNLOADS = ("PIP_CONSTRAINT", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_NO_BINARY", "PIP_DEST", "PIP_SRC")
 
 
 @contextmanager
-def download_wheels(wheels: Iterable[LockedWheel], *, python: str, tools: Path, cache: Path) -> Iterator[Path]:
-    """A folder that holds the wheels as published, each checked by pip against its hash; gone at the end."""
+def download(requirements_lines: Iterable[str], *, python: str, tools: Path, cache: Path) -> Iterator[Path]:
+    """A folder that holds the wheels as published, each checked by pip against its hash; gone at the end.
+
+    Args:
+        requirements_lines: one of each wheel, `NAME @ URL --hash=...`.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as work:
         requirements = Path(work, "requirements.txt")
-        requirements.write_text("".join(f"{wheel.name} @ {wheel.url} --hash={wheel.digest}\n" for wheel in wheels))
+        requirements.write_text("".join(f"{line}\n" for line in requirements_lines))
         folder = Path(work, "wheels")
         options: list[str | Path] = [
             "--no-deps",
@@ -44,6 +45,22 @@ def download_wheels(wheels: Iterable[LockedWheel], *, python: str, tools: Path, 
             failure="the locked wheels cannot be downloaded",
         )
         yield folder
+
+
+def fetch_by_hash(requirement: str, *, python: str, tools: Path, cache: Path) -> Path:
+    """A wheel of which another hash than sha256 is known, kept in the cache: `NAME @ URL --hash=sha512:...`."""
+    kept = cache / "fetched" / hashlib.sha256(requirement.encode()).hexdigest()
+    found = next(kept.iterdir(), None) if kept.is_dir() else None
+    if found is not None:
+        return found
+    with download([requirement], python=python, tools=tools, cache=cache) as folder:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(kept)
+        except OSError:
+            if not kept.is_dir():  # not another deploy that was first: a real failure
+                raise
+    return next(kept.iterdir())
 
 
 def build_remote(name: str, requirement: str, *, interpreter: Path, tools: Path, folder: Path) -> Path:

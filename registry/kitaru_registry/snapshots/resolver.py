@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -18,13 +18,17 @@ from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.models import Digest
 from kitaru_registry.snapshots.building import Builder, fingerprint
-from kitaru_registry.snapshots.lock import LocalInput, LockedWheel
+from kitaru_registry.snapshots.local_files import checked_digest
+from kitaru_registry.snapshots.lock import LocalInput, LockedWheel, state_of_file
+from kitaru_registry.snapshots.pip_tool import fetch_by_hash
 from kitaru_registry.snapshots.selection import (
     Archive,
     Folder,
     Picked,
     Published,
     check_python,
+    hash_option,
+    later_format,
     normal_name,
     select,
     wheel_version,
@@ -60,7 +64,7 @@ class Resolver:
         return ".".join(self.python.split(".")[:2])
 
     def resolve(self, *, previous: bytes | None) -> Answer:
-        check_python(self.source.requires_python, self.minor, label=self.source.label)
+        check_python(self.source.requires_python, self.python, label=self.source.label)
         self.progress("resolving dependencies")
         self.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.cache, prefix="resolve-") as work:
@@ -72,13 +76,19 @@ class Resolver:
         # The root project is no wheel: its code is the snapshot's code blob.
         others = [p for p in picked if p.name != "kitaru" and not self._is_root(p)]
         wheels = [self._wheel(package) for package in others]
-        inputs = tuple(
-            LocalInput(p.artefact.path, fingerprint(p.artefact.path, allow=self.allow))
-            for p in picked
-            if isinstance(p.artefact, Folder | Archive) and not self._is_root(p)
-        )
+        inputs = [local for p in picked if not self._is_root(p) for local in self._inputs(p)]
+        if self.source.computed:
+            inputs.append(LocalInput(self.root, fingerprint(self.root, allow=self.allow)))
         ordered = tuple(sorted([*wheels, self.kitaru], key=lambda wheel: wheel.name))
-        return Answer(ordered, inputs, tuple(warnings))
+        return Answer(ordered, tuple(inputs), tuple(warnings))
+
+    def _inputs(self, package: Picked) -> Iterator[LocalInput]:
+        """What of this machine the package was made from."""
+        artefact = package.artefact
+        if isinstance(artefact, Folder | Archive):
+            yield LocalInput(artefact.path, fingerprint(artefact.path, allow=self.allow))
+        elif isinstance(artefact, Published) and artefact.path is not None and package.name != "kitaru":
+            yield LocalInput(artefact.path, state_of_file(artefact.path))
 
     def _loose(self, work: Path, previous: bytes | None) -> list[Picked]:
         """Requirements without a lock of the project's own: resolved together with Kitaru's."""
@@ -90,13 +100,14 @@ class Resolver:
     def _from_ready_lock(self, work: Path, previous: bytes | None) -> tuple[list[Picked], list[str]]:
         """The project's own lock to the letter, and what Kitaru needs beside it."""
         text, base = self._ready_text(work)
-        locked = select(tomllib.loads(text), base=base, python=self.python)
+        pylock = parse_toml(self.source.label, text)
+        locked = select(pylock, base=base, python=self.python, label=self.source.label)
         own = [package for package in locked if package.name != "kitaru"]
         pins = work / "pins.txt"
         pins.write_text("".join(f"{p.name}=={p.version}\n" for p in own if p.version is not None))
         needed = self._compile([], work=work, cwd=self.root, previous=previous, constraints=pins)
         names = {package.name for package in own}
-        return [*own, *(package for package in needed if package.name not in names)], self._warnings(locked)
+        return [*own, *(package for package in needed if package.name not in names)], self._warnings(locked, pylock)
 
     def _ready_text(self, work: Path) -> tuple[str, Path]:
         source = self.source.path
@@ -117,13 +128,20 @@ class Resolver:
 
     def _is_kitaru_itself(self) -> bool:
         """Whether the project is Kitaru's own repository, whose `kitaru` is no package of an index."""
-        text = dict(self.source.files).get("pyproject.toml", b"").decode()
-        name = parse_toml("pyproject.toml", text).get("project", {}).get("name", "")
-        return normal_name(name) == "kitaru"
+        return normal_name(self._project_name()) == "kitaru"
 
-    def _warnings(self, locked: Sequence[Picked]) -> list[str]:
-        if self._is_kitaru_itself():
-            return []
+    def _project_name(self) -> str:
+        text = dict(self.source.files).get("pyproject.toml", b"").decode()
+        return str(parse_toml("pyproject.toml", text).get("project", {}).get("name", ""))
+
+    def _warnings(self, locked: Sequence[Picked], pylock: Mapping[str, Any]) -> list[str]:
+        later = later_format(pylock)
+        return [
+            *([f"{self.source.label} has lock-version {later}; what is new in it was not read"] if later else []),
+            *([] if self._is_kitaru_itself() else self._of_kitaru(locked)),
+        ]
+
+    def _of_kitaru(self, locked: Sequence[Picked]) -> list[str]:
         text = "\n".join(content.decode(errors="replace") for name, content in self.source.files if "lock" in name)
         if any(p.name == "kitaru" for p in locked) or re.search(r'(?m)^name = "kitaru"$', text):
             return [f"{self.source.label} holds a distribution named kitaru; this Kitaru's runtime takes its place"]
@@ -148,6 +166,9 @@ class Resolver:
             arguments += ["--constraints", constraints]
         if self.upgrade:
             arguments.append("--upgrade")
+        if self.source.computed:
+            # uv would take what an earlier build said, as long as pyproject.toml is the same.
+            arguments += ["--refresh-package", self._project_name()] if self._project_name() else ["--refresh"]
         try:
             self._compile_for(self.minor, arguments, out=out, cwd=cwd, previous=previous)
             return select(tomllib.loads(out.read_text()), base=work, python=self.minor)
@@ -195,14 +216,9 @@ class Resolver:
     def _wheel(self, package: Picked) -> LockedWheel:
         artefact = package.artefact
         if isinstance(artefact, Published):
-            if artefact.digest is None:
-                raise KitaruDeployError(
-                    f"the index tells no sha256 for {artefact.filename}",
-                    hint="use an index that publishes hashes, or a local folder with --find-links",
-                )
-            version = wheel_version(artefact.filename)
-            url = without_userinfo(artefact.url) if artefact.url else None
-            return LockedWheel(package.name, version, artefact.filename, artefact.digest, url, artefact.path)
+            return self._published(package.name, artefact)
+        if isinstance(artefact, Archive):
+            checked_digest(artefact.path, artefact.hashes, name=package.name, source=self.source)
         builder = Builder(
             interpreter=self.interpreter or Path(sys.executable),
             target=f"{self.minor} {sysconfig.get_platform()}",
@@ -214,6 +230,27 @@ class Resolver:
         path = builder.build(package.name, artefact)
         version = wheel_version(path.name)
         return LockedWheel(package.name, version, path.name, sha256_of(path.read_bytes()), url=None, path=path)
+
+    def _published(self, name: str, wheel: Published) -> LockedWheel:
+        version = wheel_version(wheel.filename)
+        if wheel.path is not None:
+            digest = checked_digest(wheel.path, wheel.hashes, name=name, source=self.source)
+            return LockedWheel(name, version, wheel.filename, digest, url=None, path=wheel.path)
+        url = without_userinfo(str(wheel.url))
+        if wheel.digest is not None:
+            return LockedWheel(name, version, wheel.filename, wheel.digest, url, path=None)
+        if not wheel.hashes:
+            raise KitaruDeployError(
+                f"the index tells no hash for {wheel.filename}",
+                hint="use an index that publishes hashes, or a local folder with --find-links",
+            )
+        path = fetch_by_hash(
+            f"{name} @ {url}{hash_option(wheel.hashes, what=wheel.filename)}",
+            python=self.minor,
+            tools=self.tools,
+            cache=self.cache,
+        )
+        return LockedWheel(name, version, wheel.filename, sha256_of(path.read_bytes()), url=None, path=path)
 
     def _is_root(self, package: Picked) -> bool:
         return isinstance(package.artefact, Folder) and package.artefact.path == self.root.resolve()

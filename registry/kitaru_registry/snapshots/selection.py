@@ -1,20 +1,26 @@
-"""From uv's PEP 751 answer to one artefact per package for one Python minor on this platform."""
+"""From a PEP 751 lock to one artefact per package for one Python minor on this platform: what uv would install."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.markers import Marker, default_environment
-from packaging.specifiers import SpecifierSet
-from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName, default_environment
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import platform_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.models import Digest
+from kitaru_registry.snapshots.wheel_order import tags_in_order
+
+KNOWN_MAJOR, KNOWN_MINOR = 1, 0
+"""Of `lock-version`."""
+CHECKED_BY_PIP = ("sha256", "sha512", "sha384")
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,15 @@ class Published:
     """A wheel that somebody published: used as it is."""
 
     filename: str
-    digest: Digest | None
-    """None where the index tells no hash."""
+    """As it was published, where the lock tells."""
+    hashes: Mapping[str, str]
+    """Algorithm to hex digits; empty where the index tells none."""
     url: str | None
     path: Path | None
+
+    @property
+    def digest(self) -> Digest | None:
+        return Digest(f"sha256:{self.hashes['sha256']}") if "sha256" in self.hashes else None
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Archive:
     """A local source archive."""
 
     path: Path
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,39 +70,49 @@ class Picked:
     artefact: Published | Folder | Archive | Remote
 
 
-def select(pylock: dict[str, Any], *, base: Path, python: str) -> list[Picked]:
+def select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str = "the lock") -> list[Picked]:
     """The packages of a PEP 751 lock that CPython `python` on this platform installs, by name.
+
+    No extra is chosen, and of the dependency groups those that the lock itself calls its defaults.
 
     Args:
         base: the folder that relative paths start from.
         python: `3.11`, or `3.11.7` where markers must see the patch release.
+        label: how messages name the lock.
 
     Raises:
-        KitaruDeployError: a package has no artefact that fits.
+        KitaruDeployError: it is no such lock, is not for this Python or machine, or a package has nothing that fits.
     """
-    environment = marker_environment(python)
-    ranks = {tag: rank for rank, tag in enumerate(supported_tags(python))}
-    picked: dict[str, Picked] = {}
-    for package in pylock.get("packages", ()):
-        if _applies(package, environment):
-            choice = _pick(package, base=base, ranks=ranks, python=python)
-            if choice.name in picked:
-                raise KitaruDeployError(f"the lock has two {choice.name} for CPython {python} on this platform")
-            picked[choice.name] = choice
-    return [picked[name] for name in sorted(picked)]
+    try:
+        return _select(pylock, base=base, python=python, label=label)
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, InvalidSpecifier, InvalidVersion) as error:
+        raise _no_lock(label, str(error)) from error
+    except KeyError as error:
+        raise _no_lock(label, f"it has an entry without {error.args[0]}") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise _no_lock(label, "it has a value of another form than it must have") from error
+
+
+def later_format(pylock: Mapping[str, Any]) -> str | None:
+    """The lock's `lock-version`, if it is of a later minor than is known here: it may say more than is read."""
+    written = Version(str(pylock.get("lock-version", "1.0")))
+    return str(written) if (written.major, written.minor) > (KNOWN_MAJOR, KNOWN_MINOR) else None
 
 
 def check_python(requires: str | None, python: str, *, label: str) -> None:
-    """Raise unless `requires-python` admits some release of the minor."""
-    if requires is None:
+    """Raise unless `requires-python` admits `python`; of a bare minor, some release of it."""
+    if requires is None or _admits(requires, python, label=label):
         return
     minor = ".".join(python.split(".")[:2])
-    # 99: a project that needs 3.11.4 is one for 3.11, on a machine that has it.
-    if not any(SpecifierSet(requires).contains(f"{minor}.{patch}") for patch in (0, 99)):
+    if _admits(requires, minor, label=label):
         raise KitaruDeployError(
-            f"{label} needs Python {requires}, and this flow is for {minor}",
-            hint='set `python = "3.N"` under [flows.NAME] in kitaru.toml',
+            f"{label} needs Python {requires}, and this machine has {python}",
+            hint=f"install one that fits: uv python install {minor}",
         )
+    raise KitaruDeployError(
+        f"{label} needs Python {requires}, and this flow is for {minor}",
+        hint='set `python = "3.N"` under [flows.NAME] in kitaru.toml',
+    )
 
 
 def normal_name(name: str) -> str:
@@ -110,29 +132,73 @@ def marker_environment(python: str) -> dict[str, str]:
     return {**{name: str(value) for name, value in default_environment().items()}, **chosen}
 
 
-def supported_tags(python: str) -> Iterator[Tag]:
-    """Wheel tags of CPython on this platform, the best first."""
-    version = tuple(int(part) for part in python.split(".")[:2])
-    interpreter = f"cp{version[0]}{version[1]}"
-    platforms = list(platform_tags())
-    yield from cpython_tags(version, [interpreter], platforms)
-    yield from compatible_tags(version, interpreter, platforms)
+def _select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str) -> list[Picked]:
+    environment = marker_environment(python)
+    _check_fits(pylock, environment, python=python, label=label)
+    seen = {**environment, "extras": frozenset(), "dependency_groups": frozenset(pylock.get("default-groups", ()))}
+    ranks = {tag: rank for rank, tag in enumerate(tags_in_order(_numbers(python), platform_tags()))}
+    picked: dict[str, Picked] = {}
+    for package in pylock.get("packages", ()):
+        if not _holds(package.get("marker"), seen):
+            continue
+        check_python(package.get("requires-python"), python, label=f"{package['name']} in {label}")
+        choice = _pick(package, base=base, ranks=ranks, python=python)
+        if choice.name in picked:
+            raise KitaruDeployError(
+                f"{label} has two {choice.name} for CPython {python} on this platform", hint="lock it again"
+            )
+        picked[choice.name] = choice
+    return [picked[name] for name in sorted(picked)]
 
 
-def _applies(package: dict[str, Any], environment: dict[str, str]) -> bool:
-    requires = package.get("requires-python")
-    if requires is not None and not SpecifierSet(requires).contains(environment["python_full_version"]):
-        return False
-    marker = package.get("marker")
-    lock_file: dict[str, Any] = {**environment, "extras": frozenset(), "dependency_groups": frozenset()}
-    return marker is None or Marker(marker).evaluate(lock_file, context="lock_file")
+def _check_fits(pylock: Mapping[str, Any], environment: Mapping[str, str], *, python: str, label: str) -> None:
+    """Raise if the lock says that it is not for this reader, Python or machine."""
+    written = Version(str(pylock.get("lock-version", "1.0")))
+    if written.major != KNOWN_MAJOR:
+        raise KitaruDeployError(
+            f"{label} has lock-version {written}, and this Kitaru reads {KNOWN_MAJOR}.x",
+            hint="upgrade Kitaru, or lock again with a tool that writes 1.0",
+        )
+    check_python(pylock.get("requires-python"), python, label=label)
+    environments = pylock.get("environments", ())
+    if environments and not any(_holds(marker, environment) for marker in environments):
+        raise KitaruDeployError(
+            f"{label} is for other machines than this one: {' or '.join(environments)}",
+            hint="lock again for this one too, or deploy on one of those",
+        )
 
 
-def _pick(package: dict[str, Any], *, base: Path, ranks: dict[Tag, int], python: str) -> Picked:
+def _no_lock(label: str, why: str) -> KitaruDeployError:
+    return KitaruDeployError(f"{label} is not a lock by PEP 751: {why}", hint="lock again with the tool that wrote it")
+
+
+def _holds(marker: str | None, environment: Mapping[str, Any]) -> bool:
+    return marker is None or Marker(marker).evaluate(dict(environment), context="lock_file")
+
+
+def _admits(requires: str, python: str, *, label: str) -> bool:
+    try:
+        specifiers = SpecifierSet(requires)
+    except InvalidSpecifier as error:
+        raise KitaruDeployError(
+            f"{label} needs Python {requires!r}, which is no specifier of versions", hint='write it as ">=3.11"'
+        ) from error
+    minor = ".".join(python.split(".")[:2])
+    # 99: a project that needs 3.11.4 is one for 3.11, on a machine that has it.
+    releases = [python] if python != minor else [f"{minor}.{patch}" for patch in (0, 99)]
+    return any(specifiers.contains(release.rstrip("+"), prereleases=True) for release in releases)
+
+
+def _numbers(python: str) -> tuple[int, int]:
+    major, minor = python.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _pick(package: Mapping[str, Any], *, base: Path, ranks: Mapping[str, int], python: str) -> Picked:
     name = canonicalize_name(package["name"])
     wheels = [_published(wheel, base) for wheel in package.get("wheels", ())]
-    best = min(((rank, n) for n, w in enumerate(wheels) if (rank := _rank(w, ranks)) is not None), default=None)
-    artefact = wheels[best[1]] if best else _to_build(name, package, base=base)
+    fitting = [(rank, -number) for number, wheel in enumerate(wheels) if (rank := _rank(wheel, ranks)) is not None]
+    artefact = wheels[-max(fitting)[1]] if fitting else _to_build(name, package, base=base)
     if artefact is None:
         raise KitaruDeployError(
             f"{name} {package.get('version', '')} has no wheel for CPython {python} on this platform, and no source",
@@ -141,17 +207,18 @@ def _pick(package: dict[str, Any], *, base: Path, ranks: dict[Tag, int], python:
     return Picked(name, package.get("version"), artefact)
 
 
-def _rank(wheel: Published, ranks: dict[Tag, int]) -> tuple[int, int, str] | None:
+def _rank(wheel: Published, ranks: Mapping[str, int]) -> tuple[int, tuple[int, str] | tuple[()]] | None:
+    """Greater is better: the tag, then the build number; None if it does not fit."""
     try:
         _, _, build, tags = parse_wheel_filename(wheel.filename)
-    except InvalidWheelFilename:
+    except (InvalidWheelFilename, InvalidVersion):
         return None
-    fitting = [ranks[tag] for tag in tags if tag in ranks]
+    fitting = [ranks[str(tag)] for tag in tags if str(tag) in ranks]
     # Of wheels that fit equally well the higher build number is meant, PEP 427.
-    return (min(fitting), -(build[0] if build else -1), str(build)) if fitting else None
+    return (-min(fitting), build) if fitting else None
 
 
-def _to_build(name: str, package: dict[str, Any], *, base: Path) -> Published | Folder | Archive | Remote | None:
+def _to_build(name: str, package: Mapping[str, Any], *, base: Path) -> Published | Folder | Archive | Remote | None:
     if "directory" in package:
         entry = package["directory"]
         return Folder((base / entry["path"] / entry.get("subdirectory", "")).resolve())
@@ -167,19 +234,53 @@ def _to_build(name: str, package: dict[str, Any], *, base: Path) -> Published | 
     published = _published(entry, base)
     if published.filename.endswith(".whl"):
         return published
-    if published.path is not None:
-        return Archive(published.path)
+    if published.path is not None and "subdirectory" not in entry:
+        return Archive(published.path, published.hashes)
     where = f"#subdirectory={entry['subdirectory']}" if "subdirectory" in entry else ""
-    hashed = f" --hash={published.digest}" if published.digest else ""
-    return Remote(f"{name} @ {published.url}{where}{hashed}")
+    place = published.path.as_uri() if published.path is not None else published.url
+    return Remote(f"{name} @ {place}{where}{hash_option(published.hashes, what=published.filename)}")
 
 
-def _published(entry: dict[str, Any], base: Path) -> Published:
+def hash_option(hashes: Mapping[str, str], *, what: str) -> str:
+    """What a line of a requirements file says of a file's hash, for pip; empty where none is known.
+
+    Raises:
+        KitaruDeployError: none of the hashes is one that pip checks.
+    """
+    if not hashes:
+        return ""
+    kind = next((kind for kind in CHECKED_BY_PIP if kind in hashes), None)
+    if kind is None:
+        raise KitaruDeployError(
+            f"of {what} the lock tells {', '.join(sorted(hashes))} alone, which proves too little",
+            hint=f"lock it with one of {', '.join(CHECKED_BY_PIP)}",
+        )
+    return f" --hash={kind}:{hashes[kind]}"
+
+
+def _published(entry: Mapping[str, Any], base: Path) -> Published:
     url = entry.get("url")
     path = (base / entry["path"]).resolve() if "path" in entry else None
     if url is not None and urlsplit(url).scheme == "file":
         url, path = None, Path(unquote(urlsplit(url).path))
+    if path is not None and url is not None and not path.exists():
+        path = None
+    if path is None and url is None:
+        raise KeyError("url or path")
+    hashes = {kind.lower(): digits.lower() for kind, digits in entry.get("hashes", {}).items()}
+    return Published(_filename(entry.get("name"), url=url, path=path), hashes, None if path else url, path)
+
+
+def _filename(told: str | None, *, url: str | None, path: Path | None) -> str:
+    """The name that a file was published under: a lock of uv's has a normalised one beside the address."""
     place = path.as_posix() if path is not None else urlsplit(str(url)).path
-    filename = entry.get("name") or unquote(place.rsplit("/", 1)[-1])
-    sha256 = entry.get("hashes", {}).get("sha256")
-    return Published(filename, Digest(f"sha256:{sha256}") if sha256 else None, url, path)
+    last = unquote(place.rsplit("/", 1)[-1])
+    return last if told is None or _is_wheel_name(last) else told
+
+
+def _is_wheel_name(filename: str) -> bool:
+    try:
+        parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+    return True

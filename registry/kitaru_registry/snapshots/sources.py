@@ -32,6 +32,8 @@ class Source:
     files: tuple[tuple[str, bytes], ...]
     """Every file that takes part, relative to the root, with its content; it determines the resolution."""
     requires_python: str | None = None
+    computed: bool = False
+    """Whether the project's build says what it needs, from files that nobody names."""
 
     @property
     def ready(self) -> bool:
@@ -137,9 +139,11 @@ def _pyproject(folder: Path) -> Source | None:
     # Many a pyproject.toml holds only the settings of tools.
     if "project" not in content and "build-system" not in content:
         return None
-    requires = content.get("project", {}).get("requires-python")
+    project = content.get("project", {})
+    requires = project.get("requires-python")
+    computed = "project" not in content or "dependencies" in project.get("dynamic", ())
     files = tuple(_present(folder, "pyproject.toml", "uv.toml"))
-    return Source("pyproject", "pyproject.toml", path, files, requires_python=requires)
+    return Source("pyproject", "pyproject.toml", path, files, requires_python=requires, computed=computed)
 
 
 def _none(root: Path) -> Source:

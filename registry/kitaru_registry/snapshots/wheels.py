@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitaru_registry.canonical import sha256_of
+from kitaru_registry.canonical import sha256_of, sha256_of_file
 from kitaru_registry.errors import (
     KitaruBackendError,
     KitaruDeployError,
@@ -139,13 +139,21 @@ def _download(
     cache: Path,
     progress: Callable[[str], None],
 ) -> None:
-    from kitaru_registry.snapshots.pip_tool import download_wheels  # a deploy with nothing to fetch needs no pip
+    from kitaru_registry.snapshots.pip_tool import download  # a deploy with nothing to fetch needs no pip
 
     wanted = list(wheels)
     progress(f"fetching {len(wanted)} wheel{'s' if len(wanted) > 1 else ''}")
-    with writing_in(cache), download_wheels(wanted, python=python, tools=tools, cache=cache) as folder:
+    lines = [f"{wheel.name} @ {wheel.url} --hash={wheel.digest}" for wheel in wanted]
+    with writing_in(cache), download(lines, python=python, tools=tools, cache=cache) as folder:
+        # Found by what they hold: pip names a file by its address, which need not end in the wheel's name.
+        files = {_digest_of(path): path for path in folder.iterdir()}
         for wheel in wanted:
-            _push(store, wheel, folder / wheel.filename)
+            _push(store, wheel, files.get(wheel.digest, folder / wheel.filename))
+
+
+def _digest_of(path: Path) -> Digest:
+    with path.open("rb") as content:
+        return sha256_of_file(content)
 
 
 def _push(store: BlobStore, wheel: LockedWheel, path: Path) -> None:
