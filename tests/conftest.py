@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ from hypothesis import settings
 from kitaru_registry.home import Home
 
 PATIENCE_SECONDS = 120
+
+# Whoever runs the tests in the background may ignore Ctrl-C; the processes that they start must not have that of it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, so that a failure belongs to the change that made it; HYPOTHESIS=random looks further.
 settings.register_profile("same", derandomize=True)

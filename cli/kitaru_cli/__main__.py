@@ -41,9 +41,9 @@ def start_runner(arguments: Sequence[str]) -> None:
 
 
 def close_databases() -> None:
-    client = sys.modules.get("kitaru.client")
-    if client is not None:
-        client.close_databases()
+    databases = sys.modules.get("kitaru.databases")
+    if databases is not None:
+        databases.shared.drop()
 
 
 if __name__ == "__main__":

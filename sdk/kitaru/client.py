@@ -7,34 +7,33 @@ import importlib.util
 import os
 import socket
 import sys
-import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from kitaru.databases import shared
 from kitaru_registry.errors import KitaruContextError
 from kitaru_registry.home import Home, default_home
 
 # A deployed flow's file may import this too: what its lean environment lacks is imported at need.
 if TYPE_CHECKING:
     from kitaru.artifact_client import Artifacts
+    from kitaru.databases import Opened, Use
     from kitaru.deployments import Deployments, Tags
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
     from kitaru_registry.config import ProjectConfig
     from kitaru_registry.database import Database
+    from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
     from kitaru_registry.stores.layout import OciLayout
 
 CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
 """What the process of a deployed flow is started as, and the one that imports it for a deploy."""
 
-_databases: dict[tuple[Path, str], Database] = {}
-_lock = threading.Lock()
-
 
 class KitaruClient:
-    """A home and a project.
+    """A home and a project. What it opened is closed when it goes, or at the end of a `with` block.
 
     Args:
         home: by default what `KITARU_HOME` names, else `~/.kitaru`.
@@ -47,6 +46,7 @@ class KitaruClient:
         self.home = Home(home) if isinstance(home, Path) else home or default_home()
         self.cwd = cwd or Path.cwd()
         self._project = project
+        self._use: Use | None = None
 
     @cached_property
     def config(self) -> ProjectConfig:
@@ -63,25 +63,37 @@ class KitaruClient:
         """Who does what this client does: `KITARU_ACTOR`, else user@host."""
         return os.environ.get("KITARU_ACTOR") or f"{user_name()}@{socket.gethostname()}"
 
-    @cached_property
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, unless another client of this process uses it. The client can be used again."""
+        if self._use is not None:
+            self._use.end()
+            self._use = None
+            shared.close_unused()
+
+    @property
     def database(self) -> Database:
         """
         Raises:
             KitaruContextError: in the process of a deployed flow, which opens no database.
         """
-        try:
-            from kitaru_registry.database import open_database
-        except ModuleNotFoundError as error:
-            raise KitaruContextError(
-                "a deployed flow's process has no access to the registry",
-                hint="use KitaruClient where flows are started, not inside a deployed one",
-            ) from error
-        synchronous = self.config.journal.synchronous
-        with _lock:
-            key = (self.home.root, synchronous)
-            if key not in _databases:
-                _databases[key] = open_database(self.home, synchronous=synchronous)
-            return _databases[key]
+        return self._opened.database
+
+    @property
+    def writer(self) -> JournalWriter:
+        """Over which this process records what it executes itself."""
+        return self._opened.writer
+
+    @property
+    def _opened(self) -> Opened:
+        if self._use is None or self._use.opened.is_closed:
+            self._use = shared.take(self, self.home, self.config.journal.synchronous)
+        return self._use.opened
 
     @cached_property
     def layout(self) -> OciLayout:
@@ -188,13 +200,6 @@ def require_registry() -> None:
             "a deployed flow's process has no access to the registry",
             hint="use KitaruClient where flows are started, not inside a deployed one",
         )
-
-
-def close_databases() -> None:
-    """Close what the clients of this process hold open; one that goes on opens it again."""
-    with _lock:
-        while _databases:
-            _databases.popitem()[1].close()
 
 
 def user_name() -> str:

@@ -28,7 +28,6 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.inputs import load as load_inputs
-from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
@@ -53,7 +52,6 @@ CANCEL_SECONDS = 1.0
 ANSWER_POLL_SECONDS = 0.1
 CTRL_C = "stopped by Ctrl-C"
 
-_writers: dict[Path, JournalWriter] = {}
 _lock = threading.Lock()
 
 
@@ -181,13 +179,6 @@ def start(
     return FlowHandle(client, exec_id, flow.name)
 
 
-def writer_of(client: KitaruClient) -> JournalWriter:
-    with _lock:
-        if client.home.root not in _writers:
-            _writers[client.home.root] = JournalWriter(client.database)
-        return _writers[client.home.root]
-
-
 def still_running(home: Home, exec_id: str) -> KitaruConflictError:
     path = execution_lock(home, exec_id)
     process = path.read_text().strip() if path.exists() else ""
@@ -226,7 +217,7 @@ class LocalRun:
         logs.begin(log_file(self.client.home, claim.exec_id), claim.exec_id, claim.attempt)
         source = claim_source(self.client, claim)
         journal = RegistryJournal(
-            self.client.database, writer_of(self.client), claim, stays=True, code=source.digest if source else "",
+            self.client.database, self.client.writer, claim, stays=True, code=source.digest if source else "",
             children=SourceChildren(self.client, self._exec_id),
         )  # fmt: skip
         journal.may_pickle = self.client.config.values.pickle != "forbid"

@@ -12,7 +12,7 @@ import pytest
 import tested_flows as flows
 
 from kitaru import KitaruClient, KitaruStateError, KitaruUsageError, testing
-from kitaru import client as clients
+from kitaru.databases import shared
 from kitaru.running import runs
 from kitaru.testing.homes import processes_of
 from kitaru_runner import presence
@@ -55,7 +55,7 @@ def test_what_still_waits_is_ended_with_it() -> None:
         root = client.home.root
 
     assert handle.exec_id not in runs
-    assert not [key for key in clients._databases if key[0] == root]
+    assert not shared.is_open(root)
 
 
 @pytest.mark.parametrize("waits_for_it", [True, False])

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from kitaru.children import called
 from kitaru.client import KitaruClient
 from kitaru.flows import Flow
-from kitaru.running import writer_of
 from kitaru.source_children import source_execution
 from kitaru.testing.answering import Given
 from kitaru.testing.clocks import Clock
@@ -265,7 +264,7 @@ def simulation_of(
 ) -> FlowSimulation:
     random = family.random if parent is None else parent.random
     made = FlowSimulation(
-        family.client.database, writer_of(family.client), exec_id, flow.function, family.clock, random, Nobody(),
+        family.client.database, family.client.writer, exec_id, flow.function, family.clock, random, Nobody(),
         before=lambda engine: setattr(made, "engine", engine), family=family, flow=flow, parent=parent,
     )  # fmt: skip
     family.members[exec_id] = made

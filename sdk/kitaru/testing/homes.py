@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kitaru import client as clients
 from kitaru import running
 from kitaru.client import KitaruClient
+from kitaru.databases import shared
 from kitaru_registry.database import open_database
 from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.home import Home
@@ -61,7 +61,7 @@ def home() -> Iterator[KitaruClient]:
                 os.environ.pop("KITARU_HOME", None)
             else:
                 os.environ["KITARU_HOME"] = before
-            forget(client.home)
+            shared.drop(client.home.root)
             remove(folder)
             remove(large)
 
@@ -96,9 +96,8 @@ def remove(folder: Path) -> None:
 def open_unsynced(home: Home) -> None:
     """Let every client of this process share one connection to the home, which never waits for the disk."""
     database = open_database(home, synchronous="OFF")
-    with clients._lock:
-        for said in ("FULL", "NORMAL"):
-            clients._databases[home.root, said] = database
+    for said in ("FULL", "NORMAL"):
+        shared.put(home, said, database)
 
 
 def end_all(client: KitaruClient) -> None:
@@ -139,12 +138,3 @@ def processes_of(home: Home) -> list[int]:
             if is_ours and said in b"\0" + (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
-
-
-def forget(home: Home) -> None:
-    """Close what this process holds open there."""
-    writer = running._writers.pop(home.root, None)
-    if writer is not None:
-        writer.close()
-    for key in [key for key in clients._databases if key[0] == home.root]:
-        clients._databases.pop(key).close()
