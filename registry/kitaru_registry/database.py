@@ -30,11 +30,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateColumn
 
-from kitaru_registry.errors import KitaruBackendError
+from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
 from kitaru_registry.home import Home, prepare
 
 SCHEMA_VERSION = 3
@@ -277,6 +277,10 @@ input_parts = Table(
 )
 
 
+UNFIT = (UnicodeEncodeError, OverflowError, InterfaceError, ProgrammingError)
+"""What is raised for a value that no column holds; the last two are of other faults as well."""
+
+
 class Database:
     """One home's record. Safe to share between threads; not across a fork."""
 
@@ -287,15 +291,23 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A consistent view.
+
+        Raises:
+            KitaruUsageError: what is asked for cannot be there: text that is no UTF-8, a number that is too large.
+        """
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                yield connection
+        except UNFIT as error:
+            raise unfit(error) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, alone among writers from its first statement on; committed if nothing is raised.
 
         Raises:
+            KitaruUsageError: text that is no UTF-8, or a number that is too large; nothing was written.
             KitaruBackendError: the disk is full, or the database cannot be written; nothing was.
         """
         try:
@@ -306,6 +318,8 @@ class Database:
                 yield connection
         except OperationalError as error:
             raise backend_error(self.home, error.orig) from error
+        except UNFIT as error:
+            raise unfit(error) from error
 
     def hold(self) -> sqlite3.Connection:
         """A connection of the caller's own in autocommit mode, for the journal's hot path; close it."""
@@ -390,6 +404,19 @@ def add_what_is_new(connection: Connection) -> None:
 
 def schema_version(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def unfit(error: Exception) -> Exception:
+    """What the caller is told of a value that no column holds."""
+    if isinstance(error, UnicodeEncodeError):
+        return KitaruUsageError(
+            f"text that is no UTF-8 cannot be kept, nor looked for: {error.object[:100]!a}",
+            hint="bytes of a file's name, or of another encoding, are in it",
+        )
+    if isinstance(error, DBAPIError):
+        said = str(error.orig)
+        return KitaruUsageError(f"this cannot be kept, nor looked for: {said}") if "bind" in said else error
+    return KitaruUsageError(f"a number is too large: {error}")
 
 
 def backend_error(home: Home, error: BaseException | None) -> KitaruBackendError:

@@ -14,6 +14,12 @@ from kitaru_registry.errors import KitaruUsageError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VERSION = re.compile(r"v[0-9]+")
 
+LONGEST_NAME = 4_096
+"""Characters of an artifact's or a wait's name, a tag, a call's id."""
+
+LONGEST_TEXT = 1 << 20
+"""Characters of a question, a reason; and bytes of metadata as JSON."""
+
 
 def check_name(kind: str, name: str) -> str:
     """The name, if it may be one.
@@ -35,6 +41,41 @@ def check_name(kind: str, name: str) -> str:
             hint="take a name that says what the tag is for, such as stable or canary",
         )
     return name
+
+
+def check_text(what: str, given: str, *, most: int = LONGEST_NAME) -> str:
+    """The text, if it can be kept and shown.
+
+    Args:
+        what: how the error names it: `save(name)`.
+
+    Raises:
+        KitaruUsageError: no text, longer than `most` characters, not UTF-8, or with a NUL in it.
+    """
+    if not isinstance(given, str):
+        raise KitaruUsageError(f"{what} is of type {type(given).__name__}", hint="give a text")
+    if len(given) > most:
+        raise KitaruUsageError(
+            f"{what} has {len(given):,} characters; {most:,} is the most",
+            hint="keep what is long as a value: return it, or kitaru.save(name, value)",
+        )
+    if "\0" in given or not is_utf8(given):
+        raise KitaruUsageError(
+            f"{what} is no UTF-8, or has a NUL in it: {given[:100]!a}",
+            hint='of bytes that may be anything: data.decode("utf-8", "backslashreplace")',
+        )
+    return given
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be written as UTF-8: it holds no lone surrogate, as file names of other bytes do."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
@@ -20,7 +21,7 @@ from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.remaking import pause_in_place
 from kitaru_runner.reusing import cache_key, reusable
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
-from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, value_of
+from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, unrecordable, value_of
 from kitaru_runner.waiting import pause_request
 
 T = TypeVar("T")
@@ -141,13 +142,22 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
         attempt = engine.begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
         try:
             async with giving_up(side, call, work, attempt):
-                ended = await tried(attempt, work)
-                await side.commit(ended.entry)
+                ended = await recorded(side, await tried(attempt, work))
         finally:
             engine.parking.end()
         if ended.entry.kind == "c":
             return engine.executed(ended)
         engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
+
+
+async def recorded(side: LoopSide, ended: Executed) -> Executed:
+    """Record an outcome, or why that cannot be."""
+    try:
+        await side.commit(ended.entry)
+    except KitaruUsageError as error:
+        ended = unrecordable(ended, error)
+        await side.commit(ended.entry)
+    return ended
 
 
 @asynccontextmanager

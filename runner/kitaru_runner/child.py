@@ -24,13 +24,17 @@ from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.loader import find_flow, load_module, split_target
+from kitaru_runner.packing import pack_entries, unpack_entries
 from kitaru_runner.protocol import (
+    MAX_HEADER_BYTES,
+    MAX_RECORD_BYTES,
     PROTOCOL,
     Answer,
     Answers,
     ChildRequest,
     Encoded,
     Entry,
+    Frame,
     FrameReader,
     Header,
     Loaded,
@@ -38,11 +42,10 @@ from kitaru_runner.protocol import (
     Outcome,
     Recorded,
     WaitRequest,
+    framed,
     nothing,
-    pack_entries,
     send,
-    send_all,
-    unpack_entries,
+    send_framed,
 )
 from kitaru_runner.signatures import convert_inputs
 
@@ -96,7 +99,7 @@ class SocketJournal:
         self._reading = threading.Lock()
         self._replies: dict[int, Reply] = {}
         self._ids = itertools.count(1)
-        self._outgoing: deque[tuple[Header, bytes]] = deque()
+        self._outgoing: deque[Frame] = deque()
         self.listener: Answers | None = None
         self.on_cancel: Callable[[], None] = lambda: leave(EXIT_DONE)
         """What to do when the execution is to be cancelled; runs in the thread that listens."""
@@ -135,15 +138,11 @@ class SocketJournal:
                 while True:
                     self._read_frame()
         reader = FrameReader(self._pushes)
-        while (frame := reader.read()) is not None:
-            self._take(*frame)
-        leave(EXIT_ORPHANED)
+        while True:
+            self._take(*next_frame(reader))
 
     def _read_frame(self) -> None:
-        frame = self._reader.read()
-        if frame is None:
-            leave(EXIT_ORPHANED)
-        self._take(*frame)
+        self._take(*next_frame(self._reader))
 
     def _take(self, header: Header, payload: bytes) -> None:
         if header["t"] == "answer":
@@ -186,13 +185,14 @@ class SocketJournal:
                         self._page.end(entry.key, entry.tries or 1)
             recorded(last)
 
-        return int(self._ask({"t": "record", "entries": packed}, payload, known)[0]["seq"])
+        asked = {"t": "record", "entries": packed}
+        return int(self._ask(asked, payload, known, most=MAX_RECORD_BYTES)[0]["seq"])
 
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         if self._page is not None:
             self._page.begin(key, name, tries, at_us)
             return
-        self._post({"t": "started", "key": key, "name": name, "tries": tries, "at": at_us}, b"")
+        self._post(framed({"t": "started", "key": key, "name": name, "tries": tries, "at": at_us}))
 
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         request = {
@@ -249,12 +249,21 @@ class SocketJournal:
         # Whether it begins anew or not, this process has done its part.
         return False
 
-    def _ask(self, header: Header, payload: bytes = b"", recorded: Recorded = nothing) -> tuple[Header, bytes]:
+    def _ask(
+        self, header: Header, payload: bytes = b"", recorded: Recorded = nothing, *, most: int = MAX_HEADER_BYTES
+    ) -> tuple[Header, bytes]:
+        """What the runner replies.
+
+        Raises:
+            KitaruUsageError: it is too large to be asked.
+            KitaruError: the runner refuses.
+        """
         reply = Reply(recorded)
+        header["id"] = id_ = next(self._ids)
+        frame = framed(header, payload, most=most)
+        self._replies[id_] = reply
         try:
-            header["id"] = id_ = next(self._ids)
-            self._replies[id_] = reply
-            self._post(header, payload)
+            self._post(frame)
         except OSError:
             leave(EXIT_ORPHANED)
         self._await(reply)
@@ -262,23 +271,31 @@ class SocketJournal:
             raise as_error(reply.header)
         return reply.header, reply.payload
 
-    def _post(self, header: Header, payload: bytes) -> None:
+    def _post(self, frame: Frame) -> None:
         """Send a frame. Where another thread is at it, that sends it: to wait for the turn takes as long as to send."""
-        self._outgoing.append((header, payload))
+        self._outgoing.append(frame)
         # Again after each time: who came last may have seen the lock held.
         while self._outgoing and self._send_lock.acquire(blocking=False):
             try:
-                send_all(self._connection, [self._outgoing.popleft() for _ in range(len(self._outgoing))])
+                send_framed(self._connection, [self._outgoing.popleft() for _ in range(len(self._outgoing))])
             finally:
                 self._send_lock.release()
 
     def _expect(self, kind: str) -> tuple[Header, bytes]:
-        frame = self._reader.read()
-        if frame is None:
-            leave(EXIT_ORPHANED)
+        frame = next_frame(self._reader)
         if frame[0]["t"] != kind:
             raise KitaruBackendError(f"the runner said {frame[0]['t']} where {kind} was due")
         return frame
+
+
+def next_frame(reader: FrameReader) -> tuple[Header, bytes]:
+    """The next frame; where there is none any more, or none that can be read, this process ends."""
+    try:
+        frame = reader.read()
+    except KitaruBackendError as error:
+        print(f"kitaru: {error.message}", file=sys.stderr)
+        frame = None
+    return frame or leave(EXIT_ORPHANED)
 
 
 def as_error(header: Mapping[str, Any]) -> KitaruError:
@@ -295,8 +312,8 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
-            pass
+        except (AttributeError, OSError, ValueError):
+            pass  # full, closed, or None
     os._exit(code)
 
 

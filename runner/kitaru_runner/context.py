@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.metadata import merge_metadata
+from kitaru_runner.json_text import compact
 
 if TYPE_CHECKING:
     import asyncio
 
     from kitaru_runner.engine import Engine
     from kitaru_runner.protocol import Saved
+
+MOST_LOGGED_BYTES = 4 << 20
+"""Of metadata as JSON, by one try of a checkpoint: it goes with the outcome, wherever that is read."""
 
 _logging = threading.Lock()
 """The threads of a try log one after another; a lock for each try would cost all of them."""
@@ -43,16 +47,28 @@ making = threading.Lock()
 class Left:
     """What a try of a checkpoint leaves behind beside its value; in all of its tasks and threads."""
 
-    __slots__ = ("loaded", "metadata", "saved")
+    __slots__ = ("_logged_bytes", "loaded", "metadata", "saved")
 
     def __init__(self) -> None:
         self.saved: list[Saved] = []
         self.metadata: dict[str, Any] = {}
+        self._logged_bytes = 0
         self.loaded: list[str] = []
         """Ids of artifacts of other executions."""
 
     def log(self, metadata: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            KitaruUsageError: it was logged too much.
+        """
+        size = len(compact(metadata))
         with _logging:
+            if self._logged_bytes + size > MOST_LOGGED_BYTES:
+                raise KitaruUsageError(
+                    f"more than {MOST_LOGGED_BYTES:,} bytes were logged in one try of a checkpoint",
+                    hint="keep what is large as a value: return it, or kitaru.save(name, value)",
+                )
+            self._logged_bytes += size
             self.metadata = merge_metadata(self.metadata, metadata)
 
 

@@ -18,6 +18,7 @@ from kitaru_registry.errors import (
     KitaruDivergenceError,
     KitaruFencedError,
     KitaruTimeoutError,
+    KitaruUsageError,
 )
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active
@@ -31,12 +32,12 @@ from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.pool import Pool
 from kitaru_runner.protocol import DIGEST_ONLY, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
-from kitaru_runner.recorded import Recorded, last_seq
+from kitaru_runner.recorded import Recorded, failed_key, last_seq
 from kitaru_runner.remaking import Remaking
 from kitaru_runner.reusing import cache_key, decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
-from kitaru_runner.trying import Executed, Try, not_called, perform
+from kitaru_runner.trying import Executed, Try, not_called, perform, unrecordable
 
 POOL_THREADS = 128
 
@@ -335,7 +336,13 @@ class Engine:
             self.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
 
     def _end(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
-        """Record an outcome, and let its future resolve when its turn comes."""
+        """Record an outcome, or why that cannot be; its future resolves when its turn comes."""
+        try:
+            return self._record(ended, future)
+        except KitaruUsageError as error:
+            return self._record(unrecordable(ended, error), future)
+
+    def _record(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         if future is None:
             seq = self.commit([ended.entry])
             if self.loop_side is not None:
@@ -484,10 +491,6 @@ class Engine:
         said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
         value = Encoded("json", answer.data)
         return self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
-
-
-def failed_key(entry: Entry) -> str | None:
-    return entry.key if entry.error is not None else None
 
 
 def answer_of(entry: Entry) -> Answer:

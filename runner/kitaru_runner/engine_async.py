@@ -20,7 +20,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
-from kitaru_registry.errors import KitaruContextError
+from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.futures import CheckpointFuture
@@ -184,11 +184,18 @@ class LoopSide:
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
-        if not batch:
-            return
+        if batch:
+            self._commit(batch)
+
+    def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[None]]]) -> None:
         try:
             last = self.engine.commit([entry for entry, _ in batch])
         except BaseException as error:
+            if isinstance(error, KitaruUsageError) and len(batch) > 1:
+                # One of them cannot be recorded, and costs the others nothing.
+                for each in batch:
+                    self._commit([each])
+                return
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

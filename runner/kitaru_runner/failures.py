@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
 from kitaru_runner import codec
+from kitaru_runner.cutting import MOST_INNER, cut_failure
 
 
 class ExecutionCancelled(BaseException):
@@ -39,7 +40,7 @@ def describe_failure(
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "class": codec.type_name(type(error)),
-        "message": str(error),
+        "message": text_of(error),
         "traceback": shown_traceback(error),
         "origin": origin,
     }
@@ -49,22 +50,40 @@ def describe_failure(
         described["file"], described["line"] = frames[-1].filename, frames[-1].lineno
     if isinstance(error, KitaruError) and error.hint:
         described["hint"] = error.hint
-    return {**described, **contents(error, checkpoint)}
+    return cut_failure({**described, **contents(error, checkpoint, seen=set())})
 
 
-def contents(error: BaseException, checkpoint: str | None, *, depth: int = 0) -> dict[str, Any]:
-    """What an exception is made of: arguments, attributes, the exceptions that it groups and the one it came from."""
+def text_of(error: BaseException) -> str:
+    """Its message, whatever its class does in `__str__`."""
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(no message: str() of it raises {type(broken).__name__})"
+
+
+def contents(
+    error: BaseException, checkpoint: str | None, *, seen: set[int], depth: int = 0
+) -> dict[str, Any]:  # fmt: skip
+    """What an exception is made of: arguments, attributes, the exceptions that it groups and the one it came from.
+
+    Args:
+        seen: those of which the inner ones were described, and need not be once more.
+    """
     found = {**taggable({"args": list(error.args)}), "state": taggable(dict(attributes(error)))}
-    if depth < LONGEST_CHAIN:
+    if depth < LONGEST_CHAIN and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
-            members = [describe_inner(inner, checkpoint, depth=depth + 1) for inner in error.exceptions]
+            kept = error.exceptions[:MOST_INNER]
+            members = [describe_inner(inner, checkpoint, seen=seen, depth=depth + 1) for inner in kept]
             found["group"] = {"message": error.message, "exceptions": members}
         if error.__cause__ is not None:
-            found["from"] = describe_inner(error.__cause__, None, depth=depth + 1)
+            found["from"] = describe_inner(error.__cause__, None, seen=seen, depth=depth + 1)
     return found
 
 
-def describe_inner(error: BaseException, checkpoint: str | None, *, depth: int) -> dict[str, Any]:
+def describe_inner(
+    error: BaseException, checkpoint: str | None, *, seen: set[int], depth: int
+) -> dict[str, Any]:  # fmt: skip
     """As much of an exception within another as rebuilds it; the outer one's traceback shows it.
 
     Args:
@@ -75,13 +94,13 @@ def describe_inner(error: BaseException, checkpoint: str | None, *, depth: int) 
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "class": codec.type_name(type(error)),
-        "message": str(error),
+        "message": text_of(error),
         "origin": recorded.get("origin", "user_code"),
     }
     checkpoint = checkpoint or recorded.get("checkpoint")
     if checkpoint is not None:
         described["checkpoint"] = checkpoint
-    inner = contents(error, checkpoint, depth=depth)
+    inner = contents(error, checkpoint, seen=seen, depth=depth)
     # Of a child execution: what it came from is that one's.
     return {**described, **inner, **({"cause": recorded["cause"]} if "cause" in recorded else {})}
 
@@ -118,7 +137,7 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
     for name, value in values.items():
         try:
             found[name] = codec.tag(value)
-        except codec.UNFIT:
+        except Exception:  # beside what does not fit: whatever a codec, or a property, of the user's raises
             continue
     return found
 
@@ -126,13 +145,28 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
 def shown_traceback(error: BaseException) -> str:
     """From the first frame that is not ours; of an error that Kitaru raised on purpose up to the last of these."""
     begin = from_user_code(error)
-    told = traceback.TracebackException(type(error), error, begin)
-    if isinstance(error, KitaruError):
-        own = [is_ours(frame) for frame, _ in traceback.walk_tb(begin)]
-        while own and own[-1] and not all(own):
-            own.pop()
-            told.stack.pop()
-    return "".join(told.format())
+    try:
+        told = traceback.TracebackException(type(error), error, begin)
+        cut_chain(told)
+        if isinstance(error, KitaruError):
+            own = [is_ours(frame) for frame, _ in traceback.walk_tb(begin)]
+            while own and own[-1] and not all(own):
+                own.pop()
+                told.stack.pop()
+        return "".join(told.format())
+    except Exception:  # whatever a class does in its properties, the failure itself is known
+        frames = "".join(traceback.format_tb(begin))
+        return f"Traceback (most recent call last):\n{frames}{type(error).__name__}: {text_of(error)}\n"
+
+
+def cut_chain(told: traceback.TracebackException) -> None:
+    """Leave the last of what an exception came from: to show a long chain takes a frame for each."""
+    for _ in range(LONGEST_CHAIN):
+        following = told.__cause__ or told.__context__
+        if following is None:
+            return
+        told = following
+    told.__cause__ = told.__context__ = None
 
 
 def from_user_code(error: BaseException) -> TracebackType | None:

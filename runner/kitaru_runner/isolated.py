@@ -24,18 +24,30 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.failures import describe_failure, rebuild
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.loader import import_file
-from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, Loaded, pack_entries, send
+from kitaru_runner.packing import pack_entries
+from kitaru_runner.protocol import (
+    MAX_HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    Encoded,
+    Entry,
+    FrameReader,
+    Header,
+    Loaded,
+    framed,
+    send_framed,
+)
 from kitaru_runner.specs import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -64,7 +76,7 @@ class Parent:
 
     def tell(self, entry: Entry) -> None:
         packed, payload = pack_entries([entry])
-        self._send({"t": "ended", "entries": packed}, payload)
+        self._send({"t": "ended", "entries": packed}, payload, most=MAX_RECORD_BYTES)
 
     def load(self, exec_id: str, name: str, index: int | None) -> Loaded:
         with self._lock:
@@ -74,9 +86,10 @@ class Parent:
             raise rebuild(header["error"])
         return Loaded(Encoded(header["codec"], payload), header["artifact_id"], header["is_ours"])
 
-    def _send(self, header: Header, payload: bytes = b"") -> None:
+    def _send(self, header: Header, payload: bytes = b"", *, most: int = MAX_HEADER_BYTES) -> None:
+        frame = framed(header, payload, most=most)
         try:
-            send(self._connection, header, payload)
+            send_framed(self._connection, [frame])
         except OSError:
             os._exit(0)
 
@@ -195,12 +208,29 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
         first = len(args) - len(named)
         parent.begun()
         value = called(function, args[:first], dict(zip(named, args[first:], strict=True)))
-    except Exception as error:
-        return entry_of(branch, "t", error=error)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        return entry_of(branch, "t" if isinstance(error, Exception) else "c", error=error)
     try:
         return entry_of(branch, "c", value=codec.encode(value))
     except Exception as error:  # no codec carries it: the checkpoint did not succeed
         return entry_of(branch, "c", error=error)
+
+
+def tell(parent: Parent, ended: Entry) -> None:
+    """Tell the outcome; where it is too large to be told, that."""
+    try:
+        parent.tell(ended)
+    except KitaruUsageError as error:
+        parent.tell(Entry("c", ended.key, ended.ended_us, error=describe_failure(error, checkpoint=ended.key)))
+
+
+def flush() -> None:
+    """Write what was printed. A stream that the function closed, or took away, costs the outcome nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
 
 
 def called(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -263,9 +293,8 @@ def main() -> None:
     # Found as `kitaru_runner.isolated` by what a function imports, this module must not begin again.
     sys.modules["kitaru_runner.isolated"] = sys.modules["__main__"]
     ended = execute(parent, header, payload)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    parent.tell(ended)
+    flush()
+    tell(parent, ended)
     # Threads that the function left behind do not keep the try from ending.
     os._exit(0)
 

@@ -22,7 +22,8 @@ from kitaru_registry.errors import KitaruBackendError, KitaruContextError, Kitar
 from kitaru_runner import codec
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.loading import fetch
-from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, send, unpack_entries
+from kitaru_runner.packing import unpack_entries
+from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, send
 from kitaru_runner.specs import Work, timed_out
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ A child holds no credentials and opens no database. It speaks this over an inher
 writes and fences. The same messages, as plain calls, are the `Journal` that an in-process run talks to.
 
 A frame is two big-endian 32-bit lengths, a UTF-8 JSON header of the first length and a payload of the second. Every
-header has `t`, the message's type. A request carries `id`, and its reply the same `id`. Values travel in payloads; a
-header that describes several gives each one's `size`, in order.
+header has `t`, the message's type, and at most 64 MiB. A request carries `id`, and its reply the same `id`. Values
+travel in payloads; a header that describes several gives each one's `size`, in order.
 
     child                             runner
     hello {protocol, pid}          -> welcome {exec_id, attempt, flow, ...} payload: inputs
@@ -38,12 +38,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
 from kitaru_runner.json_text import compact, parse
 
 PROTOCOL = 2
@@ -62,6 +63,9 @@ INLINE_BYTES = 1 << 16
 
 FRAME = struct.Struct(">II")
 MAX_HEADER_BYTES = 64 << 20
+MAX_RECORD_BYTES = 32 << 20
+"""Of the header of a `record`: with its number and more, each entry goes into a header of its own later."""
+MAX_PAYLOAD_BYTES = (1 << 32) - 1
 
 SPIN_SECONDS = 0.001
 """How long a reader looks for a frame before it sleeps, where the last one came as soon: longer than a usual commit."""
@@ -286,17 +290,55 @@ class Journal(Protocol):
         """End the execution; whether it begins anew, as the flow's own retries say. The last call."""
 
 
+Frame = tuple[bytes, bytes]
+"""As it is sent: its lengths and its header; its payload."""
+
+
+def framed(header: Mapping[str, Any], payload: bytes = b"", *, most: int = MAX_HEADER_BYTES) -> Frame:
+    """A frame, ready to be sent.
+
+    Raises:
+        KitaruUsageError: the header has more bytes than `most`, or the payload more than a frame can have.
+    """
+    # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
+    text = compact(header).encode()
+    if len(text) > most or len(payload) > MAX_PAYLOAD_BYTES:
+        raise too_large(header["t"], len(text), len(payload), most)
+    return FRAME.pack(len(text), len(payload)) + text, payload
+
+
+def too_large(kind: str, header_bytes: int, payload_bytes: int, most: int) -> KitaruUsageError:
+    if header_bytes > most:
+        return KitaruUsageError(
+            f"what goes with this is too large: names, errors and metadata of {header_bytes:,} bytes in one {kind}; "
+            f"{most:,} is the most",
+            hint="keep what is large as a value: return it, or kitaru.save(name, value)",
+        )
+    return KitaruUsageError(
+        f"a value of {payload_bytes:,} bytes is too large; {MAX_PAYLOAD_BYTES:,} is the most",
+        hint="write it to a file or a store of your own, and keep its name",
+    )
+
+
 def send(connection: socket.socket, header: Mapping[str, Any], payload: bytes = b"") -> None:
-    send_all(connection, [(header, payload)])
+    send_framed(connection, [framed(header, payload)])
 
 
 def send_all(connection: socket.socket, frames: Iterable[tuple[Mapping[str, Any], bytes]]) -> None:
+    """Send frames, all or none.
+
+    Raises:
+        KitaruUsageError: one is too large; none was sent.
+        OSError: nobody listens any more.
+    """
+    send_framed(connection, [framed(header, payload) for header, payload in frames])
+
+
+def send_framed(connection: socket.socket, frames: Iterable[Frame]) -> None:
     """Send frames: those that are small in one system call, and a large payload without a copy of it."""
     small = b""
-    for header, payload in frames:
-        # ASCII: a message of the user's may hold a lone surrogate, which is no UTF-8.
-        text = compact(header).encode()
-        small += FRAME.pack(len(text), len(payload)) + text
+    for head, payload in frames:
+        small += head
         if len(payload) < INLINE_BYTES:
             small += payload
         else:
@@ -318,14 +360,21 @@ class FrameReader:
         self._comes_soon = False
 
     def read(self) -> tuple[Header, bytes] | None:
-        """The next frame; None where the stream ended, at a frame's border or within one."""
+        """The next frame; None where the stream ended, at a frame's border or within one.
+
+        Raises:
+            KitaruBackendError: it is none, or too large to be read: nothing that follows can be.
+        """
         if len(self._buffer) - self._at < FRAME.size and not self._fill(FRAME.size):
             return None
         header_bytes, payload_bytes = FRAME.unpack_from(self._buffer, self._at)
+        if header_bytes > MAX_HEADER_BYTES:
+            raise KitaruBackendError(
+                f"the journal protocol's other side sent names, errors and metadata of {header_bytes:,} bytes at once; "
+                f"{MAX_HEADER_BYTES:,} is the most"
+            )
         # Of a large payload, what has come with the header; the rest below.
         wanted = FRAME.size + header_bytes + (payload_bytes if payload_bytes < INLINE_BYTES else 0)
-        if header_bytes > MAX_HEADER_BYTES:
-            return None
         if len(self._buffer) - self._at < wanted and not self._fill(wanted):
             return None
         body = self._at + FRAME.size + header_bytes
@@ -406,95 +455,3 @@ class FrameReader:
         # Most often all that came before has been read: then nothing is copied.
         self._buffer = self._buffer[self._at :] + chunk if self._at < len(self._buffer) else chunk
         self._at = 0
-
-
-COMMON_FIELDS = frozenset({"kind", "key", "ended", "value", "place", "inputs", "started"})
-"""All that the header of most entries has."""
-
-
-def pack_entries(entries: Sequence[Entry]) -> tuple[list[Header], bytes]:
-    """Entries as a header's list and one payload. Fields that are unset are left out."""
-    payload: list[bytes] = []
-    return [_pack_entry(entry, payload) for entry in entries], b"".join(payload)
-
-
-def _pack_entry(entry: Entry, payload: list[bytes]) -> Header:
-    packed: Header = {"kind": entry.kind, "key": entry.key, "ended": entry.ended_us}
-    if entry.place is not None:
-        packed["place"] = entry.place
-    if entry.inputs:
-        packed["inputs"] = entry.inputs.hex()
-    if entry.started_us is not None:
-        packed["started"] = entry.started_us
-    if entry.value is not None:
-        packed["value"] = _pack_value(entry.value, payload)
-    if entry[COMMON:] == NOTHING_RARE:
-        return packed
-    for field, value in (
-        ("name", entry.name),
-        ("seq", entry.seq or None),
-        ("error", entry.error),
-        ("tries", entry.tries),
-        ("type", entry.type),
-        ("metadata", entry.metadata),
-        ("size", entry.size),
-        ("cache", entry.cache_key.hex() if entry.cache_key else None),
-        ("parents", list(entry.parents) or None),
-        ("flags", entry.flags or None),
-        ("soft", entry.soft or None),
-    ):
-        if value is not None:
-            packed[field] = value
-    if entry.saved:
-        packed["saved"] = [
-            {"name": s.name, "type": s.type, "tags": list(s.tags), "value": _pack_value(s.value, payload)}
-            for s in entry.saved
-        ]
-    return packed
-
-
-def _pack_value(value: Encoded, payload: list[bytes]) -> Header:
-    payload.append(value.data)
-    return {"codec": value.codec, "size": len(value.data)}
-
-
-def unpack_entries(packed: Sequence[Header], payload: bytes) -> Iterator[Entry]:
-    """The inverse of `pack_entries`."""
-    at = 0
-    for item in packed:
-        own, at = _unpack_value(item["value"], payload, at) if "value" in item else (None, at)
-        get = item.get
-        inputs = get("inputs")
-        common = (
-            item["kind"], item["key"], item["ended"], own, get("place"), bytes.fromhex(inputs) if inputs else None,
-            get("started"),
-        )  # fmt: skip
-        if item.keys() <= COMMON_FIELDS:
-            yield Entry(*common)
-            continue
-        saved: list[Saved] = []
-        for described in get("saved", ()):
-            value, at = _unpack_value(described["value"], payload, at)
-            saved.append(Saved(described["name"], described["type"], tuple(described["tags"]), value))
-        cache_key = get("cache")
-        yield Entry(
-            *common,
-            name=get("name"),
-            seq=get("seq", 0),
-            error=get("error"),
-            tries=get("tries"),
-            type=get("type"),
-            saved=tuple(saved),
-            metadata=get("metadata"),
-            size=get("size"),
-            cache_key=bytes.fromhex(cache_key) if cache_key else None,
-            parents=tuple(get("parents", ())),
-            flags=get("flags", 0),
-            soft=get("soft", False),
-        )
-
-
-def _unpack_value(described: Header, payload: bytes, at: int) -> tuple[Encoded, int]:
-    """A value, and where the next one begins."""
-    end = at + int(described["size"])
-    return Encoded(described["codec"], payload[at:end]), end

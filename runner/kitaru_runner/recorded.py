@@ -91,6 +91,11 @@ def last_seq(entries: Iterable[Entry]) -> int:
     return max((entry.seq for entry in entries), default=0)
 
 
+def failed_key(entry: Entry) -> str | None:
+    """The key of a failure's call."""
+    return entry.key if entry.error is not None else None
+
+
 def is_cancellation(entry: Entry) -> bool:
     """Whether it says that its caller gave up waiting."""
     return says_given_up(entry.error)

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
+from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions import ending, queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file, open_to_append, remark
@@ -28,29 +29,29 @@ from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.children import Children
+from kitaru_runner.cutting import cut_failure, cut_text
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
+from kitaru_runner.packing import in_pieces, unpack_entries
 from kitaru_runner.presence import wake
 from kitaru_runner.protocol import (
     SERVED_PROTOCOLS,
     Answer,
-    ChildRequest,
     Encoded,
     Entry,
+    Frame,
     FrameReader,
     Header,
     Opening,
     Outcome,
-    WaitRequest,
-    pack_entries,
-    send_all,
-    unpack_entries,
+    framed,
+    send_framed,
 )
 from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.requests import as_child, as_wait, refusal
 
-ENTRIES_IN_A_FRAME = 500
 KILL_SECONDS = 5.0
 WRITES = ("wait", "park", "finish")
 """Frames that change the record, `record` aside."""
@@ -117,6 +118,8 @@ class Serving:
             self._cannot_run(error)
         except OSError as error:
             self._cannot_run(KitaruBackendError(f"{self._folder} cannot be used: {error.strerror or error}"))
+        except Exception as error:  # of ours, or bytes that no child of ours sends: it is this execution's alone
+            self._broke(error)
         finally:
             self._end_child()
             self._lock.release()
@@ -218,7 +221,7 @@ class Serving:
         self._protocol = int(hello[0]["protocol"])
         self._welcome(opening)
         records: list[tuple[int, list[Entry]]] = []
-        while (frame := reader.read()) is not None:
+        while (frame := self._next(reader)) is not None:
             header, payload = frame
             if header["t"] == "started":
                 self._journal.started(header["key"], header["name"], header["tries"], header["at"])
@@ -229,6 +232,17 @@ class Serving:
             # What came while the last commit was made shares the next one.
             if not reader.has_frame() and not self._record(records):
                 return
+
+    def _next(self, reader: FrameReader) -> tuple[Header, bytes] | None:
+        """The child's next frame; one that cannot be read fails the execution: it would come in each attempt."""
+        try:
+            return reader.read()
+        except KitaruBackendError as error:
+            described = {"type": type(error).__name__, "message": error.message, "origin": "runtime"}
+            self._journal.finish(Outcome(None, described))
+            self._finished = True
+            self._kill()
+            return None
 
     def _record(self, records: list[tuple[int, list[Entry]]]) -> bool:
         """Make what was asked durable in one commit, answer each, and forget them. False: nobody listens any more."""
@@ -241,6 +255,11 @@ class Serving:
             seq = self._journal.record(entries) - len(entries) if entries else 0
         except KitaruBackendError as error:
             return self._cannot_write(error)
+        except KitaruUsageError as error:
+            if len(asked) == 1:
+                return self._send({**refusal(error), "id": asked[0][0]}, b"")
+            # One of those that came together cannot be written, and costs the others nothing.
+            return all(self._record([each]) for each in asked)
         except KitaruError as error:
             return self._send_all([({**refusal(error), "id": id_}, b"") for id_, _ in asked])
         answers: list[tuple[Header, bytes]] = []
@@ -253,11 +272,12 @@ class Serving:
     def _reply(self, header: Header, payload: bytes) -> bool:
         try:
             reply, content = self._answer(header, payload)
+            frame = framed({**reply, "id": header["id"]}, content)
         except KitaruError as error:
             if header["t"] in WRITES and isinstance(error, KitaruBackendError):
                 return self._cannot_write(error)
-            reply, content = refusal(error), b""
-        return self._send({**reply, "id": header["id"]}, content)
+            frame = framed({**refusal(error), "id": header["id"]})
+        return self._send_framed([frame])
 
     def _cannot_write(self, error: KitaruBackendError) -> bool:
         """End the attempt; user code, which might swallow the error and go on unrecorded, hears nothing of it."""
@@ -284,11 +304,8 @@ class Serving:
             "strict": opening.strict,
         }
         self._send(header, opening.inputs.data)
-        for first in range(0, len(opening.entries) or 1, ENTRIES_IN_A_FRAME):
-            batch = opening.entries[first : first + ENTRIES_IN_A_FRAME]
-            packed, payload = pack_entries(batch)
-            last = first + ENTRIES_IN_A_FRAME >= len(opening.entries)
-            self._send({"t": "entries", "entries": packed, "last": last}, payload)
+        for piece in in_pieces(opening.entries):
+            self._send({"t": "entries", "entries": piece.entries, "last": piece.is_last}, piece.payload)
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
         journal = self._journal
@@ -321,7 +338,8 @@ class Serving:
             case "outcome":
                 outcome = journal.outcome(header["exec_id"])
                 codec, data = (outcome.value.codec, outcome.value.data) if outcome.value else (None, b"")
-                return {"t": "ok", "status": outcome.status, "error": outcome.error, "codec": codec}, data
+                error = cut_failure(outcome.error) if outcome.error is not None else None
+                return {"t": "ok", "status": outcome.status, "error": error, "codec": codec}, data
             case "stop":
                 journal.stop(header["key"])
                 self._finished = True
@@ -339,16 +357,17 @@ class Serving:
         self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data, on=self._pushes)
 
     def _send(self, header: Mapping[str, Any], payload: bytes, *, on: socket.socket | None = None) -> bool:
-        return self._send_all([(header, payload)], on=on)
+        return self._send_framed([framed(header, payload)], on=on)
 
-    def _send_all(
-        self, frames: Sequence[tuple[Mapping[str, Any], bytes]], *, on: socket.socket | None = None
-    ) -> bool:  # fmt: skip
+    def _send_all(self, frames: Sequence[tuple[Mapping[str, Any], bytes]]) -> bool:
+        return self._send_framed([framed(header, payload) for header, payload in frames])
+
+    def _send_framed(self, frames: Sequence[Frame], *, on: socket.socket | None = None) -> bool:
         connection = on or self._connection
         assert connection is not None
         try:
             with self._send_lock:
-                send_all(connection, frames)
+                send_framed(connection, frames)
         except OSError:
             return False
         return True
@@ -429,6 +448,12 @@ class Serving:
             # It stays `running` with nobody who holds its lock: whoever claims it next settles this.
             self._log(error.message, level="ERROR")
 
+    def _broke(self, error: Exception) -> None:
+        self._kill()
+        reason = cut_text(f"{type(error).__name__} in the runner: {error}", 200)
+        self._log(f"{reason}\n{''.join(format_exception(error))}", level="ERROR")
+        self._settle(reason)
+
     def _cannot_run(self, error: KitaruError) -> None:
         """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
         self._log(error.message, level="ERROR")
@@ -442,39 +467,6 @@ class Serving:
     def _log(self, line: str, *, level: str = "INFO") -> None:
         with suppress(OSError):
             remark(log_file(self._place.home, self.exec_id), line, attempt=self._claim.attempt, level=level)
-
-
-def refusal(error: KitaruError) -> Header:
-    return {"t": "error", "type": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-def as_wait(described: Mapping[str, Any]) -> WaitRequest:
-    return WaitRequest(
-        key=described["key"],
-        name=described["name"],
-        question=described["question"],
-        schema=described["schema"],
-        metadata=described["metadata"],
-        entered_us=described["entered"],
-        kind=described.get("kind", "input"),
-        deadline_us=described.get("deadline"),
-        any_of=described.get("any_of"),
-        child=described.get("child"),
-    )
-
-
-def as_child(described: Mapping[str, Any], inputs: bytes) -> ChildRequest:
-    return ChildRequest(
-        key=described["key"],
-        place=described["place"],
-        flow=described["flow"],
-        inputs=Encoded(described["codec"], inputs),
-        entrypoint=described["entrypoint"],
-        tag=described["tag"],
-        version=described["version"],
-        options=described["options"],
-        digest=bytes.fromhex(described["digest"]) if described.get("digest") else None,
-    )
 
 
 def how_it_ended(code: int, running: list[str]) -> str:

@@ -119,6 +119,23 @@ def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
     return Entry("c", call.key, now_us(), name=shown_name(call), error=described, place=call.place, type=spec.type)
 
 
+def unrecordable(ended: Executed, error: KitaruUsageError) -> Executed:
+    """That an outcome cannot be recorded, as a failure in its place.
+
+    Raises:
+        KitaruUsageError: this could not be either.
+    """
+    entry = ended.entry
+    if entry.value is None and entry.metadata is None:
+        raise error
+    described = describe_failure(error, checkpoint=entry.key)
+    failure = Entry(
+        "c", entry.key, now_us(), name=entry.name, error=described, tries=entry.tries, place=entry.place,
+        type=entry.type, inputs=entry.inputs, started_us=entry.started_us, flags=entry.flags,
+    )  # fmt: skip
+    return Executed(failure)
+
+
 def flags_of(spec: CheckpointSpec) -> int:
     return (REPLAY_NEVER if spec.replay == "never" else 0) | (DIGEST_ONLY if spec.record == "digest" else 0)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from kitaru.execution import require_branch
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_runner import codec
 from kitaru_runner.context import current
+from kitaru_runner.json_text import compact
 from kitaru_runner.protocol import Saved
 
 ARTIFACT_TYPES = ("prompt", "response", "context", "input", "output", "blob")
@@ -27,8 +29,11 @@ def save(name: str, value: object, *, type: str = "output", tags: Sequence[str] 
         raise KitaruUsageError(f"there is no artifact type {type!r}", hint=f"one of {', '.join(ARTIFACT_TYPES)}")
     if not isinstance(name, str) or not name:
         raise KitaruUsageError(f"save({name!r}) has no name", hint="give a text")
+    check_text("save(name)", name)
     if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
         raise KitaruUsageError(f"save(tags={tags!r}) are no tags", hint='give a list of texts: tags=["draft"]')
+    for tag in tags:
+        check_text("save(tags)", tag)
     branch = require_branch("save")
     saved = Saved(name, type, tuple(dict.fromkeys(tags)), codec.encode(value))
     branch.engine.save(branch, saved, parents=branch.engine.lineage.parents((value,), {}))
@@ -50,6 +55,8 @@ def load(exec_id: str, name: str, *, index: int | None = None, trust_pickle: boo
         KitaruStateError: only its digest was kept.
         KitaruUsageError: it is pickled, and not to be trusted; or its codec is not known here.
     """
+    check_text("load(exec_id)", exec_id)
+    check_text("load(name)", name)
     branch = current.get()
     if branch is not None:
         from kitaru_runner.loading import load as load_in_flow
@@ -68,8 +75,29 @@ def log(**metadata: object) -> None:
     """
     branch = require_branch("log")
     for key, value in metadata.items():
+        check_metadata(f"log({key}=...)", value)
+    branch.engine.log(branch, metadata)
+
+
+def check_metadata(what: str, value: object) -> None:
+    """
+    Raises:
+        KitaruUsageError: it is not JSON, or too large or too deep to be kept beside a value.
+    """
+    try:
         if not codec.is_json(value):
             raise KitaruUsageError(
-                f"log({key}=...) got a {codec.type_name(value.__class__)}", hint="log numbers, text, lists and dicts"
+                f"{what} got a {codec.type_name(value.__class__)}", hint="log numbers, text, lists and dicts"
             )
-    branch.engine.log(branch, metadata)
+        size = len(compact(value))
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, KitaruUsageError):
+            raise
+        raise KitaruUsageError(
+            f"{what} cannot be kept: {error}", hint="return it, or kitaru.save(name, value)"
+        ) from error
+    if size > LONGEST_TEXT:
+        raise KitaruUsageError(
+            f"{what} has {size:,} bytes; {LONGEST_TEXT:,} is the most",
+            hint="keep what is large as a value: return it, or kitaru.save(name, value)",
+        )

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.names import check_text
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.lanes import Lane
@@ -228,7 +229,7 @@ def take_id(kwargs: dict[str, Any]) -> str | None:
     id_ = kwargs.pop("id", None)
     if id_ is not None and (not isinstance(id_, str) or not id_ or any(mark in id_ for mark in "/#!")):
         raise KitaruUsageError(f"id={id_!r} cannot name a call", hint="give a text without '/', '#' and '!'")
-    return id_
+    return None if id_ is None else check_text("id=", id_)
 
 
 def take_after(kwargs: dict[str, Any]) -> Sequence[CheckpointFuture[Any]]:
@@ -319,6 +320,8 @@ def spec_of(
     check_one_of("record", record, ("value", "digest"))
     if type is not None and not (isinstance(type, str) and type):
         raise KitaruUsageError(f"type={type!r} is no label", hint="give a text, such as llm_call")
+    if type is not None:
+        check_text("type= of a checkpoint", type)
     if cache is not None and not isinstance(cache, bool):
         raise KitaruUsageError(f"cache={cache!r} is neither True nor False", hint="leave it out, or write cache=True")
     limit, pause = seconds_of(timeout), seconds_of(backoff)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
+from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_runner.context import Branch, current
 from kitaru_runner.failures import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
@@ -186,6 +187,8 @@ def question_of(
 ) -> Question:
     if question is not None and not isinstance(question, str):
         raise KitaruUsageError(f"question={question!r} is no text", hint="write the question as text")
+    if question is not None:
+        check_text("question= of a wait", question, most=LONGEST_TEXT)
     if metadata is not None:
         check_metadata(metadata)
     return Question(check_name(name), question, json_schema(schema), metadata)
@@ -197,9 +200,11 @@ def check_metadata(metadata: Any) -> None:
         KitaruUsageError: it cannot be shown to whoever answers.
     """
     try:
-        json.dumps(metadata, allow_nan=False)
+        size = len(json.dumps(metadata, allow_nan=False))
         wrong = None if isinstance(metadata, Mapping) else f"it is of type {type(metadata).__name__}"
-    except (TypeError, ValueError) as error:
+        if size > LONGEST_TEXT:
+            wrong = f"it has {size:,} bytes; {LONGEST_TEXT:,} is the most"
+    except (TypeError, ValueError, RecursionError) as error:
         wrong = str(error)
     if wrong is not None:
         raise KitaruUsageError(
@@ -229,7 +234,7 @@ def check_name(name: str) -> str:
         raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text")
     if not name or not name.isprintable() or "/" in name or "#" in name or "!" in name:
         raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text without '/', '#' and '!'")
-    return name
+    return check_text("name= of a wait", name)
 
 
 def deadline_of(timeout: float | timedelta | None) -> int | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from queues import Queue
 
-from kitaru_registry.errors import KitaruFencedError
-from kitaru_registry.executions.journal import Artifact, PlainRow, Row, Value, read_rows
+from kitaru_registry.errors import KitaruFencedError, KitaruUsageError
+from kitaru_registry.executions.journal import Artifact, PlainRow, Row, Ticket, Value, read_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES
 
 LARGE = b"x" * (IN_ROW_BYTES + 1)
@@ -93,3 +93,90 @@ def test_threads_that_append_at_once_leave_no_gap(queue: Queue) -> None:
     for row in executions:
         assert last[row.id] == list(range(1, 26))
         assert [found.seq for found in rows_of(queue, row.id)] == last[row.id]
+
+
+BAD_TEXT = "r\udce9sum\udce9.pdf"
+"""As os.listdir gives a name that is no UTF-8."""
+
+UNWRITABLE: dict[str, list[Row | PlainRow]] = {
+    "the key of a plain row": [plain(BAD_TEXT)],
+    "the key": [Row("c", BAD_TEXT, 1)],
+    "the error": [Row("c", "a", 1, error=BAD_TEXT)],
+    "what it saved": [Row("c", "a", 1, artifacts=(Artifact(BAD_TEXT, "output", (), Value("str", b"x", None)),))],
+    "the last of three": [plain("a"), Row("l", "log", 1, metadata="{}"), Row("c", BAD_TEXT, 1)],
+    "a number": [Row("c", "a", 1 << 63)],
+    "an object": [Row("c", "a", 1, type=object())],  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("given", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_what_cannot_be_written_is_refused_and_leaves_nothing_open(
+    queue: Queue, given: list[Row | PlainRow]
+) -> None:  # fmt: skip
+    row, other = queue.new(status="running").row, queue.new(status="running").row
+
+    with pytest.raises(KitaruUsageError, match="cannot be recorded"):
+        queue.writer.append(row.id, row.attempt, given)
+
+    queue.new()  # another connection writes
+    assert queue.writer.append(other.id, other.attempt, [plain("a")]) == 1
+    assert queue.writer.append(row.id, row.attempt, [plain("a")]) == 1
+    assert [len(rows_of(queue, each.id)) for each in (row, other)] == [1, 1]
+
+
+def appended_together(queue: Queue, *given: tuple[int, int, list[Row | PlainRow]]) -> list[int | BaseException]:
+    """What each heard, all of which were written in one commit."""
+    heard: dict[int, int | BaseException] = {}
+    arrived = threading.Barrier(len(given) + 1)
+
+    def append(number: int, row: int, attempt: int, rows: list[Row | PlainRow]) -> None:
+        arrived.wait()
+        try:
+            heard[number] = queue.writer.append(row, attempt, rows)
+        except Exception as error:
+            heard[number] = error
+
+    threads = [threading.Thread(target=append, args=(number, *each)) for number, each in enumerate(given)]
+    with queue.writer._commit_lock:
+        for thread in threads:
+            thread.start()
+        arrived.wait()
+        while len(queue.writer._queue) < len(given):
+            threading.Event().wait(0.001)
+    for thread in threads:
+        thread.join()
+    return [heard[number] for number in range(len(given))]
+
+
+def test_what_cannot_be_written_costs_those_who_share_its_commit_nothing(queue: Queue) -> None:
+    good = [queue.new(status="running").row for _ in range(3)]
+    bad = [queue.new(status="running").row for _ in UNWRITABLE]
+    calls = [(row.id, row.attempt, rows) for row, rows in zip(bad, UNWRITABLE.values(), strict=True)]
+    for at, row in zip((0, 3, len(calls) + 2), good, strict=True):
+        calls.insert(at, (row.id, row.attempt, [plain("a"), plain("b")]))
+
+    heard = dict(zip([call[0] for call in calls], appended_together(queue, *calls), strict=True))
+
+    assert [heard[row.id] for row in good] == [2, 2, 2]
+    assert all(isinstance(heard[row.id], KitaruUsageError) for row in bad)
+    assert [[found.key for found in rows_of(queue, row.id)] for row in good] == [["a", "b"]] * 3
+    assert not any(rows_of(queue, row.id) for row in bad)
+
+
+def test_an_error_in_one_ear_keeps_nobody_else_from_hearing(queue: Queue) -> None:
+    first, second = (queue.new(status="running").row for _ in range(2))
+    heard: list[int] = []
+
+    def deaf(last: int) -> None:
+        raise LookupError(last)
+
+    with queue.writer._commit_lock:
+        tickets = [
+            Ticket(first.id, first.attempt, [plain("a")], deaf),
+            Ticket(second.id, second.attempt, [plain("a")], heard.append),
+        ]
+        queue.writer._commit(tickets)
+
+    assert heard == [1]
+    assert isinstance(tickets[0].error, LookupError)
+    assert [ticket.done for ticket in tickets] == [True, True]

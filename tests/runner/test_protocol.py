@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
+from kitaru_runner.packing import in_pieces, pack_entries, unpack_entries
 from kitaru_runner.protocol import (
     FRAME,
     MAX_HEADER_BYTES,
@@ -20,9 +22,8 @@ from kitaru_runner.protocol import (
     Entry,
     FrameReader,
     Saved,
-    pack_entries,
     send,
-    unpack_entries,
+    send_all,
 )
 
 text = st.text(st.characters(codec=None, categories=None), max_size=20)
@@ -77,6 +78,17 @@ class Pieces:
         size = min(most, next(self._sizes, most))
         piece, self._stream = self._stream[:size], self._stream[size:]
         return piece
+
+
+@given(st.lists(entries, max_size=8), st.sampled_from([1, 400, 1 << 20]))
+def test_entries_in_pieces_are_the_same_entries(given_entries: list[Entry], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kitaru_runner.packing.PIECE_BYTES", most)
+        pieces = list(in_pieces(given_entries))
+
+    found = [entry for piece in pieces for entry in unpack_entries(piece.entries, piece.payload)]
+    assert found == given_entries
+    assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
 class Collected:
@@ -148,8 +160,20 @@ def test_a_frame_is_two_lengths_a_header_and_a_payload() -> None:
     assert stream == struct.pack(">II", 17, 2) + b'{"t":"ok","id":7}' + b"\x00\x01"
 
 
-def test_a_header_of_absurd_length_is_no_frame() -> None:
-    assert reader_of(FRAME.pack(MAX_HEADER_BYTES + 1, 0) + b"x" * 100).read() is None
+def test_a_header_that_is_too_large_is_refused_by_its_reader() -> None:
+    """It is not the stream's end: who reads says why nothing that follows can be read."""
+    with pytest.raises(KitaruBackendError, match="67,108,865 bytes"):
+        reader_of(FRAME.pack(MAX_HEADER_BYTES + 1, 0) + b"x" * 100).read()
+
+
+def test_a_frame_that_is_too_large_is_refused_before_anything_is_sent() -> None:
+    collected = Collected()
+    too_large = {"t": "wait", "question": "\u00e9" * (MAX_HEADER_BYTES // 6)}
+
+    with pytest.raises(KitaruUsageError, match="is the most"):
+        send_all(collected, [({"t": "park"}, b""), (too_large, b"")])  # type: ignore[arg-type]  # what it needs
+
+    assert not collected.stream
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, 3 << 20])

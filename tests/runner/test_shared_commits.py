@@ -11,11 +11,13 @@ import pytest
 from transcripts import PATIENCE_SECONDS, Runner, sockets_of
 
 from kitaru_registry.database import open_database
+from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.child import SocketJournal
-from kitaru_runner.protocol import Encoded, Entry, FrameReader, pack_entries, send, send_all
+from kitaru_runner.packing import pack_entries
+from kitaru_runner.protocol import FRAME, MAX_HEADER_BYTES, Encoded, Entry, FrameReader, send, send_all
 from kitaru_runner.serving import Place
 
 RECORDS = 20
@@ -93,3 +95,44 @@ def test_after_a_take_over_every_one_of_them_is_refused(runner: Runner) -> None:
     assert [(answer[0]["t"], answer[0]["type"]) for answer in answers if answer] == [
         ("error", "KitaruFencedError")
     ] * RECORDS
+
+
+BAD_TEXT = "r\udce9sum\udce9.pdf"
+
+
+def test_what_an_older_child_sends_that_is_no_utf8_is_refused_to_it_alone(runner: Runner) -> None:
+    """It checks nothing itself. Those that came together with it are recorded, and so is what comes later."""
+    (connection,) = sockets_of(runner.connect())
+    reader = FrameReader(connection)
+    send(connection, {"t": "hello", "protocol": 1, "pid": 1})
+    asked = {number: Entry("c", f"step#{number}", 1, value=Encoded("json", b"1")) for number in (1, 3)}
+    asked[2] = Entry("c", BAD_TEXT, 1, value=Encoded("json", b"2"))
+    frames = []
+    for number, entry in sorted(asked.items()):
+        packed, payload = pack_entries([entry])
+        frames.append(({"t": "record", "id": number, "entries": packed}, payload))
+    send_all(connection, frames)
+    wait = {"key": "w", "name": "w", "question": BAD_TEXT, "schema": None, "metadata": None, "entered": 1}
+    send(connection, {"t": "wait", "id": 4, "wait": wait})
+    send(connection, {"t": "load", "id": 5, "exec_id": BAD_TEXT, "name": BAD_TEXT})
+    send(connection, {"t": "load", "id": 6, "exec_id": runner.exec_id, "name": 5})
+    record(connection, 7)
+    heard = [reader.read() for _ in range(2 + 7)][2:]
+    connection.close()
+    runner.join()
+
+    answers = {answer[0]["id"]: answer[0] for answer in heard if answer}
+    assert [answers[number].get("seq") for number in (1, 3, 7)] == [1, 2, 3]
+    assert [answers[number]["type"] for number in (2, 4, 5, 6)] == ["KitaruUsageError"] * 4
+
+
+def test_a_frame_that_is_too_large_fails_the_execution_once(runner: Runner) -> None:
+    (connection,) = sockets_of(runner.connect())
+    send(connection, {"t": "hello", "protocol": 1, "pid": 1})
+    connection.sendall(FRAME.pack(MAX_HEADER_BYTES + 1, 0))
+
+    assert runner.join() == "failed"
+    connection.close()
+    error = reading.recorded_error(runner.place.database, runner.exec_id)
+    assert error is not None
+    assert "67,108,865 bytes" in error["message"]

@@ -31,6 +31,7 @@ from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, r
 from kitaru_registry.executions.superseding import KEPT
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import Artifact, Digest, ExecutionId
+from kitaru_registry.names import LONGEST_TEXT, check_text
 
 OUTPUTS = ("c", "w")
 """Kinds of journal rows that are artifacts."""
@@ -131,7 +132,7 @@ def read(database: Database, artifact_id: str) -> tuple[Artifact, bytes]:
 
 
 def get_found(database: Database, artifact_id: str) -> Found:
-    given, _, place = artifact_id.partition("/")
+    given, _, place = check_text("the id of an artifact", artifact_id, most=LONGEST_TEXT).partition("/")
     exec_id = find_id(database, given)
     with database.read() as connection:
         row = require_values(connection, exec_id)
@@ -167,11 +168,12 @@ def pick(database: Database, exec_id: str, name: str, *, index: int | None = Non
         index: which of several, in recorded order; negative ones count from the last.
 
     Raises:
-        KitaruUsageError: the index is no number.
+        KitaruUsageError: the index is no number, or the name no text.
         KitaruNotFoundError: there is none; what there is, is named.
         KitaruConflictError: several fit.
         KitaruStateError: only its digest was kept.
     """
+    check_text("the name of an artifact", name)
     if index is not None and not isinstance(index, int):
         raise KitaruUsageError(f"load(index={index!r}) is no number", hint="index=0 is the first, index=-1 the last")
     with database.read() as connection:

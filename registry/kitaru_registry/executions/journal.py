@@ -11,12 +11,12 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kitaru_registry.database import Database, backend_error
-from kitaru_registry.errors import KitaruError, KitaruFencedError
+from kitaru_registry.errors import KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 
@@ -117,7 +117,11 @@ class Ticket:
         self.recorded = recorded
         self.done = False
         self.last_seq = 0
-        self.error: KitaruError | None = None
+        self.error: BaseException | None = None
+
+
+UNWRITABLE = (UnicodeEncodeError, OverflowError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""What is said of text that is no UTF-8, of numbers and bytes that are too large, and of what is neither."""
 
 
 class JournalWriter:
@@ -155,6 +159,7 @@ class JournalWriter:
 
         Raises:
             KitaruFencedError: the attempt is over; nothing was written.
+            KitaruUsageError: the rows hold what cannot be written, such as text that is no UTF-8; nothing of them was.
             KitaruBackendError: the disk or the database refused; nothing was written.
         """
         if (
@@ -167,12 +172,16 @@ class JournalWriter:
             # Nobody to share a commit with: one statement is one transaction, and the cheapest there is.
             try:
                 last = self._write(execution, attempt, rows)
+            except BaseException as error:
+                self._roll_back()
+                refusal = self._refusal(error)
+                if refusal is error:
+                    raise
+                raise refusal from error
+            else:
                 if recorded is not None:
                     recorded(last)
                 return last
-            except sqlite3.Error as error:
-                self._roll_back()
-                raise backend_error(self._home, error) from error
             finally:
                 self._commit_lock.release()
         with self._values.naming():
@@ -208,27 +217,50 @@ class JournalWriter:
         return ticket.last_seq
 
     def _commit(self, batch: list[Ticket]) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for ticket in batch:
-                try:
-                    ticket.last_seq = self._write(ticket.execution, ticket.attempt, ticket.rows)
-                except KitaruFencedError as error:
-                    ticket.error = error
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            for ticket in batch:
-                ticket.error = backend_error(self._home, error)
+        """Every ticket is done: written, or with an error of its own, which costs the others nothing."""
+        left = batch
+        while left:
+            refused = self._write_all(left)
+            left = [ticket for ticket in left if ticket is not refused] if refused is not None else []
         for ticket in batch:
             ticket.done = True
             if ticket.error is None and ticket.recorded is not None:
-                ticket.recorded(ticket.last_seq)
+                try:
+                    ticket.recorded(ticket.last_seq)
+                except BaseException as error:  # of who asked for it, not of who commits
+                    ticket.error = error
+
+    def _write_all(self, tickets: Sequence[Ticket]) -> Ticket | None:
+        """Write these in one transaction. Where one cannot be written none is, and that one comes back."""
+        writing: Ticket | None = None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for writing in tickets:
+                try:
+                    writing.last_seq = self._write(writing.execution, writing.attempt, writing.rows)
+                except KitaruFencedError as error:
+                    writing.error = error
+            writing = None
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            refused = writing if is_of_the_rows(error) else None
+            for ticket in tickets if refused is None else (refused,):
+                ticket.error = self._refusal(error)
+            return refused
+        return None
+
+    def _refusal(self, error: BaseException) -> BaseException:
+        """What the caller is told."""
+        if isinstance(error, UNWRITABLE):
+            return KitaruUsageError(f"this cannot be recorded: {error}")
+        return backend_error(self._home, error) if isinstance(error, sqlite3.Error) else error
 
     def _roll_back(self) -> None:
         self._last_seqs.clear()
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # what it was to undo has failed, and says why
+                self._connection.execute("ROLLBACK")
 
     def _write(self, execution: int, attempt: int, rows: Sequence[Row | PlainRow]) -> int:
         seq = self._last_seqs.get((execution, attempt))
@@ -267,6 +299,12 @@ def columns_of(row: Row) -> tuple[object, ...]:
         row.kind, row.key, row.ended_us, codec, data, row.place, row.inputs, row.started_us,
         digest, row.name, row.error, row.tries, row.type, row.metadata, row.cache_key, row.parents, row.flags,
     )  # fmt: skip
+
+
+def is_of_the_rows(error: BaseException) -> bool:
+    """Whether it is about what was to be written, and not about where."""
+    of_database = isinstance(error, sqlite3.Error) and not isinstance(error, (*UNWRITABLE, sqlite3.IntegrityError))
+    return isinstance(error, Exception) and not of_database
 
 
 def is_alone(row: Row) -> bool:
