@@ -27,6 +27,7 @@ from kitaru_registry.snapshots.artifact import Packed, code_tar, fetch_code, fet
 from kitaru_registry.snapshots.files import Collection, collect
 from kitaru_registry.snapshots.git import origin_of, read_git
 from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.sources import project_folder
 from kitaru_registry.snapshots.wheels import Wheel, fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout, ref_name
 from kitaru_runner.describing import FlowDescription, describe
@@ -100,8 +101,14 @@ def carry_out(order: Order, database: Database) -> Deployed:
         check_movable(database, project=project, flow=order.target.name, tag=order.tag)
     git = read_git(root)
     facts = git.facts if git else None
+    config = order.target.config
     collection = collect(
-        root, include=order.target.config.include, exclude=order.target.config.exclude, allow=order.allow, git=git
+        root,
+        include=config.include,
+        exclude=config.exclude,
+        allow=order.allow,
+        git=git,
+        project=project_below(root, order.target),
     )
     # Refused here by name if git ignores it, before anything is resolved.
     collection.read(order.target.file)
@@ -123,6 +130,14 @@ def carry_out(order: Order, database: Database) -> Deployed:
     )
     name_in_layout(store, registered, packed)
     return deployed(registered, snapshot, facts, changed=changed_since(before, snapshot, registered, store))
+
+
+def project_below(root: Path, target: Target) -> str:
+    """Where the project that the flow is part of begins, relative to the root; empty where that is the root."""
+    requirements = target.config.requirements
+    folder = project_folder(root.resolve(), entry=root.resolve() / target.file, requirements=requirements)
+    below = folder.relative_to(root.resolve()) if folder.is_relative_to(root.resolve()) else Path()
+    return below.as_posix() if below.parts else ""
 
 
 def build(order: Order, collection: Collection, store: OciLayout, *, previous: bytes | None) -> Snapshot:

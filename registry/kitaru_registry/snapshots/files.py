@@ -95,6 +95,7 @@ def collect(
     exclude: Sequence[str] = (),
     allow: collections.abc.Collection[str] = (),
     git: GitState | None,
+    project: str = "",
 ) -> Collection:
     """Read the files of the project in `root`: what git tracks or would, minus what does not run.
 
@@ -103,6 +104,7 @@ def collect(
         exclude: patterns of what to leave out, beside `.kitaruignore`.
         allow: names out of `ALLOWED`, for what would be refused.
         git: of this same root. Without it, every file below it but what the root's `.gitignore` names.
+        project: the folder of the project that gets a dist-info, relative to the root: empty, or `packages/app`.
 
     A symbolic link to a file inside the root is stored as that file, one to a folder as the folder's files.
     With `link` or `submodule` allowed, those that cannot be stored are left out.
@@ -122,7 +124,8 @@ def collect(
     _refuse([*_missing_submodules(git, selection), *odd, *too_much(sizes)], allow)
     files, found = _read_all(places)
     _refuse(found, allow)
-    generated = dist_info(_read("pyproject.toml", places["pyproject.toml"])) if "pyproject.toml" in places else {}
+    about = f"{project}/pyproject.toml" if project else "pyproject.toml"
+    generated = dist_info(_read(about, places[about])) if about in places else {}
     files = tuple(sorted((*files, *(_generated(*item) for item in generated.items())), key=lambda file: file.path))
     return Collection(files, _digest_of(files), places, generated)
 

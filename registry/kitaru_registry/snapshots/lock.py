@@ -171,20 +171,33 @@ def _keys(source: Source, *, root: Path, python: str, kitaru: Digest) -> tuple[s
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("UV_"))
     parts = [str(FORMAT), source.kind, python, sysconfig.get_platform(), kitaru, *settings]
     shared = hashlib.sha256("\0".join(parts).encode())
-    for name, content in (*source.files, *_files_of_settings()):
+    for name, content in (*source.files, *_files_of_settings(source.project or root)):
         shared.update(f"\0{name}\0{len(content)}\0".encode() + content)
     own = shared.copy()
     own.update(f"\0in {root}".encode(errors="surrogateescape"))
     return (own.hexdigest(), shared.hexdigest()) if may_share(source, os.environ) else (own.hexdigest(),)
 
 
-def _files_of_settings() -> Iterator[tuple[str, bytes]]:
+def _files_of_settings(project: Path) -> Iterator[tuple[str, bytes]]:
     """Files outside of the project that uv reads, by the variable or place that names them."""
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     named = [(name, Path(place)) for name in SETTINGS_FILES for place in os.environ.get(name, "").split()]
     for name, path in (*named, ("user", config / "uv" / "uv.toml"), ("system", Path("/etc/uv/uv.toml"))):
-        if path.is_file():
-            yield name, path.read_bytes()
+        if content := _content(path):
+            yield name, content
+    for path in (folder / name for folder in project.parents for name in ("uv.toml", "pyproject.toml")):
+        content = _content(path)
+        # What a path in them means depends on where they are.
+        if content and (path.name == "uv.toml" or b"[tool.uv" in content):
+            yield str(path), content
+
+
+def _content(path: Path) -> bytes:
+    """Empty where there is no such file, or none that can be read: uv says so itself."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _keep(lock: Lock, inputs: Iterable[LocalInput], *, cache: Path, key: str, previous: bytes | None) -> None:

@@ -63,6 +63,11 @@ class Resolver:
     def minor(self) -> str:
         return ".".join(self.python.split(".")[:2])
 
+    @property
+    def project(self) -> Path:
+        """The folder of the project whose code the snapshot holds; uv's settings start there."""
+        return self.source.project or self.root
+
     def resolve(self, *, previous: bytes | None) -> Answer:
         check_python(self.source.requires_python, self.python, label=self.source.label)
         self.progress("resolving dependencies")
@@ -78,7 +83,7 @@ class Resolver:
         wheels = [self._wheel(package) for package in others]
         inputs = [local for p in picked if not self._is_root(p) for local in self._inputs(p)]
         if self.source.computed:
-            inputs.append(LocalInput(self.root, fingerprint(self.root, allow=self.allow)))
+            inputs.append(LocalInput(self.project, fingerprint(self.project, allow=self.allow)))
         ordered = tuple(sorted([*wheels, self.kitaru], key=lambda wheel: wheel.name))
         return Answer(ordered, tuple(inputs), tuple(warnings))
 
@@ -92,7 +97,7 @@ class Resolver:
 
     def _loose(self, work: Path, previous: bytes | None) -> list[Picked]:
         """Requirements without a lock of the project's own: resolved together with Kitaru's."""
-        cwd, sources = self.root, [] if self.source.path is None else [self.source.path]
+        cwd, sources = self.project, [] if self.source.path is None else [self.source.path]
         if self.source.kind == "script":
             cwd, sources = work, [self._script_project(work)]
         return self._compile(sources, work=work, cwd=cwd, previous=previous)
@@ -105,7 +110,7 @@ class Resolver:
         own = [package for package in locked if package.name != "kitaru"]
         pins = work / "pins.txt"
         pins.write_text("".join(f"{p.name}=={p.version}\n" for p in own if p.version is not None))
-        needed = self._compile([], work=work, cwd=self.root, previous=previous, constraints=pins)
+        needed = self._compile([], work=work, cwd=self.project, previous=previous, constraints=pins)
         names = {package.name for package in own}
         return [*own, *(package for package in needed if package.name not in names)], self._warnings(locked, pylock)
 
@@ -120,6 +125,8 @@ class Resolver:
         )
         cwd = source.parent
         options = ["--locked", "--no-header", "--format", "pylock.toml"]
+        if self.project != cwd:
+            options += ["--package", self.source.name]
         if not self._is_kitaru_itself():
             options += ["--prune", "kitaru"]
         self._uv(["export", "-q", *options, *what, "-o", out], work=work, cwd=cwd)
@@ -128,11 +135,7 @@ class Resolver:
 
     def _is_kitaru_itself(self) -> bool:
         """Whether the project is Kitaru's own repository, whose `kitaru` is no package of an index."""
-        return normal_name(self._project_name()) == "kitaru"
-
-    def _project_name(self) -> str:
-        text = dict(self.source.files).get("pyproject.toml", b"").decode()
-        return str(parse_toml("pyproject.toml", text).get("project", {}).get("name", ""))
+        return normal_name(self.source.name) == "kitaru"
 
     def _warnings(self, locked: Sequence[Picked], pylock: Mapping[str, Any]) -> list[str]:
         later = later_format(pylock)
@@ -168,7 +171,7 @@ class Resolver:
             arguments.append("--upgrade")
         if self.source.computed:
             # uv would take what an earlier build said, as long as pyproject.toml is the same.
-            arguments += ["--refresh-package", self._project_name()] if self._project_name() else ["--refresh"]
+            arguments += ["--refresh-package", self.source.name] if self.source.name else ["--refresh"]
         try:
             self._compile_for(self.minor, arguments, out=out, cwd=cwd, previous=previous)
             return select(tomllib.loads(out.read_text()), base=work, python=self.minor)
@@ -198,7 +201,7 @@ class Resolver:
             named = "Kitaru's own dependencies" if self.source.kind == "none" else f"those of {self.source.label}"
             raise KitaruDeployError(
                 f"the dependencies cannot be resolved: {named}, with Python {self.minor}",
-                hint=f"correct {self.source.label}, then deploy again",
+                hint=f"correct {self.source.label}, then deploy again" if self.source.kind != "uv.lock" else "uv lock",
                 detail=error.explanation,
             ) from error
 
@@ -253,7 +256,7 @@ class Resolver:
         return LockedWheel(name, version, wheel.filename, sha256_of(path.read_bytes()), url=None, path=path)
 
     def _is_root(self, package: Picked) -> bool:
-        return isinstance(package.artefact, Folder) and package.artefact.path == self.root.resolve()
+        return isinstance(package.artefact, Folder) and package.artefact.path == self.project
 
     def _check_pinned_hashes(self, picked: Sequence[Picked]) -> None:
         """Raise if the requirements pin hashes and a chosen wheel has another: uv compares them at an install only."""

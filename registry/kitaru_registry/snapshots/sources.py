@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kitaru_registry.errors import KitaruDeployError, KitaruNotFoundError
+from kitaru_registry.snapshots.workspaces import LOCK, nearest_project, workspace_of
 
 Kind = Literal["script", "script-lock", "uv.lock", "pylock", "requirements", "pyproject", "none"]
 READY: frozenset[Kind] = frozenset({"script-lock", "uv.lock", "pylock"})
@@ -17,6 +19,7 @@ READY: frozenset[Kind] = frozenset({"script-lock", "uv.lock", "pylock"})
 # The regular expression of PEP 723, "Reference implementation".
 SCRIPT_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 REQUIREMENTS_INCLUDE = re.compile(r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]*([^\s#]+)")
+LOCKED_PYTHON = re.compile(r'(?m)^requires-python = "([^"]*)"')
 USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<userinfo>[^/\s@'\"]+)@(?P<host>[^/\s'\"]+)", re.IGNORECASE)
 VARIABLES_ONLY = re.compile(r"(\$\{\w+\}|:)*")
 
@@ -34,6 +37,10 @@ class Source:
     requires_python: str | None = None
     computed: bool = False
     """Whether the project's build says what it needs, from files that nobody names."""
+    project: Path | None = None
+    """The folder of the project whose code the snapshot holds."""
+    name: str = ""
+    """That project's, as it is written; empty if it has none."""
 
     @property
     def ready(self) -> bool:
@@ -44,14 +51,43 @@ class Source:
 def find_source(root: Path, *, entry: Path, requirements: str | None) -> Source:
     """The source of a flow's dependencies: the file that `kitaru.toml` names, else the first that is there.
 
+    Args:
+        entry: the flow's file.
+        requirements: what `kitaru.toml` names, relative to the root.
+
     Raises:
         KitaruNotFoundError: the named file is not there.
         KitaruDeployError: a file is no TOML, or a URL in it carries credentials.
     """
-    source = _named_source(root, requirements) if requirements is not None else _first_source(root, entry)
+    project = project_folder(root, entry=entry, requirements=requirements)
+    named = requirements is not None
+    source = _named_source(root, str(requirements), project) if named else _first_source(root, entry, project)
     for name, content in source.files:
         _refuse_credentials(name, content.decode(errors="replace"))
     return source
+
+
+def project_folder(root: Path, *, entry: Path, requirements: str | None) -> Path:
+    """The folder of the project whose code a flow's snapshot holds, and which is therefore never a wheel.
+
+    It is the root, but where the flow's file, or what `requirements` names, belongs to a member of a workspace, or to
+    a project below a root that names no dependencies itself.
+    """
+    named = root / (requirements or "")
+    if named.name == "pyproject.toml" and named.is_file():
+        return Path(os.path.normpath(named.parent))
+    nearest = nearest_project(root, entry)
+    if nearest == root or (requirements is not None and named.name != LOCK):
+        return root
+    top = root if requirements is None else Path(os.path.normpath(named.parent))
+    if workspace_of(nearest) == top or nearest == top:
+        return nearest
+    return nearest if requirements is None and not _names_dependencies(root) else root
+
+
+def _names_dependencies(root: Path) -> bool:
+    names = (LOCK, "pylock.toml", "requirements.txt")
+    return any((root / name).is_file() for name in names) or _pyproject(root, root) is not None
 
 
 def script_block(entry: Path) -> str | None:
@@ -74,32 +110,39 @@ def parse_toml(name: str, text: str) -> dict[str, Any]:
         raise KitaruDeployError(f"{name} is not valid TOML: {error}", hint=f"correct {name}") from error
 
 
-def _named_source(root: Path, requirements: str) -> Source:
-    path = root / requirements
+def _named_source(root: Path, requirements: str, project: Path) -> Source:
+    path = Path(os.path.normpath(root / requirements))
     if not path.is_file():
         raise KitaruNotFoundError(
             f"the requirements file {requirements} is not in {root}", hint="correct `requirements` in kitaru.toml"
         )
-    if path.name == "uv.lock":
-        return _uv_lock(path.parent)
+    if path.name == LOCK:
+        return _uv_lock(root, path.parent, project if workspace_of(project) == path.parent else path.parent)
     if path.name == "pyproject.toml":
-        return _pyproject(path.parent) or _none(path.parent)
+        return _locked_by_uv(root, project) or _pyproject(root, path.parent) or _none(root, path.parent)
     if path.name.startswith("pylock") and path.suffix == ".toml":
         return _pylock(path)
     return _requirements(root, path)
 
 
-def _first_source(root: Path, entry: Path) -> Source:
+def _first_source(root: Path, entry: Path, project: Path) -> Source:
     block = script_block(entry)
     if block is not None:
         return _script(entry, block)
-    if (root / "uv.lock").is_file():
-        return _uv_lock(root)
-    if (root / "pylock.toml").is_file():
-        return _pylock(root / "pylock.toml")
-    if (root / "requirements.txt").is_file():
-        return _requirements(root, root / "requirements.txt")
-    return _pyproject(root) or _none(root)
+    locked = _locked_by_uv(root, project)
+    if locked is not None:
+        return locked
+    if (project / "pylock.toml").is_file():
+        return _pylock(project / "pylock.toml")
+    if (project / "requirements.txt").is_file():
+        return _requirements(project, project / "requirements.txt")
+    return _pyproject(root, project) or _none(root, project)
+
+
+def _locked_by_uv(root: Path, project: Path) -> Source | None:
+    """The `uv.lock` beside a project, or of the workspace that it is a member of."""
+    folder = project if (project / LOCK).is_file() else workspace_of(project)
+    return _uv_lock(root, folder, project) if folder is not None else None
 
 
 def _script(entry: Path, block: str) -> Source:
@@ -113,12 +156,22 @@ def _script(entry: Path, block: str) -> Source:
     return Source(kind, label, entry, files, requires_python=requires)
 
 
-def _uv_lock(folder: Path) -> Source:
+def _uv_lock(root: Path, folder: Path, project: Path) -> Source:
+    """The lock in `folder`, as far as `project` needs it: the same, or a member of its workspace."""
     if not (folder / "pyproject.toml").is_file():
         raise KitaruDeployError("uv.lock has no pyproject.toml beside it", hint="uv lock in the project's folder")
-    files = tuple(_present(folder, "uv.lock", "pyproject.toml", "uv.toml"))
-    requires = parse_toml("uv.lock", (folder / "uv.lock").read_text()).get("requires-python")
-    return Source("uv.lock", "uv.lock", folder / "uv.lock", files, requires_python=requires)
+    files = dict(_present(root, project, "pyproject.toml"))
+    files |= dict(_present(root, folder, LOCK, "pyproject.toml", "uv.toml"))
+    found = LOCKED_PYTHON.search((folder / LOCK).read_text(encoding="utf-8", errors="replace"))
+    return Source(
+        "uv.lock",
+        _shown(root, folder / LOCK),
+        folder / LOCK,
+        tuple(files.items()),
+        requires_python=found[1] if found else None,
+        project=project,
+        name=_project_name(project),
+    )
 
 
 def _pylock(path: Path) -> Source:
@@ -127,11 +180,11 @@ def _pylock(path: Path) -> Source:
 
 
 def _requirements(root: Path, path: Path) -> Source:
-    files = (*_with_includes(root, path, seen=set()), *_present(root, "pyproject.toml", "uv.toml"))
-    return Source("requirements", path.name, path, files)
+    files = (*_with_includes(root, path, seen=set()), *_present(root, root, "pyproject.toml", "uv.toml"))
+    return Source("requirements", path.name, path, files, project=root, name=_project_name(root))
 
 
-def _pyproject(folder: Path) -> Source | None:
+def _pyproject(root: Path, folder: Path) -> Source | None:
     path = folder / "pyproject.toml"
     if not path.is_file():
         return None
@@ -140,20 +193,38 @@ def _pyproject(folder: Path) -> Source | None:
     if "project" not in content and "build-system" not in content:
         return None
     project = content.get("project", {})
-    requires = project.get("requires-python")
-    computed = "project" not in content or "dependencies" in project.get("dynamic", ())
-    files = tuple(_present(folder, "pyproject.toml", "uv.toml"))
-    return Source("pyproject", "pyproject.toml", path, files, requires_python=requires, computed=computed)
+    return Source(
+        "pyproject",
+        _shown(root, path),
+        path,
+        tuple(_present(root, folder, "pyproject.toml", "uv.toml")),
+        requires_python=project.get("requires-python"),
+        computed="project" not in content or "dependencies" in project.get("dynamic", ()),
+        project=folder,
+        name=str(project.get("name", "")),
+    )
 
 
-def _none(root: Path) -> Source:
-    return Source("none", "no dependency file", None, tuple(_present(root, "pyproject.toml", "uv.toml")))
+def _none(root: Path, folder: Path) -> Source:
+    files = tuple(_present(root, folder, "pyproject.toml", "uv.toml"))
+    return Source("none", "no dependency file", None, files, project=folder)
 
 
-def _present(folder: Path, *names: str) -> Iterator[tuple[str, bytes]]:
+def _project_name(folder: Path) -> str:
+    path = folder / "pyproject.toml"
+    project = parse_toml("pyproject.toml", path.read_text()).get("project", {}) if path.is_file() else {}
+    return str(project.get("name", ""))
+
+
+def _shown(root: Path, path: Path) -> str:
+    """How messages name a file: as somebody in the root would write it."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _present(root: Path, folder: Path, *names: str) -> Iterator[tuple[str, bytes]]:
     for name in names:
         if (folder / name).is_file():
-            yield name, (folder / name).read_bytes()
+            yield _shown(root, folder / name), (folder / name).read_bytes()
 
 
 def _with_includes(root: Path, path: Path, *, seen: set[Path]) -> Iterator[tuple[str, bytes]]:
