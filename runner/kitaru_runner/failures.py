@@ -13,8 +13,9 @@ from types import FrameType, FunctionType, MemberDescriptorType, TracebackType
 from typing import Any, cast
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
-from kitaru_runner import codec
 from kitaru_runner.cutting import MOST_INNER, cut_failure
+from kitaru_runner.named_types import find_type, type_name
+from kitaru_runner.tagged import tag, untag
 
 
 class ExecutionCancelled(BaseException):
@@ -39,7 +40,7 @@ def describe_failure(
     frames = user_frames(error)
     described: dict[str, Any] = {
         "type": type(error).__name__,
-        "class": codec.type_name(type(error)),
+        "class": type_name(type(error)),
         "message": text_of(error),
         "traceback": shown_traceback(error),
         "origin": origin,
@@ -93,7 +94,7 @@ def describe_inner(
     recorded = recorded_failure(error) or {}
     described: dict[str, Any] = {
         "type": type(error).__name__,
-        "class": codec.type_name(type(error)),
+        "class": type_name(type(error)),
         "message": text_of(error),
         "origin": recorded.get("origin", "user_code"),
     }
@@ -136,7 +137,7 @@ def taggable(values: Mapping[str, object]) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         try:
-            found[name] = codec.tag(value)
+            found[name] = tag(value)
         except Exception:  # beside what does not fit: whatever a codec, or a property, of the user's raises
             continue
     return found
@@ -207,14 +208,14 @@ def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 def rebuild(described: Mapping[str, Any]) -> BaseException:
     """The exception that `describe_failure` described; KitaruUserCodeError where its class cannot be had."""
-    kind = codec.find_type(described["class"])
+    kind = find_type(described["class"])
     if kind is not None and issubclass(kind, BaseException):
         try:
             error = made_without_init(kind) if "group" not in described else made_group(kind, described["group"])
             if "group" not in described:
-                error.args = tuple(codec.untag(described["args"])) if "args" in described else (described["message"],)
+                error.args = tuple(untag(described["args"])) if "args" in described else (described["message"],)
             for name, value in described.get("state", {}).items():
-                setattr(error, name, codec.untag(value))
+                setattr(error, name, untag(value))
             str(error)
         except Exception:  # whatever a class does in __new__, __setattr__ or __str__, the failure itself is known
             error = None

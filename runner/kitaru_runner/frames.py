@@ -4,7 +4,7 @@
     head       {"pandas": 1, "type": "frame" | "series" | "index", ...}; an array is named by its number
     arrays     .npy, one after another
 
-What does not come back equal, in types, names, index and order too, is not carried (codec.NotTaggable): object columns
+What does not come back equal, in types, names, index and order too, is not carried (binary.NotTaggable): object columns
 of odd things, periods, intervals, sparse and Arrow columns, subclasses. The only file that imports pandas.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 import numpy
 import pandas  # type: ignore[import-untyped]  # it brings no types of its own
 
-from kitaru_runner.codec import NotTaggable, tag, untag
+from kitaru_runner.binary import NotTaggable
+from kitaru_runner.tagged import tag, untag
 
 LENGTH = struct.Struct(">Q")
 MASKED = ("Int", "UInt", "Float", "boolean")

@@ -9,6 +9,7 @@ from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, Kitar
 from kitaru_runner import codec
 from kitaru_runner.context import Branch
 from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.pickles import distrust_pickle, refuse_pickle
 from kitaru_runner.protocol import Encoded, Entry, Loaded
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def fetch(engine: Engine, exec_id: str, name: str, index: int | None) -> Loaded:
 
 def decoded(engine: Engine, loaded: Loaded, trust_pickle: bool) -> Any:
     if not engine.opening.may_pickle:
-        codec.refuse_pickle(loaded.value, loaded.artifact_id)
+        refuse_pickle(loaded.value, loaded.artifact_id)
     if not (loaded.is_ours or trust_pickle):
-        codec.distrust_pickle(loaded.value, loaded.artifact_id)
+        distrust_pickle(loaded.value, loaded.artifact_id)
     return codec.decode(loaded.value)
 
 

@@ -49,8 +49,8 @@ from kitaru_runner.json_text import compact, parse
 
 PROTOCOL = 2
 SERVED_PROTOCOLS = frozenset({1, 2})
-CODEC = 1
-"""Number of the set of value codecs (codec.py) that a child writes and reads."""
+CODEC = 2
+"""Number of the set of value codecs (codec.py) that a child writes; it reads every set before it too."""
 
 ENDED = "e"
 """Kind of the entry that says that a timer or a thread of the flow's own came to its end."""

@@ -12,6 +12,7 @@ from kitaru_registry.executions import artifacts, lineage, reading
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.models import Artifact, Lineage
 from kitaru_runner import codec
+from kitaru_runner.pickles import distrust_pickle
 from kitaru_runner.protocol import Encoded
 
 if TYPE_CHECKING:
@@ -131,5 +132,5 @@ def decode(client: KitaruClient, encoded: Encoded, what: str, *, trust_pickle: b
         KitaruUsageError: it is pickled, and not to be trusted; or its codec is not known here.
     """
     if not (trust_pickle or client.home.is_own):
-        codec.distrust_pickle(encoded, what)
+        distrust_pickle(encoded, what)
     return codec.decode(encoded)

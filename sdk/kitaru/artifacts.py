@@ -11,6 +11,7 @@ from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_runner import codec
 from kitaru_runner.context import current
 from kitaru_runner.json_text import compact
+from kitaru_runner.named_types import type_name
 from kitaru_runner.protocol import Saved
 
 ARTIFACT_TYPES = ("prompt", "response", "context", "input", "output", "blob")
@@ -87,7 +88,7 @@ def check_metadata(what: str, value: object) -> None:
     try:
         if not codec.is_json(value):
             raise KitaruUsageError(
-                f"{what} got a {codec.type_name(value.__class__)}", hint="log numbers, text, lists and dicts"
+                f"{what} got a {type_name(value.__class__)}", hint="log numbers, text, lists and dicts"
             )
         size = len(compact(value))
     except (RecursionError, ValueError) as error:

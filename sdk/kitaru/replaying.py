@@ -24,7 +24,9 @@ from kitaru_registry.executions.views import ReplayPlan
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.schemas import check_answer, check_inputs
 from kitaru_runner import codec
+from kitaru_runner.pickles import PICKLE
 from kitaru_runner.protocol import Encoded
+from kitaru_runner.tagged import tag
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -200,7 +202,7 @@ def find_target(client: KitaruClient, original: Original, request: Request) -> T
 
 def here() -> Target:
     """The working tree, in this process."""
-    return Target("source", codec.PICKLE.removeprefix("pickle-"), False, 2)
+    return Target("source", PICKLE.removeprefix("pickle-"), False, 2)
 
 
 def source_or_version(row: Any) -> str:
@@ -265,7 +267,7 @@ def merged_inputs(original: Original, target: Target, request: Request) -> Encod
         raise KitaruUsageError(
             f"the inputs {', '.join(unknown)} were given by position", hint=f"kitaru run ... --replay {row.exec_id}"
         )
-    return Encoded(recorded.codec, compact({**tagged, **{name: codec.tag(value) for name, value in new.items()}}))
+    return Encoded(recorded.codec, compact({**tagged, **{name: tag(value) for name, value in new.items()}}))
 
 
 def shown_inputs(original: Original) -> dict[str, Any]:
@@ -307,7 +309,7 @@ def given_value(client: KitaruClient, given: Given, *, is_same: bool) -> Encoded
     shape = json.loads(replays.read_value(client.database, recorded))
     if is_same:
         require_fields(given, shape)
-    return Encoded("tagged", compact(like(codec.tag(given.override.value), shape)))
+    return Encoded("tagged", compact(like(tag(given.override.value), shape)))
 
 
 def require_fields(given: Given, recorded: Any) -> None:
@@ -329,7 +331,10 @@ def like(value: Any, recorded: Any) -> Any:
         if isinstance(value, dict) and "$" in value:
             return value
         content = recorded["v"]
-        same = type(value) is type(content) and (recorded["$"] != "dataclass" or value.keys() == content.keys())
+        if recorded["$"] == "model" and isinstance(value, dict):
+            return {"$": "pydantic", "type": recorded["of"], "v": value, "by": "name"}
+        whole = recorded["$"] in ("dataclass", "namedtuple", "object")
+        same = type(value) is type(content) and (not whole or value.keys() == content.keys())
         return {**recorded, "v": like(value, content)} if same else value
     if isinstance(recorded, dict) and isinstance(value, dict):
         return {key: like(item, recorded.get(key)) for key, item in value.items()}

@@ -37,6 +37,7 @@ from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.pickles import refuse_pickle
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
@@ -73,7 +74,7 @@ def new_source_execution(
     """What an execution of this flow in this process is made of."""
     encoded = encode_inputs(flow.name, inputs)
     if client.config.values.pickle == "forbid":
-        codec.refuse_pickle(encoded, f"the inputs of {flow.name}")
+        refuse_pickle(encoded, f"the inputs of {flow.name}")
     new = source_execution(
         client, flow=flow.name, inputs=encoded, source=source_for(client, flow),
         options=(options or flow.options).said,

@@ -17,6 +17,7 @@ from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.home import Home
 from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
+from kitaru_runner.tagged import tag
 
 LARGE = b"\x00\xff" * 20_000
 
@@ -77,7 +78,7 @@ def test_what_a_flow_is_called_with_is_what_was_given(database: Database, value:
 )))  # fmt: skip
 def test_any_piece_is_put_back_as_it_was(value: dict[str, Any]) -> None:
     for name, node in value.items():
-        tagged = codec.tag(node)
+        tagged = tag(node)
         kind, data = inputs.piece_of(tagged, is_tagged=True)
 
         assert inputs.node_of(kind, data) == tagged, name

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import cloudpickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from pydantic import BaseModel
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_runner import codec
+from kitaru_runner.pickles import PICKLE
 from kitaru_runner.protocol import Encoded
 
 
@@ -171,9 +173,9 @@ def test_equal_arguments_have_equal_digests(arguments: dict[str, Any]) -> None:
         ((1, 2), "tagged"), ({1: "a"}, "tagged"), ({"a"}, "tagged"), (math.inf, "tagged"), (Decimal("1.10"), "tagged"),
         (Colour.GREEN, "tagged"), (Size.SMALL, "tagged"), (Note("a"), "tagged"), (Point(1, 2), "tagged"),
         (Person(name="Ada"), "tagged"), ([{"$": 1}, ()], "tagged"), (UUID(int=1), "tagged"),
-        (Pair(1, 2), codec.PICKLE), (OrderedDict(a=1), codec.PICKLE), (Text("a"), codec.PICKLE),
-        (bytearray(b"a"), codec.PICKLE), (range(3), codec.PICKLE), (lambda: 1, codec.PICKLE),
-        (datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")), codec.PICKLE),
+        (Pair(1, 2), "tagged"), (OrderedDict(a=1), "tagged"), (Text("a"), "tagged"),
+        (bytearray(b"a"), "tagged"), (range(3), "tagged"), (lambda: 1, PICKLE),
+        (datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")), "tagged"),
     ],
 )  # fmt: skip
 def test_the_codec_follows_the_exact_type(value: Any, name: str) -> None:
@@ -230,7 +232,7 @@ def test_a_type_that_cannot_be_imported_by_name_is_pickled() -> None:
     class Local:
         name: str
 
-    assert codec.encode(Local("a")).codec == codec.PICKLE
+    assert codec.encode(Local("a")).codec == PICKLE
     assert codec.decode(codec.encode(Local("a"))).name == "a"
 
 
@@ -280,9 +282,14 @@ def test_a_value_whose_type_is_gone_names_it() -> None:
 
 
 def test_showing_a_pickle_runs_none_of_it() -> None:
-    encoded = codec.encode(Exploding())
+    exploding = cloudpickle.dumps(Exploding())
 
-    assert as_json(encoded.codec, encoded.data) == f"<{codec.PICKLE}, {len(encoded.data)} bytes>"
+    assert as_json(PICKLE, exploding) == f"<{PICKLE}, {len(exploding)} bytes>"
+
+
+def test_a_value_whose_pickle_cannot_be_read_is_refused_before_it_counts() -> None:
+    with pytest.raises(KitaruUsageError, match="Exploding: its pickle cannot be read: AssertionError: unpickled"):
+        codec.encode(Exploding())
 
 
 class Exploding:

@@ -19,6 +19,7 @@ from kitaru import KitaruUsageError, checkpoint, register_codec, save
 from kitaru_registry.executions.display import as_json
 from kitaru_runner import codec, custom, frames
 from kitaru_runner.body import run_body
+from kitaru_runner.pickles import PICKLE
 from kitaru_runner.protocol import Encoded
 
 HOURS = pd.date_range("2024-03-31", periods=3, freq="h", tz="Europe/Berlin")
@@ -70,7 +71,7 @@ def test_a_pandas_value_comes_back_equal_without_pickle(name: str) -> None:
 def test_what_would_not_come_back_equal_is_pickled(name: str) -> None:
     encoded = codec.encode(NOT_CARRIED[name])
 
-    assert encoded.codec == codec.PICKLE
+    assert encoded.codec == PICKLE
     assert frames.is_same(codec.decode(encoded), NOT_CARRIED[name])
 
 
