@@ -17,6 +17,7 @@
         ├── KitaruDeployError                      2  the flow's code or dependencies cannot be deployed
         ├── KitaruTimeoutError (TimeoutError)      1  a checkpoint, or an execution, took longer than it may
         ├── KitaruCrashError                       1  the process of an isolated checkpoint was killed, or exited
+        ├── KitaruChangedArgumentError             1  a checkpoint changed one of its arguments
         ├── KitaruWaitTimeout (TimeoutError)       1  a wait expired, and has no default
         ├── KitaruWaitAborted                      1  somebody aborted the wait
         └── KitaruExecutionError                   1  an execution ended without a result
@@ -141,6 +142,13 @@ class KitaruCrashError(KitaruRuntimeError):
         super().__init__(message, hint=hint)
         self.signal = signal
         self.exit_status = exit_status
+
+
+class KitaruChangedArgumentError(KitaruRuntimeError):
+    """A checkpoint changed one of its arguments, which a replay, where it does not execute, would not do.
+
+    Its outcome is recorded; a retry executes it again.
+    """
 
 
 class KitaruWaitTimeout(KitaruRuntimeError, TimeoutError):

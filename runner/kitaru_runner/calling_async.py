@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.context import Branch, Call
+from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.lanes import Lane
 from kitaru_runner.pacing import Pace
-from kitaru_runner.protocol import DIGEST_ONLY, Encoded, Entry
-from kitaru_runner.recorded import is_cancellation
+from kitaru_runner.protocol import Encoded, Entry
+from kitaru_runner.recorded import is_cancellation, is_unkept
 from kitaru_runner.remaking import pause_in_place
 from kitaru_runner.reusing import cache_key, reusable
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, unrecordable, value_of
 from kitaru_runner.waiting import pause_request
+from kitaru_runner.watching import watch
 
 T = TypeVar("T")
 
@@ -93,9 +95,9 @@ async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) ->
 async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
     """The outcome of an earlier attempt, in its turn."""
     engine = side.engine
-    engine.warn_of_other_inputs(call, entry, inputs)
+    engine.warn_of_other_inputs(call, entry, inputs, work.arguments)
     await take_turn(side, entry)
-    if entry.flags & DIGEST_ONLY and entry.error is None:
+    if is_unkept(entry):
         return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
     return engine.outcome(entry)
 
@@ -121,8 +123,7 @@ async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
     if work.spec.isolated:
         own = IsolatedTry(branch.engine, call, work)
         return value_of(await in_a_thread(own.execute, pace=branch.engine.pace, give_up=own.end))
-    with scope_of_try(branch):
-        return codec.encode(await in_time(work, call))
+    return codec.encode(await in_try(branch, call, work))
 
 
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
@@ -179,9 +180,13 @@ async def tried(attempt: Try, work: Work) -> Executed:
         own = IsolatedTry(attempt.branch.engine, attempt.call, work)
         pace = attempt.branch.engine.pace
         return await in_a_thread(lambda: isolated(own, attempt), pace=pace, give_up=own.end)
+    before = watch(work, attempt.inputs, alone=attempt.is_alone and len(asyncio.all_tasks()) == 1)
+    return attempt.checked(await tried_here(attempt, work), before)
+
+
+async def tried_here(attempt: Try, work: Work) -> Executed:
     try:
-        with scope_of_try(attempt.branch):
-            value = await in_time(work, attempt.call)
+        value = await in_try(attempt.branch, attempt.call, work)
         return attempt.returned(value)
     except Exception as error:
         return attempt.failed(error)
@@ -191,19 +196,6 @@ async def tried(attempt: Try, work: Work) -> Executed:
             raise
         # Nobody cancelled it: it awaited something that was.
         return attempt.cancelled_itself(error)
-
-
-@contextmanager
-def scope_of_try(branch: Branch) -> Iterator[None]:
-    token = current.set(branch)
-    try:
-        yield
-    except GeneratorExit:
-        raise  # discarded with its loop, in whatever context that happens
-    except BaseException:
-        current.reset(token)
-        raise
-    current.reset(token)
 
 
 async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable[[], None]) -> T:
@@ -237,12 +229,15 @@ async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable
         raise
 
 
-async def in_time(work: Work, call: Call) -> Any:
+async def in_try(branch: Branch, call: Call, work: Work) -> Any:
+    """What the function gives, in the scope of a try."""
+    return await in_context(context_of_try(branch), in_time(work, call, branch))
+
+
+async def in_time(work: Work, call: Call, branch: Branch) -> Any:
     """What the function gives, within its timeout."""
     if work.spec.timeout_seconds is None:
         return await work.function(*work.args, **work.kwargs)
-    branch = current.get()
-    assert branch is not None
     pace, limit = branch.engine.pace, asyncio.timeout(work.spec.timeout_seconds)
     over = pace.monotonic() + work.spec.timeout_seconds
     try:

@@ -17,7 +17,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
     KitaruUserCodeError,
 )
-from kitaru_runner import codec
+from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
@@ -48,10 +48,10 @@ def start(
             hint="start it in the flow's body: a checkpoint executes again when it is cut short",
         )
     call = engine.place(branch, flow)
-    digest = codec.digest_inputs(inputs)
+    digest = digest_inputs(inputs)
     entry = engine.recorded.find(call, digest)
     if entry is not None:
-        engine.warn_of_other_inputs(call, entry, digest)
+        engine.warn_of_other_inputs(call, entry, digest, lambda: inputs)
         exec_id = str(engine.outcome(entry))
         engine.guard(lambda: engine.journal.attend(exec_id))
         return exec_id

@@ -19,15 +19,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 from kitaru_runner import binary, custom
 from kitaru_runner.json_text import compact, parse
 from kitaru_runner.pickles import pickled
 from kitaru_runner.protocol import Encoded
-from kitaru_runner.tagged import PLAIN, UNFIT, canonical, tag, untag
+from kitaru_runner.tagged import PLAIN, UNFIT, tag, untag
 
 
 def encode(value: object) -> Encoded:
@@ -89,36 +87,3 @@ def is_json(value: object) -> bool:
                 return False
         return True
     return False
-
-
-OPAQUE = b"?"
-
-
-def digest_inputs(arguments: Mapping[str, object]) -> bytes:
-    """16 bytes that are equal for equal arguments; one that has no canonical form counts by its type alone.
-
-    With such a one, `?` follows.
-    """
-    forms, mark = [], b""
-    for name, value in arguments.items():
-        try:
-            form = str(value) if type(value) is int else canonical_form(value)
-        except UNFIT:
-            form, mark = f"opaque:{type(value)}", OPAQUE
-        forms.append(f"{name}={form}\0")
-    said = "".join(forms).encode("utf-8", "surrogatepass")
-    return blake2b(said, digest_size=16).digest() + mark
-
-
-def canonical_form(value: object) -> str:
-    own = binary.encode(value, type(value)) if type(value) not in custom.OWN_TYPES else None
-    return canonical(tag(value)) if own is None else f"{own.codec}:{blake2b(own.data).hexdigest()}"
-
-
-def is_opaque(inputs: bytes) -> bool:
-    """Whether arguments of that digest may differ from others of the same."""
-    return inputs.endswith(OPAQUE) and len(inputs) > 16
-
-
-def same_inputs(one: bytes, other: bytes) -> bool:
-    return one[:16] == other[:16]

@@ -8,7 +8,6 @@ the `Journal` below it differs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
 )
 from kitaru_runner import codec
+from kitaru_runner.arguments import differences, digest_inputs, same_inputs, told
 from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
@@ -31,13 +31,14 @@ from kitaru_runner.lineage import Lineage
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.pool import Pool
-from kitaru_runner.protocol import DIGEST_ONLY, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
-from kitaru_runner.recorded import Recorded, failed_key, last_seq
+from kitaru_runner.protocol import ARGUMENT_CHANGED, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
+from kitaru_runner.recorded import Recorded, failed_key, is_unkept, last_seq
 from kitaru_runner.remaking import Remaking
 from kitaru_runner.reusing import cache_key, decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
 from kitaru_runner.trying import Executed, Try, not_called, perform, unrecordable
+from kitaru_runner.watching import changed_argument
 
 POOL_THREADS = 128
 
@@ -243,14 +244,14 @@ class Engine:
     def checkpoint(self, branch: Branch, work: Work, *, id_: str | None = None) -> Any:
         """The outcome of a synchronous call: recorded, or executed and recorded."""
         call = self.place(branch, work.spec.name, id_)
-        inputs = codec.digest_inputs(work.spec.bind(*work.args, **work.kwargs))
+        inputs = digest_inputs(work.arguments())
         entry = self.recorded.find(call, inputs)
         if entry is None:
             return self.executed(self._execute(call, work, branch, inputs))
         return self._replay(entry, call, work, branch, inputs)
 
     def _replay(self, entry: Entry, call: Call, work: Work, branch: Branch, inputs: bytes) -> Any:
-        self.warn_of_other_inputs(call, entry, inputs)
+        self.warn_of_other_inputs(call, entry, inputs, work.arguments)
         return self.replayed(entry, lambda: self.remaking.again(entry, call, work, branch))
 
     def submit(
@@ -271,7 +272,7 @@ class Engine:
         if entry is not None and not (entry.soft and first):
             future.failed = failed_key(entry)
             if not first:
-                self.warn_of_other_inputs(call, entry, inputs)
+                self.warn_of_other_inputs(call, entry, inputs, work.arguments)
             self.deliveries.recorded(
                 future,
                 entry.seq,
@@ -388,12 +389,12 @@ class Engine:
     # Outcomes
 
     def digest(self, work: Work) -> bytes:
-        return codec.digest_inputs(work.spec.bind(*work.args, **work.kwargs))
+        return digest_inputs(work.arguments())
 
     def executed(self, ended: Executed) -> Any:
         """The outcome of a call that this attempt has recorded."""
         encoded = ended.encoded
-        if encoded is None:
+        if encoded is None or ended.entry.flags & ARGUMENT_CHANGED:
             return self.outcome(ended.entry)
         value = codec.decode(encoded)
         self.lineage.note(value, ended.entry.key, len(encoded.data))
@@ -407,12 +408,14 @@ class Engine:
         """
         if self.loop_side is not None:
             self.loop_side.delivered(entry.seq)
-        if entry.flags & DIGEST_ONLY and entry.error is None:
+        if is_unkept(entry):
             return self.remaking.checked(entry, again())
         return self.outcome(entry)
 
     def outcome(self, entry: Entry) -> Any:
         """The recorded value; or the recorded failure, raised."""
+        if entry.flags & ARGUMENT_CHANGED:
+            raise changed_argument(self.recorded, entry)
         if entry.error is not None:
             raise rebuild(entry.error)
         value = entry.value
@@ -425,17 +428,20 @@ class Engine:
         self.lineage.note(value, key, size)
         return value
 
-    def warn_of_other_inputs(self, call: Call, entry: Entry, inputs: bytes) -> None:
-        """Record, once, that a recorded call was made with other arguments.
+    def warn_of_other_inputs(
+        self, call: Call, entry: Entry, inputs: bytes, arguments: Callable[[], Mapping[str, object]]
+    ) -> None:  # fmt: skip
+        """Record, once, that a recorded call was made with other arguments, and which they are.
 
         Raises:
             KitaruDivergenceError: `divergence = "strict"`; the execution has failed.
         """
         if entry.soft:
             self.note_use(entry)
-        if entry.inputs is None or codec.same_inputs(entry.inputs, inputs):
+        if entry.inputs is None or same_inputs(entry.inputs, inputs):
             return
         message = f"{call.key} was recorded with other arguments than it is called with now"
+        message += told(differences(entry.inputs, inputs, arguments()))
         # A replay may be on other code, and with other inputs: there that is meant.
         if self.opening.strict and self.opening.replay is None and not self.recorded.is_accepted(call):
             self.diverge(call, message, "a flow's body must make its calls with the same arguments")
@@ -491,9 +497,3 @@ class Engine:
         said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
         value = Encoded("json", answer.data)
         return self.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
-
-
-def answer_of(entry: Entry) -> Answer:
-    """What a recorded wait was given."""
-    data = entry.value.data if entry.value is not None else json.dumps(None).encode()
-    return Answer(data, str((entry.metadata or {}).get("outcome", "answered")))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, KitaruStateError
 from kitaru_runner import codec
+from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch
 from kitaru_runner.failures import describe_failure, rebuild
 from kitaru_runner.pickles import distrust_pickle, refuse_pickle
@@ -29,10 +30,11 @@ def load(branch: Branch, exec_id: str, name: str, *, index: int | None = None, t
         branch.left.loaded.append(loaded.artifact_id)
         return given(engine, decoded(engine, loaded, trust_pickle), loaded.value, loaded.artifact_id)
     call = branch.call_without_place(f"load:{name}")
-    inputs = codec.digest_inputs({"exec_id": exec_id, "name": name, "index": index})
+    asked = {"exec_id": exec_id, "name": name, "index": index}
+    inputs = digest_inputs(asked)
     entry = engine.recorded.find(call, inputs)
     if entry is not None:
-        engine.warn_of_other_inputs(call, entry, inputs)
+        engine.warn_of_other_inputs(call, entry, inputs, lambda: asked)
         if entry.error is not None:
             raise rebuild(entry.error)
         value: Encoded = entry.value or engine.guard(lambda: engine.journal.value(entry))

@@ -104,12 +104,12 @@ class Loaded:
 
 REPLAY_NEVER = 1
 """A flag: a replay reuses this outcome wherever it stands, and never executes the checkpoint."""
-
 DIGEST_ONLY = 2
 """A flag: the value was not kept, only its digest."""
-
 GIVEN = 4
 """A flag: the outcome was given for a replay, and is used whatever the arguments are."""
+ARGUMENT_CHANGED = 8
+"""A flag: the call changed its arguments, which is an error; `KEY!changed` says which."""
 
 
 class Entry(NamedTuple):

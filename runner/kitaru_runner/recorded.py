@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kitaru_registry.giving_up import says_given_up
+from kitaru_runner.arguments import same_inputs
 from kitaru_runner.context import Call
-from kitaru_runner.protocol import ENDED, GIVEN, REPLAY_NEVER, Entry, Opening
+from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, ENDED, GIVEN, REPLAY_NEVER, Answer, Entry, Opening
 
 OUTCOMES = "cw" + ENDED
 
@@ -49,13 +51,19 @@ class Recorded:
         entry = self._entries.get(call.key)
         if entry is None or not entry.soft or entry.flags & (REPLAY_NEVER | GIVEN):
             return entry
-        return entry if entry.inputs == inputs else None
+        same = entry.inputs == inputs or (entry.inputs and inputs and same_inputs(entry.inputs, inputs))
+        return entry if same else None
 
     def add(self, entry: Entry) -> None:
         self._entries[entry.key] = entry
 
     def has(self, key: str) -> bool:
         return key in self._entries
+
+    def remark(self, key: str) -> Mapping[str, Any]:
+        """What was said beside the calls under that key."""
+        entry = self._entries.get(key)
+        return (entry.metadata if entry is not None else None) or {}
 
     def failed_tries(self, key: str) -> tuple[int, int]:
         """How many there were, and when the last ended, in microseconds."""
@@ -91,9 +99,20 @@ def last_seq(entries: Iterable[Entry]) -> int:
     return max((entry.seq for entry in entries), default=0)
 
 
+def is_unkept(entry: Entry) -> bool:
+    """Whether its value is to be made again."""
+    return entry.flags & (DIGEST_ONLY | ARGUMENT_CHANGED) == DIGEST_ONLY and entry.error is None
+
+
 def failed_key(entry: Entry) -> str | None:
     """The key of a failure's call."""
-    return entry.key if entry.error is not None else None
+    return entry.key if entry.error is not None or entry.flags & ARGUMENT_CHANGED else None
+
+
+def answer_of(entry: Entry) -> Answer:
+    """What a recorded wait was given."""
+    data = entry.value.data if entry.value is not None else json.dumps(None).encode()
+    return Answer(data, str((entry.metadata or {}).get("outcome", "answered")))
 
 
 def is_cancellation(entry: Entry) -> bool:

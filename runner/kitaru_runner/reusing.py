@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruError, KitaruStateError, KitaruUsageError
 from kitaru_runner import codec
+from kitaru_runner.arguments import DIGEST_BYTES, is_opaque
 from kitaru_runner.context import Call
 from kitaru_runner.failures import ExecutionCancelled
 from kitaru_runner.protocol import Encoded, Entry, Opening
@@ -87,10 +88,10 @@ def cache_key(opening: Opening, work: Work, inputs: bytes) -> bytes | None:
     # A guard is not opened by what the whole flow says: its effect would not happen.
     if opening.cache is not None and work.spec.replay != "never":
         wanted = opening.cache
-    if not wanted or not opening.code or codec.is_opaque(inputs):
+    if not wanted or not opening.code or is_opaque(inputs):
         return None
     said = f"{opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
-    return blake2b(said + inputs, digest_size=16).digest()
+    return blake2b(said + inputs[:DIGEST_BYTES], digest_size=16).digest()
 
 
 def as_deployed(identity: str) -> str:

@@ -58,7 +58,7 @@ class CheckpointSpec:
     retries: int
     type: str | None
     bind: Callable[..., Mapping[str, object]]
-    """Arguments by name, for their digest."""
+    """Arguments by name, for their digest; without those that are to be ignored."""
     backoff: Backoff = NO_BACKOFF
     retry_on: RetryOn = None
     timeout_seconds: float | None = None
@@ -99,6 +99,10 @@ class Work(NamedTuple):
     function: Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
+
+    def arguments(self) -> Mapping[str, object]:
+        """By name; without those that are to be ignored."""
+        return self.spec.bind(*self.args, **self.kwargs)
 
 
 def run_work(work: Work) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
+from contextvars import Context
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -12,11 +12,13 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, Left, Span, current
+from kitaru_runner.context import Branch, Call, Left, Span
+from kitaru_runner.contexts import context_of_try
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.protocol import DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
+from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.specs import CheckpointSpec, Work, timed_out
+from kitaru_runner.watching import CHANGED, Watch, told_of, watch
 
 DIGEST_CODEC = "digest"
 """The "value" of `record="digest"`: its sha256."""
@@ -79,6 +81,20 @@ class Try(NamedTuple):
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
         return Executed(self._entry("c", None, self._described(error)))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the flow, as far as its scopes tell, does nothing else meanwhile: it waits for this call."""
+        return "[" not in self.call.scope
+
+    def checked(self, ended: Executed, before: Watch | None) -> Executed:
+        """The same; an error beside what came of it, where the call has changed its arguments."""
+        changed = before.changed() if before is not None else []
+        if not changed:
+            return ended
+        self.branch.engine.warn(f"{self.call.key}{CHANGED}", told_of(self.call, changed))
+        flags = ended.entry.flags | ARGUMENT_CHANGED
+        return ended._replace(entry=ended.entry._replace(kind="c", flags=flags, cache_key=None))
 
     def _described(self, error: BaseException) -> dict[str, Any]:
         describe = describe_failure if self.spec.record == "value" else describe_unkept
@@ -148,22 +164,20 @@ def perform(attempt: Try, work: Work) -> Executed:
     """Make a synchronous try; what it came to."""
     if work.spec.isolated:
         return isolated(IsolatedTry(attempt.branch.engine, attempt.call, work), attempt)
+    before = watch(work, attempt.inputs, alone=attempt.is_alone)
     try:
         value = call_in(attempt.branch, attempt.call, work)
     except Exception as error:
-        return attempt.failed(error)
-    return attempt.returned(value)
+        return attempt.checked(attempt.failed(error), before)
+    return attempt.checked(attempt.returned(value), before)
 
 
 def call_in(branch: Branch, call: Call, work: Work) -> Any:
     """What the function returns, in the scope of a try, within its timeout."""
-    token = current.set(branch)
-    try:
-        if work.spec.timeout_seconds is not None:
-            return call_in_time(work, branch, call)
-        return branch.engine.executing.run(work)
-    finally:
-        current.reset(token)
+    context = context_of_try(branch)
+    if work.spec.timeout_seconds is not None:
+        return call_in_time(work, branch, call, context)
+    return context.run(branch.engine.executing.run, work)
 
 
 def isolated(own: IsolatedTry, attempt: Try) -> Executed:
@@ -217,7 +231,7 @@ def shown_name(call: Call) -> str | None:
     return None if call.key.rpartition("/")[2].partition("#")[0] == call.name else call.name
 
 
-def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
+def call_in_time(work: Work, branch: Branch, call: Call, context: Context) -> Any:
     """What the function returns, in a thread of its own that is left behind when its time is over.
 
     A thread cannot be ended from outside: an exception is put into it, which Python code raises at its next
@@ -229,7 +243,6 @@ def call_in_time(work: Work, branch: Branch, call: Call) -> Any:
     span = branch.span = Span(branch.span)
     done = threading.Event()
     ended: list[Callable[[], Any]] = []
-    context = copy_context()
 
     def run() -> None:
         try:

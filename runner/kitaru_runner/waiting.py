@@ -9,9 +9,10 @@ from typing import Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_runner.context import Branch, Call
-from kitaru_runner.engine import Engine, answer_of
+from kitaru_runner.engine import Engine
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import PAUSE, Answer, Entry, WaitRequest
+from kitaru_runner.recorded import answer_of
 from kitaru_runner.reusing import permit
 from kitaru_runner.specs import HELD_PAUSE_SECONDS
 

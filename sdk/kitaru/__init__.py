@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kitaru_registry.errors import (
         FailureOrigin,
         KitaruBackendError,
+        KitaruChangedArgumentError,
         KitaruConflictError,
         KitaruContextError,
         KitaruCrashError,
@@ -82,6 +83,7 @@ _PLACES = {
     "KitaruFeatureNotAvailableError": "kitaru_registry.errors",
     "KitaruLogRetrievalError": "kitaru_registry.errors",
     "FailureOrigin": "kitaru_registry.errors",
+    "KitaruChangedArgumentError": "kitaru_registry.errors",
     "KitaruCrashError": "kitaru_registry.errors",
     "KitaruWaitTimeout": "kitaru_registry.errors",
     "KitaruWaitAborted": "kitaru_registry.errors",
@@ -93,6 +95,7 @@ __all__ = [
     "FailureOrigin",
     "FlowHandle",
     "KitaruBackendError",
+    "KitaruChangedArgumentError",
     "KitaruClient",
     "KitaruConflictError",
     "KitaruContextError",

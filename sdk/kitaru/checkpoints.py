@@ -240,10 +240,19 @@ def take_after(kwargs: dict[str, Any]) -> Sequence[CheckpointFuture[Any]]:
     return [future for future in futures if isinstance(future, CheckpointFuture)]
 
 
-def binder(function: Callable[..., Any]) -> Callable[..., Mapping[str, object]]:
-    """Arguments by name."""
+def binder(function: Callable[..., Any], ignored: frozenset[str]) -> Callable[..., Mapping[str, object]]:
+    """Arguments by name, without the ignored ones.
+
+    Raises:
+        KitaruUsageError: the function has no parameter of an ignored name.
+    """
     signature = signature_of(function, "@checkpoint")
     names = tuple(signature.parameters)
+    for name in ignored.difference(names):
+        raise KitaruUsageError(
+            f"ignore={name!r} names no parameter of {own_name(function)}",
+            hint=f"it has {', '.join(names)}" if names else "it has none: leave ignore= out",
+        )
     plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in signature.parameters.values())
 
     def bind(*args: Any, **kwargs: Any) -> Mapping[str, object]:
@@ -251,7 +260,10 @@ def binder(function: Callable[..., Any]) -> Callable[..., Mapping[str, object]]:
             return dict(zip(names, args, strict=True))
         return signature.bind(*args, **kwargs).arguments
 
-    return bind
+    def bind_some(*args: Any, **kwargs: Any) -> Mapping[str, object]:
+        return {name: value for name, value in bind(*args, **kwargs).items() if name not in ignored}
+
+    return bind_some if ignored else bind
 
 
 @overload
@@ -262,6 +274,7 @@ def checkpoint(
     timeout: float | timedelta | None = None, type: str | None = None, cache: bool = False,
     runtime: Literal["inline", "isolated"] = "inline", max_concurrency: int | None = None,
     replay: Literal["allowed", "never"] = "allowed", record: Literal["value", "digest"] = "value",
+    ignore: str | Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...  # fmt: skip
 def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function, plain or `async def`, a checkpoint of the flows that call it.
@@ -279,6 +292,8 @@ def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any
         max_concurrency: at most so many calls execute at once, of those that an execution submits.
         replay: `never` guards an effect: a replay uses the recorded outcome and does not execute it.
         record: `digest` keeps the value's digest alone. The function executes again whenever its value is needed.
+        ignore: names of arguments that are no part of which call it is: they are not compared with the record, not
+            watched for changes, and not in the key of a cache.
 
     Raises:
         KitaruUsageError: an option that there is not, or a value that it cannot have.
@@ -304,6 +319,7 @@ RetryFilter = type[BaseException] | Sequence[type[BaseException]] | Callable[[Ba
 
 OPTIONS = (
     "retries", "backoff", "retry_on", "timeout", "type", "cache", "runtime", "max_concurrency", "replay", "record",
+    "ignore",
 )  # fmt: skip
 
 
@@ -311,7 +327,7 @@ def spec_of(
     function: Callable[..., Any], *, retries: int = 0, backoff: float | timedelta | Backoff = 0.0,
     retry_on: RetryFilter = None, timeout: float | timedelta | None = None, type: str | None = None,
     cache: bool | None = False, runtime: str | None = "inline", max_concurrency: int | None = None,
-    replay: str = "allowed", record: str = "value",
+    replay: str = "allowed", record: str = "value", ignore: str | Sequence[str] = (),
 ) -> CheckpointSpec:  # fmt: skip
     check_count("retries", retries, least=0)
     check_count("max_concurrency", max_concurrency)
@@ -336,7 +352,7 @@ def spec_of(
         name=name,
         retries=retries,
         type=type,
-        bind=binder(function),
+        bind=binder(function, ignored_names(ignore)),
         backoff=pause if isinstance(pause, Backoff) else Backoff(first=pause),
         retry_on=retry_filter(retry_on),
         timeout_seconds=limit,
@@ -347,6 +363,13 @@ def spec_of(
         record="digest" if record == "digest" else "value",
         identity=f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', name)}",
     )
+
+
+def ignored_names(given: Any) -> frozenset[str]:
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+        raise KitaruUsageError(f"ignore={given!r} names no arguments", hint='give their names: ignore=("ctx",)')
+    return frozenset(names)
 
 
 def retry_filter(given: Any) -> RetryOn:

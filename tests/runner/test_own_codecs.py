@@ -18,6 +18,7 @@ from attempts import TestExecution
 from kitaru import KitaruUsageError, checkpoint, register_codec, save
 from kitaru_registry.executions.display import as_json
 from kitaru_runner import codec, custom, frames
+from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.body import run_body
 from kitaru_runner.pickles import PICKLE
 from kitaru_runner.protocol import Encoded
@@ -103,10 +104,10 @@ def test_arrays_and_frames_within_plain_data_need_no_pickle() -> None:
 
 
 def test_arguments_that_hold_frames_are_compared_by_value() -> None:
-    one, same, other = (codec.digest_inputs({"f": pd.DataFrame({"a": [n]})}) for n in (1, 1, 2))
+    one, same, other = (digest_inputs({"f": pd.DataFrame({"a": [n]})}) for n in (1, 1, 2))
 
     assert one == same != other
-    assert not codec.is_opaque(one)
+    assert not is_opaque(one)
 
 
 def test_a_process_that_has_no_pandas_value_loads_no_pandas() -> None:
@@ -167,7 +168,7 @@ def test_its_values_have_lineage_and_digests(registered: None, execution: TestEx
     execution.attempt(lambda: frame(paint()))
 
     row = execution.rows[1]
-    assert (row.parents, codec.is_opaque(row.inputs or b"")) == ('["paint"]', False)
+    assert (row.parents, is_opaque(row.inputs or b"")) == ('["paint"]', False)
 
 
 def test_where_it_is_not_registered_the_error_names_it() -> None:

@@ -16,6 +16,7 @@ NAMES = [
     "FailureOrigin",
     "FlowHandle",
     "KitaruBackendError",
+    "KitaruChangedArgumentError",
     "KitaruClient",
     "KitaruConflictError",
     "KitaruContextError",
@@ -96,6 +97,7 @@ def test_every_error_has_an_exit_code_of_the_contract() -> None:
         "KitaruRuntimeError": 1, "KitaruDeployError": 2, "KitaruExecutionError": 1, "KitaruUserCodeError": 1,
         "KitaruDivergenceError": 1, "KitaruTimeoutError": 1, "KitaruWaitTimeout": 1, "KitaruWaitAborted": 1,
         "KitaruFeatureNotAvailableError": 2, "KitaruLogRetrievalError": 1, "KitaruCrashError": 1,
+        "KitaruChangedArgumentError": 1,
     }  # fmt: skip
 
 

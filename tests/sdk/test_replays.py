@@ -346,7 +346,7 @@ def test_a_call_with_other_arguments_is_a_warning_that_the_record_shows(project:
     handle = flows.article.replay(original, from_="draft", topic="tea")
     handle.wait(60)
 
-    said = "research was recorded with other arguments than it is called with now"
+    said = "research was recorded with other arguments than it is called with now: topic (a text of 3 characters)"
     assert record(project, handle).warnings == (said,)
 
 

@@ -1,0 +1,183 @@
+"""What a checkpoint changes in its arguments: lost in a replay, which does not execute it. So it is an error.
+
+The digest of the arguments is taken again after the call. An object without a canonical form is not watched, but for
+the `self` of a method, a data class of the flow's own and plain containers: there, whatever in them has one. That is
+looked at where nothing else of the flow executes meanwhile, which could have changed it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import functools
+import pathlib
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kitaru_registry.errors import KitaruChangedArgumentError
+from kitaru_runner.arguments import argument_of, canonical_form, differences, digest_inputs, is_opaque, same_inputs
+from kitaru_runner.binary import is_numpy, is_pandas
+from kitaru_runner.failures import FAILED_CALL, rebuild
+from kitaru_runner.fields import state_of
+from kitaru_runner.pydantic_models import is_model
+from kitaru_runner.specs import Work
+from kitaru_runner.tagged import UNFIT
+
+if TYPE_CHECKING:
+    from kitaru_runner.context import Call
+    from kitaru_runner.protocol import Entry
+    from kitaru_runner.recorded import Recorded
+
+CHANGED = "!changed"
+"""Ends the key of the remark that says what a call has changed."""
+
+FIXED = frozenset({
+    type(None), bool, int, float, complex, str, bytes, type, decimal.Decimal, uuid.UUID, pathlib.PosixPath,
+    datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
+})  # fmt: skip
+"""Types whose values stay as they are."""
+
+MOST_ITEMS = 1000
+"""What is larger, in an object without a canonical form, is looked at by its length."""
+
+DEEPEST = 4
+
+
+class Watch(NamedTuple):
+    """The arguments as they were before a call."""
+
+    work: Work
+    inputs: bytes
+    inner: dict[str, str] | None
+    """Of arguments that have no canonical form: what is in them, by its place; None: they are not watched."""
+
+    def changed(self) -> list[str]:
+        """Where the arguments are others now, as one would write it."""
+        arguments = self.work.arguments()
+        now = digest_inputs(arguments)
+        found = [] if same_inputs(self.inputs, now) else [path for path, _ in differences(self.inputs, now, arguments)]
+        if not found and not same_inputs(self.inputs, now):
+            found = list(arguments)
+        if self.inner is not None:
+            inner = inner_forms(arguments)
+            found += [path for path, form in self.inner.items() if inner.get(path, form) != form]
+            found += [path for path in inner if path not in self.inner and not is_kept(arguments, path)]
+        return found
+
+
+def watch(work: Work, inputs: bytes, *, alone: bool) -> Watch | None:
+    """What to look at after a call of these arguments; None where nothing of them can change.
+
+    Args:
+        alone: nothing else of the flow executes until its end.
+    """
+    if work.spec.isolated or not (
+        any(map(can_change, work.args))
+        or (work.kwargs and any(map(can_change, work.kwargs.values())))
+        or type(work.function) is functools.partial
+    ):
+        return None
+    return Watch(work, inputs, inner_forms(work.arguments()) if alone and is_opaque(inputs) else None)
+
+
+def can_change(value: object) -> bool:
+    kind = type(value)
+    if kind is tuple or kind is frozenset:
+        return any(map(can_change, value))  # type: ignore[call-overload]  # kind is a tuple or a set
+    return kind not in FIXED
+
+
+def inner_forms(arguments: Mapping[str, object]) -> dict[str, str]:
+    forms: dict[str, str] = {}
+    for name, value in arguments.items():
+        if not has_form(value):
+            add_inner(forms, name, value, own=name == "self", depth=0)
+    return forms
+
+
+def add_inner(forms: dict[str, str], path: str, value: object, *, own: bool, depth: int) -> None:
+    """Add the forms of what is in a value that has none itself."""
+    kind = type(value)
+    if kind in (list, dict, set):
+        forms[path] = str(len(value))  # type: ignore[arg-type]  # kind is a container
+    if depth == DEEPEST or len(forms) > MOST_ITEMS:
+        return
+    for step, item in items_of(value, own=own):
+        size = weight(item, MOST_ITEMS)
+        if is_numpy(item) or is_pandas(type(item)):
+            continue
+        if size > MOST_ITEMS:
+            forms[path + step] = str(size)
+        elif has_form(item):
+            forms[path + step] = canonical_form(item)[0]
+        else:
+            add_inner(forms, path + step, item, own=False, depth=depth + 1)
+
+
+def items_of(value: Any, *, own: bool) -> Iterator[tuple[str, object]]:
+    kind = type(value)
+    if kind in (list, tuple):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif kind is dict:
+        yield from ((f"[{key!r}]", item) for key, item in value.items() if type(key) in (str, int))
+    elif own or ((dataclasses.is_dataclass(kind) or is_model(kind)) and is_of_flow(kind)):
+        yield from ((f".{name}", item) for name, item in state_of(value, kind).items())
+
+
+def is_of_flow(kind: type) -> bool:
+    """Whether it is none of a library's, whose objects may keep what they like."""
+    if kind.__module__.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
+
+
+def has_form(value: object) -> bool:
+    try:
+        canonical_form(value)
+    except UNFIT:
+        return False
+    return True
+
+
+def weight(value: Any, most: int) -> int:
+    """How many values it is made of; counted up to `most`, and then by its own length."""
+    kind = type(value)
+    if kind is dict:
+        value = value.values()
+    elif kind not in (list, tuple, set, frozenset):
+        return 1
+    total = len(value)
+    for item in value:
+        if total > most:
+            break
+        total += weight(item, most)
+    return total
+
+
+def is_kept(arguments: Mapping[str, object], path: str) -> bool:
+    """Whether an attribute that was not there before is a `functools.cached_property`."""
+    name, _, attribute = path.partition(".")
+    found = getattr(type(arguments.get(name)), attribute.partition(".")[0].partition("[")[0], None)
+    return isinstance(found, functools.cached_property)
+
+
+def told_of(call: Call, paths: list[str]) -> str:
+    names = ", ".join(dict.fromkeys(argument_of(path) for path in paths))
+    where = f" ({', '.join(paths[:3])})" if any(path != argument_of(path) for path in paths) else ""
+    return f"checkpoint {call.key} changed its argument {names}{where}, which a replay would not do"
+
+
+def changed_argument(recorded: Recorded, entry: Entry) -> KitaruChangedArgumentError:
+    """The error of a call that changed its arguments, the same in each attempt."""
+    remark = recorded.remark(f"{entry.key}{CHANGED}")
+    error = KitaruChangedArgumentError(
+        str(remark.get("warning", f"checkpoint {entry.key} changed its arguments")),
+        hint="return the new value, or change a copy; @checkpoint(ignore=...) names arguments that are not watched",
+    )
+    error.__dict__[FAILED_CALL] = entry.key
+    error.__cause__ = rebuild(entry.error) if entry.error is not None else None
+    return error
