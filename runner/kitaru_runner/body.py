@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, KitaruUsageError
 from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import FAILED_CALL, ExecutionCancelled, describe_failure, recorded_failure
+from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorded_failure
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.specs import is_coroutine_function
+from kitaru_runner.unconsumed import Unconsumed
 
 
 def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
@@ -33,6 +34,9 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     try:
         try:
             value = call(branch, body, kwargs)
+        except BaseException:
+            engine.unconsumed.body_ended(engine.passed)
+            raise
         finally:
             # Before the end is recorded: who follows the log stops there.
             logs.end_lines(engine.exec_id)
@@ -40,11 +44,11 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     except (KitaruFencedError, ExecutionCancelled):
         raise
     except KitaruDivergenceError as error:
-        return not engine.is_halted and engine.finish(None, describe(error))
+        return not engine.is_halted and engine.finish(None, describe(error, engine.unconsumed))
     except BaseException as error:  # SystemExit and asyncio's CancelledError too
         if isinstance(error, KeyboardInterrupt) and engine.root is None:
             raise
-        return engine.finish(None, describe(error, unseen=engine.deliveries.unseen_failures()))
+        return engine.finish(None, describe(error, engine.unconsumed))
     else:
         return end_with(engine, encoded)
     finally:
@@ -59,7 +63,7 @@ def end_with(engine: Engine, result: Encoded) -> bool:
     try:
         return engine.finish(result, None)
     except KitaruUsageError as error:
-        return engine.finish(None, describe(error))
+        return engine.finish(None, describe(error, engine.unconsumed))
 
 
 def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
@@ -77,47 +81,22 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
         with asyncio.Runner(loop_factory=branch.engine.pace.loop_factory) as runner:
             try:
                 return runner.run(run_on_loop(branch, body, args, named))
+            except BaseException:
+                branch.engine.unconsumed.body_ended(branch.engine.passed)
+                raise
             finally:
                 branch.engine.loop_side.is_over = True
     finally:
         aside.back()
 
 
-def describe(error: BaseException, *, unseen: Sequence[str] = ()) -> dict[str, Any]:
+def describe(error: BaseException, unconsumed: Unconsumed) -> dict[str, Any]:
     """The failure that ended the flow; a checkpoint's own record where that is what reached the top.
 
-    `failed` lists what a retry executes again: the checkpoints whose failures it is made of; if there are any, the
-    `unseen` too, which failed beside them and which the flow has not looked at.
+    `failed` lists what a retry executes again, and `cut` the calls that were given up on the way; `until` is the
+    number of the last outcome that the body can have seen.
     """
     recorded = recorded_failure(error)
     described = dict(recorded) if recorded is not None else describe_failure(error)
-    failed = list(dict.fromkeys(failed_checkpoints(error)))
-    failed += [key for key in unseen if failed and key not in failed]
-    return {**described, "failed": failed} if failed else described
-
-
-def failed_checkpoints(error: BaseException) -> Iterator[str]:
-    """Keys of the checkpoints, and the waits, whose recorded failures this one is, groups, or was raised because of.
-
-    A wait that nobody answered in time, which a flow handles, is not to be asked again because the handling failed: of
-    what is known only as what was being handled, waits do not count.
-    """
-    seen: set[int] = set()
-    left = [(error, False)]
-    while left:
-        error, caught = left.pop()
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        recorded = recorded_failure(error)
-        if recorded is not None and "checkpoint" in recorded:
-            yield recorded["checkpoint"]
-        elif FAILED_CALL in error.__dict__ and not caught:
-            yield error.__dict__[FAILED_CALL]
-        if recorded is not None and "cause" in recorded:
-            # Of a child execution: its checkpoints are not this one's.
-            continue
-        if error.__context__ is not None and not error.__suppress_context__:
-            left.append((error.__context__, True))
-        group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        left += [(inner, caught) for inner in (error.__cause__, *reversed(group)) if inner is not None]
+    said = {"failed": unconsumed.keys(error), "cut": unconsumed.cut(), "until": unconsumed.until}
+    return {**described, **{name: value for name, value in said.items() if value is not None}}

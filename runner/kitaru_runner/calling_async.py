@@ -12,11 +12,12 @@ from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
-from kitaru_runner.failures import describe_unkept, rebuild
+from kitaru_runner.failures import describe_unkept, rebuild, recorded_failure
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.lanes import Lane
 from kitaru_runner.pacing import Pace
+from kitaru_runner.pausing import pause_us
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.recorded import is_cancellation, is_unkept
 from kitaru_runner.remaking import pause_in_place
@@ -70,14 +71,18 @@ async def run_checkpoint(
             raise
     inputs = engine.digest(work)
     entry = engine.recorded.find(call, inputs)
-    if entry is not None:
-        return await replay(side, branch, call, work, entry, inputs)
     slot = LoopSlot(side, lanes)
     try:
+        if entry is not None:
+            return await replay(side, branch, call, work, entry, inputs)
         if lanes:
             async with giving_up(side, call, work):
                 await slot.enter()
         return await execute(side, branch, call, work, inputs, slot)
+    except BaseException as error:
+        if recorded_failure(error) is not None:
+            engine.unconsumed.given(call.key, branch)
+        raise
     finally:
         slot.leave()
 
@@ -96,6 +101,8 @@ async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: 
     """The outcome of an earlier attempt, in its turn."""
     engine = side.engine
     engine.warn_of_other_inputs(call, entry, inputs, work.arguments)
+    if entry.error is not None:
+        engine.unconsumed.recorded(call.key)
     await take_turn(side, entry)
     if is_unkept(entry):
         return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
@@ -154,11 +161,17 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
 async def recorded(side: LoopSide, ended: Executed) -> Executed:
     """Record an outcome, or why that cannot be."""
     try:
-        await side.commit(ended.entry)
+        await commit(side, ended.entry)
     except KitaruUsageError as error:
         ended = unrecordable(ended, error)
-        await side.commit(ended.entry)
+        await commit(side, ended.entry)
     return ended
+
+
+async def commit(side: LoopSide, entry: Entry) -> None:
+    if entry.error is not None and entry.kind == "c":
+        side.engine.unconsumed.recorded(entry.key)
+    await side.commit(entry)
 
 
 @asynccontextmanager
@@ -169,6 +182,7 @@ async def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None 
     except asyncio.CancelledError as error:
         if side.records:
             failed, _ = side.engine.recorded.failed_tries(call.key)
+            side.engine.unconsumed.gave_up(call.key, error, branch_here(call.name))
             begun = attempt.cancelled(error).entry if attempt is not None else None
             await side.commit_surely(begun or not_begun(call, work.spec, error, tries=failed))
         raise
@@ -256,7 +270,7 @@ async def in_time(work: Work, call: Call, branch: Branch) -> Any:
 async def pause(side: LoopSide, call: Call, work: Work, slot: LoopSlot) -> None:
     """Let the pause after a failed try pass: in place if it is short, else as a durable timer."""
     engine = side.engine
-    left_us = engine.pause_us(call, work.spec)
+    left_us = pause_us(engine, call, work.spec)
     if not left_us:
         return
     slot.leave()

@@ -18,7 +18,7 @@ from kitaru_registry.errors import (
     KitaruUserCodeError,
 )
 from kitaru_runner.arguments import digest_inputs
-from kitaru_runner.context import Branch, Call
+from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
 from kitaru_runner.waiting import Stand, open_stand
@@ -96,12 +96,16 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     side = loop_side(engine, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
+        if entry.error is not None:
+            engine.unconsumed.recorded(call.key)
         await take_turn(side, entry)
         return given(engine, entry, stand.child)
     async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
         entry, seq = record_end(engine, call, stand, answer, flow=flow)
+        if entry.error is not None:
+            engine.unconsumed.recorded(call.key)
         await side.turn(seq)
     return given(engine, entry, stand.child)
 
@@ -116,7 +120,11 @@ def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow
 
 def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:
     """The recorded result, or the failure raised; what the result is passed to was made from the child's."""
-    value = engine.outcome(entry)
+    try:
+        value = engine.outcome(entry)
+    except BaseException:
+        engine.unconsumed.given(entry.key, current.get())
+        raise
     if exec_id is not None:
         # A result's id as an artifact is its execution's.
         engine.lineage.note(value, exec_id, len(entry.value.data) if entry.value else entry.size or 0)

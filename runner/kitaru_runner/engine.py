@@ -30,6 +30,7 @@ from kitaru_runner.lanes import Lane, Lanes, Slot
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
+from kitaru_runner.pausing import pause
 from kitaru_runner.pool import Pool
 from kitaru_runner.protocol import ARGUMENT_CHANGED, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, failed_key, is_unkept, last_seq
@@ -38,6 +39,7 @@ from kitaru_runner.reusing import cache_key, decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
 from kitaru_runner.trying import Executed, Try, not_called, perform, unrecordable
+from kitaru_runner.unconsumed import Unconsumed
 from kitaru_runner.watching import changed_argument
 
 POOL_THREADS = 128
@@ -62,7 +64,8 @@ class Engine:
         self.lineage = Lineage()
         self.pace = pace
         self.parking = Parking(self)
-        self.deliveries = Deliveries(self.parking)
+        self.unconsumed = Unconsumed()
+        self.deliveries = Deliveries(self.parking, self.unconsumed)
         self.lanes = Lanes(pace)
         self.pool = Pool(POOL_THREADS, pace)
         self.isolated = Processes()
@@ -201,6 +204,11 @@ class Engine:
         self._turnstile.wait_for(last)
         return last
 
+    @property
+    def passed(self) -> int:
+        """The number of the last outcome that was handed out."""
+        return self._turnstile.passed
+
     def was_committed(self, seq: int) -> None:
         """An entry that the journal has made by itself: whatever is later may pass."""
         self._turnstile.pass_through(seq, seq)
@@ -246,9 +254,13 @@ class Engine:
         call = self.place(branch, work.spec.name, id_)
         inputs = digest_inputs(work.arguments())
         entry = self.recorded.find(call, inputs)
-        if entry is None:
-            return self.executed(self._execute(call, work, branch, inputs))
-        return self._replay(entry, call, work, branch, inputs)
+        try:
+            if entry is None:
+                return self.executed(self._execute(call, work, branch, inputs))
+            return self._replay(entry, call, work, branch, inputs)
+        except Exception:
+            self.unconsumed.given(call.key, branch)
+            raise
 
     def _replay(self, entry: Entry, call: Call, work: Work, branch: Branch, inputs: bytes) -> Any:
         self.warn_of_other_inputs(call, entry, inputs, work.arguments)
@@ -323,7 +335,7 @@ class Engine:
         while True:
             failed, _ = self.recorded.failed_tries(call.key)
             if failed:
-                self.pause(call, work.spec, slot)
+                pause(self, call, work.spec, slot)
             attempt = self.begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
             try:
                 ended = perform(attempt, work)
@@ -365,26 +377,6 @@ class Engine:
         self.journal.started(call.key, call.name, number, started_us)
         parents = self.lineage.parents(work.args, work.kwargs)
         return Try(call, work.spec, branch.open_try(call, number), number, started_us, inputs, parents, cache_key)
-
-    def pause_us(self, call: Call, spec: CheckpointSpec) -> int:
-        """Microseconds that are left of the pause after the last failed try."""
-        failed, ended_us = self.recorded.failed_tries(call.key)
-        if not failed:
-            return 0
-        return max(0, ended_us + spec.backoff.pause_us(failed, salt=call.key) - now_us())
-
-    def pause(self, call: Call, spec: CheckpointSpec, slot: Slot | None = None) -> None:
-        """Let the pause after a failed try pass. Another call may have its room meanwhile."""
-        left = self.pause_us(call, spec)
-        if left <= 0:
-            return
-        from kitaru_runner.waiting import pause_before_try
-
-        if slot is not None:
-            slot.leave()
-        pause_before_try(self, call, left)
-        if slot is not None:
-            slot.enter_again()
 
     # Outcomes
 

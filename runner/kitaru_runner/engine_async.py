@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
@@ -302,6 +303,8 @@ class ScopedTask(asyncio.Task[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], *, scope: str, **options: Any) -> None:
         self._hash = crc32(scope.encode())
+        by = asyncio.current_task(options["loop"])
+        self.created_by: Callable[[], asyncio.Task[Any] | None] | None = None if by is None else ref(by)
         super().__init__(coroutine, **options)
 
     def __hash__(self) -> int:
@@ -398,8 +401,14 @@ async def take_turn(side: LoopSide, entry: Entry) -> None:
         return
     turn = asyncio.get_running_loop().create_future()
     side.enlist(entry.seq, turn)
-    await surely(turn)
-    await asyncio.get_running_loop().create_future()
+    try:
+        await surely(turn)
+        await asyncio.get_running_loop().create_future()
+    except asyncio.CancelledError as error:
+        branch = current.get()
+        assert branch is not None
+        side.engine.unconsumed.gave_up(entry.key, error, branch)
+        raise
 
 
 async def surely(turn: asyncio.Future[None]) -> None:
@@ -428,6 +437,7 @@ async def giving_up_standing(side: LoopSide, call: Call) -> AsyncIterator[None]:
         yield
     except asyncio.CancelledError as error:
         if side.records:
+            side.engine.unconsumed.gave_up(call.key, error, branch_here(call.name))
             await side.commit_surely(gave_up_standing(call, error))
         raise
 

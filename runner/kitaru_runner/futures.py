@@ -7,6 +7,7 @@ go the same way in every attempt, however many were ready when they were called.
 
 from __future__ import annotations
 
+import sys
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable, Generator, Sequence
@@ -22,6 +23,7 @@ from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:
     from kitaru_runner.parking import Aside, Parking
+    from kitaru_runner.unconsumed import Unconsumed
 
 T = TypeVar("T")
 
@@ -41,6 +43,8 @@ class CheckpointFuture(Future[T], Generic[T]):
         self.read: Callable[[], T] | None = None
         self.failed: str | None = None
         """The call's key, if its recorded outcome is a failure."""
+        self.unconsumed: Unconsumed | None = None
+        """Is told when the flow gets the failure that this holds."""
         self.give_up: Callable[[], bool] | None = None
         """Cancels the task that executes it."""
         if deliveries is not None:
@@ -56,6 +60,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         if not super().done():
             self._refuse_to_block_a_loop()
             self._block(timeout)
+        self._given()
         return super().result(None if timeout is None else 0)
 
     def load(self) -> T:
@@ -66,6 +71,9 @@ class CheckpointFuture(Future[T], Generic[T]):
         self._look()
         if not super().done():
             self._block(timeout)
+        # Not where it only moves on, to a future of asyncio's that somebody awaits.
+        if self.unconsumed is not None and sys._getframe(1).f_globals.get("__name__") != "asyncio.futures":
+            self._given()
         return super().exception(None if timeout is None else 0)
 
     def done(self) -> bool:
@@ -102,13 +110,25 @@ class CheckpointFuture(Future[T], Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         branch = current.get()
         if self._deliveries is None or branch is None:
-            import asyncio
-
-            # It is not cancelled with somebody who awaits it.
-            return asyncio.shield(asyncio.wrap_future(self)).__await__()
+            return self._awaited().__await__()
         from kitaru_runner.engine_async import take_in_turn
 
         return take_in_turn(branch, self).__await__()
+
+    async def _awaited(self) -> T:
+        import asyncio
+
+        try:
+            # It is not cancelled with somebody who awaits it.
+            return await asyncio.shield(asyncio.wrap_future(self))
+        except Exception:
+            self._given()
+            raise
+
+    def _given(self) -> None:
+        """The flow's code gets the outcome."""
+        if self.unconsumed is not None and super().done():
+            self.unconsumed.seen(self, current.get())
 
     def settle(self) -> None:
         """Resolve with the recorded outcome; by whoever claimed the future."""
@@ -161,8 +181,6 @@ class CheckpointFuture(Future[T], Generic[T]):
             self._deliveries.want(self)
 
     def _refuse_to_block_a_loop(self) -> None:
-        import sys
-
         asyncio = sys.modules.get("asyncio")
         if asyncio is None:
             return
@@ -201,9 +219,10 @@ class Deliveries:
     User code may run when a future resolves, so that happens under no lock: a thread claims the future first.
     """
 
-    def __init__(self, parking: Parking) -> None:
+    def __init__(self, parking: Parking, unconsumed: Unconsumed) -> None:
         self.parking = parking
         self.pace = parking.pace
+        self.unconsumed = unconsumed
         self._condition = threading.Condition()
         self._asides: list[Aside] = []
         self._open: dict[int, CheckpointFuture[Any]] = {}
@@ -212,6 +231,8 @@ class Deliveries:
 
     def recorded(self, future: CheckpointFuture[T], seq: int, read: Callable[[], T]) -> None:
         """The outcome is in the journal. To be called in the journal's order; `deliver` has to follow."""
+        if future.failed is not None:
+            self.unconsumed.holds(future, future.failed)
         with self._condition:
             future.seq, future.read = seq, read
             self._open[seq] = future
@@ -219,12 +240,6 @@ class Deliveries:
             for herald in self._heralds.pop(future, ()):
                 herald()
             self._call_back()
-
-    def unseen_failures(self) -> list[str]:
-        """Keys of the recorded failures that nobody has looked at, in recorded order."""
-        with self._condition:
-            failed = [self._open[seq].failed for seq in self._order]
-        return [key for key in failed if key is not None]
 
     def deliver(self, future: CheckpointFuture[Any]) -> None:
         """Resolve a future if somebody stands at it."""
@@ -325,7 +340,8 @@ class Turnstile:
     """Lets the holders of contiguous numbers act in order. Who comes early leaves its act behind for its turn."""
 
     def __init__(self, after: int, pace: Pace = MACHINE) -> None:
-        self._passed = after
+        self.passed = after
+        """Up to this number all have."""
         self._pace = pace
         self._lock = threading.Lock()
         self._left: dict[int, tuple[int, Callable[[int], None] | None]] = {}
@@ -339,24 +355,24 @@ class Turnstile:
             act: called with `last`, by whoever passes; no code of the user's, which might wait for another's turn.
         """
         with self._lock:
-            if act is None and not self._left and self._passed == first - 1 and not self._gates:
-                self._passed = last
+            if act is None and not self._left and self.passed == first - 1 and not self._gates:
+                self.passed = last
                 return
             self._left[first] = last, act
-            while (following := self._left.pop(self._passed + 1, None)) is not None:
-                self._passed, act = following
+            while (following := self._left.pop(self.passed + 1, None)) is not None:
+                self.passed, act = following
                 if act is not None:
-                    act(self._passed)
-                gate = self._gates.pop(self._passed, None)
+                    act(self.passed)
+                gate = self._gates.pop(self.passed, None)
                 if gate is not None:
                     gate.release()
 
     def wait_for(self, last: int) -> None:
         """Wait until that number has passed."""
-        if self._passed >= last:
+        if self.passed >= last:
             return
         with self._lock:
-            if self._passed >= last:
+            if self.passed >= last:
                 return
             gate = self._gates[last] = threading.Lock()
             gate.acquire()

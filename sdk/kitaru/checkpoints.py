@@ -163,6 +163,7 @@ class Checkpoint(Decorated, Generic[P, R]):
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
+                scope.engine.unconsumed.holds(future, error)
                 future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise

@@ -161,11 +161,11 @@ class Executions:
     database: Database
     writer: JournalWriter
 
-    def new(self, *, kind: str = "deployed", flow: str = "flow", **inputs: Any) -> TestExecution:
+    def new(self, *, kind: str = "deployed", flow: str = "flow", retries: int = 0, **inputs: Any) -> TestExecution:
         encoded = codec.encode(inputs)
         new = creating.NewExecution(
             exec_id=ExecutionId(str(uuid4())), project="default", flow=flow, kind=kind, inputs={},
-            inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="me@laptop",
+            inputs_codec=encoded.codec, inputs_data=encoded.data, input_digest="", actor="me@laptop", retries=retries,
         )  # fmt: skip
         creating.create(self.database, new)
         return TestExecution(self.database, self.writer, new.exec_id, queue.candidate(self.database, new.exec_id).row)

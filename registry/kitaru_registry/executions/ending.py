@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, executions, journal, waits
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
-from kitaru_registry.executions.journal import Value, fenced
+from kitaru_registry.executions.journal import Row, Value, fenced
 from kitaru_registry.executions.states import ENDED, Status, sources_of
+from kitaru_registry.executions.superseding import BY_SCOPE, Current, current_rows, later_stands
 from kitaru_registry.models import ExecutionId
 
 FRUITLESS_LIMIT = 5
@@ -56,20 +57,28 @@ def may_retry(row: Any) -> bool:
 def begin_anew(
     connection: Connection, row: Any, error: Mapping[str, Any], *, actor: str, asks_again: bool
 ) -> None:  # fmt: skip
-    """Let a failed execution begin anew: the failures that reached the top are superseded, all else is kept.
+    """Let a failed execution begin anew: the failures that nothing in the flow consumed are superseded.
 
-    So do the children whose failures they were.
+    So do the children whose failures they were, and those that failed and were never waited for.
 
     Args:
         asks_again: whether waits that expired, or were aborted, or had an answer that the flow refused, are asked anew
             where that is among these failures. A flow's own retries do not: somebody has decided.
     """
     seq = last_seq(connection, row.id) + 1
-    stood_at = waits_at(connection, row.id, error.get("failed", []))
-    failed = [key for key in error.get("failed", []) if asks_again or key not in stood_at]
+    unconsumed = [*error.get("failed", []), *too_late(connection, row.id, error)]
+    stood_at = waits_at(connection, row.id, unconsumed)
+    failed = [key for key in unconsumed if asks_again or key not in stood_at]
     for key in stood_at if asks_again else ():
         set_aside(connection, row.id, key, seq)
     superseded = failed + begin_children_anew(connection, row.id, failed, actor=actor, asks_again=asks_again)
+    for child in unheard_of(connection, row.id, error):
+        connection.execute(delete(waits).where(waits.c.execution == row.id, waits.c.child == child.id))
+        begin_child_anew(connection, child, actor=actor, asks_again=asks_again)
+    said = {"superseded": superseded, "rules": BY_SCOPE, **({"cut": error["cut"]} if "cut" in error else {})}
+    for key in stands_behind(connection, row.id, said):
+        set_aside(connection, row.id, key, seq)
+        superseded.append(key)
     connection.execute(
         journal.insert().values(
             execution=row.id,
@@ -77,11 +86,38 @@ def begin_anew(
             kind="r",
             key="retry",
             attempt=row.attempt,
-            metadata=json.dumps({"superseded": superseded, "actor": actor, "error": shortened(error)}),
+            metadata=json.dumps({**said, "actor": actor, "error": shortened(error)}),
             ended_us=now_us(),
         )
     )
     let_go_on(connection, row, retries_used=executions.c.retries_used + 1)
+
+
+def too_late(connection: Connection, row: int, error: Mapping[str, Any]) -> list[str]:
+    """The failures that were recorded when the flow's body had ended, beside it."""
+    if error.get("until") is None:
+        return []
+    late = select(journal.c.key).where(
+        journal.c.execution == row, journal.c.seq > error["until"], journal.c.kind == "c", journal.c.error.is_not(None)
+    )
+    return [key for key in connection.execute(late).scalars() if key not in error.get("failed", [])]
+
+
+def stands_behind(connection: Connection, row: int, said: Mapping[str, Any]) -> list[str]:
+    """The sleeps, and the waits for children, that the flow came to because of what is superseded.
+
+    Waits for input are none of them: what somebody answered stays.
+    """
+    standing = select(waits.c.key).where(waits.c.execution == row, waits.c.kind.in_(("sleep", "child")))
+    stood = set(connection.execute(standing).scalars())
+    return [key for key in later_stands(current_of(connection, row), said) if key in stood] if stood else []
+
+
+def current_of(connection: Connection, row: int) -> list[Current]:
+    """As much of the rows that count as says what they are."""
+    columns = ("seq", "kind", "key", "error", "metadata", "started_us", "ended_us")
+    read = select(*(journal.c[name] for name in columns)).where(journal.c.execution == row).order_by(journal.c.seq)
+    return current_rows(cast(Sequence[Row], connection.execute(read).all()))[0]
 
 
 def waits_at(connection: Connection, row: int, keys: Sequence[str]) -> set[str]:
@@ -126,13 +162,31 @@ def begin_children_anew(
     for stood in connection.execute(select(waits).where(standing)).all():
         child = connection.execute(select(executions).where(executions.c.id == stood.child)).one()
         if child.status == "failed" and child.deleted_us is None:
-            by = actor.removesuffix(WITH_PARENT) + WITH_PARENT
-            begin_anew(connection, child, child.error, actor=by, asks_again=asks_again)
-            forget_deadline(connection, child.id)
+            begin_child_anew(connection, child, actor=actor, asks_again=asks_again)
         elif child.status == "cancelled" and child.parent == row:
             cancelled.append(child.parent_key)
     connection.execute(delete(waits).where(standing))
     return cancelled
+
+
+def begin_child_anew(connection: Connection, child: Any, *, actor: str, asks_again: bool) -> None:
+    by = actor.removesuffix(WITH_PARENT) + WITH_PARENT
+    begin_anew(connection, child, child.error, actor=by, asks_again=asks_again)
+    forget_deadline(connection, child.id)
+
+
+def unheard_of(connection: Connection, row: int, error: Mapping[str, Any]) -> Sequence[Any]:
+    """The failed children of whose end their parent has recorded nothing, when it ended with this error."""
+    failed = select(executions).where(
+        executions.c.parent == row, executions.c.status == "failed", executions.c.deleted_us.is_(None)
+    )
+    children = connection.execute(failed).all()
+    if not children:
+        return []
+    heard = select(waits.c.child).where(waits.c.execution == row, waits.c.status == "answered")
+    told = set(connection.execute(heard).scalars()) if error.get("until") is None else set()
+    ends = [c.row.error for c in current_of(connection, row) if c.row.kind in "wn" and c.row.error is not None]
+    return [child for child in children if child.id not in told and not any(child.exec_id in end for end in ends)]
 
 
 def forget_deadline(connection: Connection, row: int) -> None:

@@ -17,7 +17,7 @@ from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, Kit
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.states import ENDED, STATUSES
-from kitaru_registry.executions.superseding import KEPT, is_part_of, kept_rows
+from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
 from kitaru_registry.metadata import merge_metadata
@@ -294,19 +294,31 @@ class ReadJournal:
     warnings: list[str] = field(default_factory=list)
     kept: dict[str, CheckpointCall] = field(default_factory=dict)
     """Of a replay: outcomes that it uses where the flow comes to their calls, which it has not."""
+    _counted: list[Current] = field(default_factory=list)
+    """What counts so far."""
 
     def add(self, entry: Any, *, reused: bool = False, kept: bool = False) -> None:
+        self._counted.append(Current(entry))
         if entry.kind in "ct":
             calls = self.kept if kept else self.calls
-            calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
+            before = calls.get(entry.key)
+            # Of a call that failed, and whose caller gave up before it heard of that, the failure says more.
+            if not (before is not None and before.status == "failed" and is_cancellation(entry)):
+                calls[entry.key] = as_call(entry, tries=entry.tries or 1, reused=reused)
         elif entry.kind == "d":
             self.add_remark(entry.key, json.loads(entry.metadata))
         elif entry.kind == "l":
             # `log()` without anything is an entry without metadata.
             self.logged = merge_metadata(self.logged, json.loads(entry.metadata or "{}"))
         elif entry.kind == "r":
-            superseded = json.loads(entry.metadata)["superseded"]
-            self.calls = {key: call for key, call in self.calls.items() if not is_part_of(key, superseded)}
+            self._counted = without(self._counted, json.loads(entry.metadata))
+            last: dict[str, Any] = {c.row.key: c.row for c in self._counted if c.row.kind in "ct"}
+            # Where its caller had given up, the outcome counts that it did not get.
+            self.calls = {
+                key: as_call(last[key], tries=last[key].tries or 1, reused=call.reused)
+                for key, call in self.calls.items()
+                if key in last
+            }
         elif entry.kind == "a":
             said = {**json.loads(entry.metadata), "at": as_datetime(entry.ended_us)}
             self.accepted.append(AcceptedDivergence.model_validate(said))

@@ -25,6 +25,9 @@ from kitaru_registry.names import nearest
 LATE_SECONDS = 2
 """How long after its time an execution goes on at the latest that somebody sees to."""
 
+CHILD_OVER = {"status": "answered", "answer": {"value": None}, "door": "child"}
+"""Of the wait for a child execution that has ended."""
+
 CAME = ("answered", "expired", "aborted")
 """What ends a wait for the flow."""
 
@@ -49,14 +52,14 @@ def open_wait(database: Database, row: int, attempt: int, wait: dict[str, Any]) 
             child = wait.pop("child", None)
             values = {**wait, "child": child_row(connection, child), "status": "pending"}
             if child is not None and has_ended(connection, child):
-                values |= {"status": "answered", "answer": {"value": None}, "door": "child"}
+                values |= CHILD_OVER
             connection.execute(waits.insert().values(execution=row, **values))
             take_early(connection, row, key, wait)
         elif known.status == "closed" and not group_has_answer(connection, known):
-            # The execution had ended, and was retried.
-            connection.execute(
-                update(waits).where(waits.c.execution == row, waits.c.key == key).values(status="pending")
-            )
+            # The execution had ended, and was retried. Its child may have ended meanwhile.
+            over = known.kind == "child" and has_ended(connection, wait["child"])
+            again = CHILD_OVER if over else {"status": "pending"}
+            connection.execute(update(waits).where(waits.c.execution == row, waits.c.key == key).values(**again))
         return answers(connection, row, [key]).get(wait.get("any_of") or key)
 
 
