@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
+from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
@@ -21,7 +22,7 @@ from kitaru_runner.pausing import pause_us
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.recorded import is_cancellation, is_unkept
 from kitaru_runner.remaking import pause_in_place
-from kitaru_runner.reusing import cache_key, reusable
+from kitaru_runner.reusing import reusable
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, unrecordable, value_of
 from kitaru_runner.waiting import pause_request
@@ -136,7 +137,7 @@ async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
     """Run the tries that are left, and record the outcome."""
     engine = side.engine
-    key = cache_key(engine.opening, work, inputs)
+    key = cache_key(engine, work, inputs)
     known = reusable(engine, call, work, inputs, key)
     if known is not None:
         async with giving_up(side, call, work):

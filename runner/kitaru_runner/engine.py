@@ -21,6 +21,7 @@ from kitaru_registry.errors import (
 )
 from kitaru_runner import codec
 from kitaru_runner.arguments import differences, digest_inputs, same_inputs, told
+from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
@@ -35,7 +36,7 @@ from kitaru_runner.pool import Pool
 from kitaru_runner.protocol import ARGUMENT_CHANGED, GIVEN, Answer, Encoded, Entry, Journal, Opening, Outcome, Saved
 from kitaru_runner.recorded import Recorded, failed_key, is_unkept, last_seq
 from kitaru_runner.remaking import Remaking
-from kitaru_runner.reusing import cache_key, decode_given, reusable
+from kitaru_runner.reusing import decode_given, reusable
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.submitting import Submission
 from kitaru_runner.trying import Executed, Try, not_called, perform, unrecordable
@@ -327,7 +328,7 @@ class Engine:
         slot: Slot | None = None,
     ) -> Executed:  # fmt: skip
         """Run the tries that are left, and record the outcome; a future resolves in its turn."""
-        key = cache_key(self.opening, work, inputs) if work.spec.cache or self.opening.cache else None
+        key = cache_key(self, work, inputs) if work.spec.cache or self.opening.cache else None
         if key is not None or self.opening.replay is not None:
             known = reusable(self, call, work, inputs, key)
             if known is not None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruError, KitaruStateError, KitaruUsageError
 from kitaru_runner import codec
-from kitaru_runner.arguments import DIGEST_BYTES, is_opaque
 from kitaru_runner.context import Call
 from kitaru_runner.failures import ExecutionCancelled
-from kitaru_runner.protocol import Encoded, Entry, Opening
+from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, cached_entry
 
@@ -81,22 +78,3 @@ def decode_given(value: Encoded, key: str) -> Any:
     except Exception as error:  # whatever a type of the user's says of what it cannot be made of
         said = f"{type(error).__name__}: {error}"
         raise KitaruUsageError(f"what was given for checkpoint.{key} does not fit: {said}") from error
-
-
-def cache_key(opening: Opening, work: Work, inputs: bytes) -> bytes | None:
-    wanted = work.spec.cache
-    # A guard is not opened by what the whole flow says: its effect would not happen.
-    if opening.cache is not None and work.spec.replay != "never":
-        wanted = opening.cache
-    if not wanted or not opening.code or is_opaque(inputs):
-        return None
-    said = f"{opening.code}\0{as_deployed(work.spec.identity)}\0".encode()
-    return blake2b(said + inputs[:DIGEST_BYTES], digest_size=16).digest()
-
-
-def as_deployed(identity: str) -> str:
-    """A function's module and name; those of a script as they are when it is deployed."""
-    module, _, name = identity.partition(":")
-    if module == "__main__":
-        module = getattr(sys.modules["__main__"], "__kitaru_name__", module)
-    return f"{module}:{name}"

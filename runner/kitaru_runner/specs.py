@@ -68,7 +68,9 @@ class CheckpointSpec:
     replay: Literal["allowed", "never"] = "allowed"
     record: Literal["value", "digest"] = "value"
     identity: str = ""
-    """Module and qualified name of the function, for cache keys."""
+    """Module and qualified name of the function."""
+    function: Callable[..., Any] | None = None
+    """What was decorated, for cache keys."""
 
     def retries_after(self, error: BaseException, number: int) -> bool:
         """Whether try `number`, which failed so, is followed by another."""

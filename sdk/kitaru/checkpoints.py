@@ -363,6 +363,7 @@ def spec_of(
         replay="never" if replay == "never" else "allowed",
         record="digest" if record == "digest" else "value",
         identity=f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', name)}",
+        function=function,
     )
 
 
