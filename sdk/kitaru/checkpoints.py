@@ -17,6 +17,7 @@ from kitaru_registry.names import check_text
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.lanes import Lane
+from kitaru_runner.signatures import parameters_of
 from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 
 P = ParamSpec("P")
@@ -36,7 +37,7 @@ class Checkpoint(Decorated, Generic[P, R]):
         self.is_async = is_coroutine_function(function)
         self.spec = spec
         # A parameter of the function's own goes to the function.
-        self._takes = frozenset(inspect.signature(function).parameters)
+        self._takes = frozenset(parameters_of(function))
 
     @property
     def __code__(self) -> Any:

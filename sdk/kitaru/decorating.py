@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner import signatures
 
 
 class Decorated:
@@ -46,7 +47,7 @@ def signature_of(function: Callable[..., Any], decorator: str) -> inspect.Signat
         KitaruUsageError: Python does not know it, as of some functions that are written in C.
     """
     try:
-        return inspect.signature(function)
+        return signatures.signature_of(function)
     except ValueError as error:
         raise KitaruUsageError(
             f"{decorator} got {name_of(function)}, whose parameters Python does not know",

@@ -38,10 +38,16 @@ def as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(json.dumps(dict(inputs), allow_nan=False))
     except (TypeError, ValueError):
-        from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-        try:
-            found = to_jsonable_python(dict(inputs))
-        except PydanticSerializationError as error:
-            raise KitaruUsageError(f"the inputs have no JSON form: {error}", hint="pass plain data") from error
+        return {name: json_of(name, value) for name, value in inputs.items()}
     return found
+
+
+def json_of(name: str, value: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value)
+    except (PydanticSerializationError, UnicodeDecodeError) as error:
+        raise KitaruUsageError(
+            f"the input {name} has no JSON form: {error}", hint="pass plain data; bytes as text, in base64 for example"
+        ) from error

@@ -266,10 +266,10 @@ def json_schema(schema: Any) -> dict[str, Any] | None:
         return None
     if isinstance(schema, type) and schema in PLAIN_SCHEMAS:
         return PLAIN_SCHEMAS[schema]
-    from pydantic import TypeAdapter
+    from kitaru_runner.json_schemas import schema_by_pydantic
 
     try:
-        return TypeAdapter(schema).json_schema()
+        return schema_by_pydantic(schema)
     # A KeyError, for one, of what is no type at all, such as a JSON schema.
     except Exception as error:
         said = str(getattr(error, "message", "it is no type")).splitlines()[0].split(". Set `")[0]
@@ -284,9 +284,11 @@ def read_answer(schema: Any, answer: bytes, name: str) -> Any:
     if isinstance(schema, type) and schema in PLAIN_SCHEMAS:
         value = json.loads(answer)
         return float(value) if schema is float else value
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
+
+    from kitaru_runner.json_schemas import adapter_of
 
     try:
-        return TypeAdapter(schema).validate_json(answer)
+        return adapter_of(schema).validate_json(answer)
     except ValidationError as error:
         raise KitaruWaitValidationError(f"the answer to {name} does not fit: {error}") from error
