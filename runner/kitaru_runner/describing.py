@@ -10,15 +10,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruDeployError, KitaruError
 from kitaru_runner.loader import find_flow, load_module, split_target
+from kitaru_runner.own_description import another_day, require_own
 from kitaru_runner.protocol import CODEC, PROTOCOL
 from kitaru_runner.signatures import input_schema, output_schema
 
@@ -47,38 +49,82 @@ def clean_environment(names: Mapping[str, str]) -> dict[str, str]:
 def describe(python: Path, code: Path, entrypoint: str, *, env: Mapping[str, str]) -> FlowDescription:
     """The flow at `entrypoint` in the unpacked `code`, as `python` imports it.
 
+    It is imported twice at once, the second time with another HOME and at another time of day: what differs then would
+    differ on the next machine too.
+
     Raises:
-        KitaruDeployError: the import failed; `detail` is the user's traceback.
+        KitaruDeployError: the import failed (`detail` is the user's traceback), or what it says is not the code's own.
         KitaruNotFoundError, KitaruUsageError: there is no such flow there.
     """
-    read_end, write_end = os.pipe()
-    command = [str(python), "-s", "-P", "-m", "kitaru_runner.describing", str(code), entrypoint, str(write_end)]
-    try:
-        importing = subprocess.Popen(
-            command, pass_fds=(write_end,), env=clean_environment(env), cwd=code, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
-    finally:
-        os.close(write_end)
-    try:
-        with importing, os.fdopen(read_end) as answer_pipe:
-            printed, _ = importing.communicate(timeout=IMPORT_SECONDS)
-            answer = answer_pipe.read()
-    except subprocess.TimeoutExpired as error:
-        importing.kill()
-        raise KitaruDeployError(
-            f"importing {entrypoint} took more than {IMPORT_SECONDS} s", hint="do slow work in the flow, not at import"
-        ) from error
-    if not answer:
-        raise KitaruDeployError(
-            f"importing {entrypoint} ended its process with exit code {importing.returncode}",
-            hint="a module must not call sys.exit() or os._exit() when it is imported",
-            detail=printed,
-        )
-    described = json.loads(answer)
+    seen = clean_environment(env)
+    with (
+        tempfile.TemporaryDirectory(prefix="kitaru-home-") as elsewhere,
+        Importing(python, code, entrypoint, seen) as first,
+        Importing(python, code, entrypoint, {**seen, "HOME": elsewhere, "TZ": another_day()}) as second,
+    ):
+        described, again = first.answer(), second.answer_or_error()
+    if "error" in described:
+        # Alone: an import may have found in use what the other had.
+        with Importing(python, code, entrypoint, seen) as alone:
+            described = alone.answer()
     if "error" in described:
         raise as_error(described["error"], entrypoint, f"{code}{os.sep}")
+    require_own(entrypoint, described, again, seen)
     return FlowDescription(**described)
+
+
+class Importing:
+    """A process that imports the code, and says what flow is there."""
+
+    def __init__(self, python: Path, code: Path, entrypoint: str, env: Mapping[str, str]) -> None:
+        self._entrypoint = entrypoint
+        # A file: who fills a pipe stands still until somebody reads.
+        self._answer = os.fdopen(os.memfd_create("description"), "w+")
+        told = self._answer.fileno()
+        command = [str(python), "-s", "-P", "-m", "kitaru_runner.describing", str(code), entrypoint, str(told)]
+        self._process = subprocess.Popen(
+            command, pass_fds=(told,), env=dict(env), cwd=code, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._answer.close()
+
+    def answer(self) -> dict[str, Any]:
+        """
+        Raises:
+            KitaruDeployError: it takes too long, or has ended its process.
+        """
+        try:
+            printed, _ = self._process.communicate(timeout=IMPORT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise KitaruDeployError(
+                f"importing {self._entrypoint} took more than {IMPORT_SECONDS} s",
+                hint="do slow work in the flow, not at import",
+            ) from error
+        self._answer.seek(0)
+        said = self._answer.read()
+        if not said:
+            raise KitaruDeployError(
+                f"importing {self._entrypoint} ended its process with exit code {self._process.returncode}",
+                hint="a module must not call sys.exit() or os._exit() when it is imported",
+                detail=printed,
+            )
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def answer_or_error(self) -> dict[str, Any]:
+        try:
+            return self.answer()
+        except KitaruDeployError:
+            return {"error": {}}
 
 
 def as_error(described: Mapping[str, Any], entrypoint: str, folder: str) -> KitaruError:
