@@ -10,7 +10,7 @@ The sketch is left out where there is one argument, of one part.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from zlib import crc32
@@ -34,11 +34,13 @@ SHOWN = 3
 WHOLE = frozenset({"set", "frozenset", "timedelta", "complex"})
 """Tags of values that are one part."""
 
-Part = tuple[str, str]
-"""Where it is, as one would write it (`messages[2].timestamp`), and its canonical form."""
+NAMING = frozenset({"$", "v", "of", "type"})
+
+Part = tuple[str, object]
+"""Where it is, as one would write it (`messages[2].timestamp`), and its tagged form."""
 
 
-def digest_inputs(arguments: Mapping[str, object]) -> bytes:
+def digest_inputs(arguments: Mapping[str, object], *, sketched: bool = True) -> bytes:
     """What equal arguments have in common, and others have not."""
     forms, mark, tagged = [], b"", {}
     for name, value in arguments.items():
@@ -54,7 +56,9 @@ def digest_inputs(arguments: Mapping[str, object]) -> bytes:
         forms.append(f"{name}={form}\0")
     said = "".join(forms).encode("utf-8", "surrogatepass")
     digest = blake2b(said, digest_size=DIGEST_BYTES).digest() + mark
-    return digest if len(forms) == 1 and not tagged else digest + SKETCH + sketch_of(forms, tagged)
+    if not sketched or (len(forms) == 1 and not tagged):
+        return digest
+    return digest + SKETCH + sketch_of(forms, tagged)
 
 
 def canonical_form(value: object) -> tuple[str, Any]:
@@ -77,41 +81,49 @@ def same_inputs(one: bytes, other: bytes) -> bool:
 
 def sketch_of(forms: Sequence[str], tagged: Mapping[str, Any]) -> bytes:
     """A byte for each argument, then for each part of those that have any."""
-    small = tagged and sum(map(len, forms)) <= MOST_SKETCHED
-    return bytes([min(len(forms), 255)]) + checks(forms[:255]) + (checks(grouped(parts_of(tagged))) if small else b"")
+    outline = bytes([min(len(forms), 255)]) + checks(forms[:255])
+    if not tagged or sum(map(len, forms)) > MOST_SKETCHED:
+        return outline
+    return outline + checks(grouped(parts_of(tagged)))
 
 
 def checks(texts: Sequence[str]) -> bytes:
-    return bytes([crc32(text.encode("utf-8", "surrogatepass")) & 0xFF for text in texts])
+    return bytes([crc32(text.encode()) & 0xFF for text in texts])
 
 
 def parts_of(tagged: Mapping[str, Any]) -> list[Part]:
-    return [part for name, form in tagged.items() for part in walk(form, name)]
+    parts: list[Part] = []
+    for name, form in tagged.items():
+        add_parts(parts, form, name)
+    return parts
 
 
-def walk(tagged: Any, path: str) -> Iterator[Part]:
-    """The parts of what `tag` gave, those of a dictionary by name, each where it is found."""
-    if type(tagged) is dict and tagged:
-        kind, inner = tagged.get("$"), tagged.get("v")
-        if kind is None:
-            for name in sorted(tagged):
-                yield from walk(tagged[name], f"{path}{step_to(name)}")
-            return
-        if kind == "dict":
-            for key, item in inner or ():
-                yield from walk(item, f"{path}{step_to(key)}")
-            return
-        if kind not in WHOLE and type(inner) in (dict, list):
-            yield from walk(inner, path)
-            beside = {name: item for name, item in tagged.items() if name not in ("$", "v", "of", "type")}
-            if beside:
-                yield path, canonical(beside)
-            return
-    elif type(tagged) is list and tagged:
+def add_parts(parts: list[Part], tagged: Any, path: str) -> None:
+    """Add the parts of what `tag` gave, those of a dictionary by name, each where it is found."""
+    if type(tagged) is list and tagged:
         for index, item in enumerate(tagged):
-            yield from walk(item, f"{path}[{index}]")
-        return
-    yield path, canonical(tagged)
+            add_parts(parts, item, f"{path}[{index}]")
+    elif type(tagged) is not dict or not tagged:
+        parts.append((path, tagged))
+    elif "$" not in tagged:
+        for name in sorted(tagged):
+            add_parts(parts, tagged[name], path + step_to(name))
+    else:
+        add_parts_of_value(parts, tagged, path)
+
+
+def add_parts_of_value(parts: list[Part], tagged: Mapping[str, Any], path: str) -> None:
+    kind, inner = tagged["$"], tagged["v"]
+    if kind in WHOLE or type(inner) not in (dict, list):
+        parts.append((path, tagged))
+    elif kind == "dict":
+        for key, item in inner:
+            add_parts(parts, item, path + step_to(key))
+    else:
+        add_parts(parts, inner, path)
+        beside = {name: item for name, item in tagged.items() if name not in NAMING}
+        if beside:
+            parts.append((path, beside))
 
 
 def step_to(key: Any) -> str:
@@ -123,13 +135,13 @@ def step_to(key: Any) -> str:
 def grouped(parts: Sequence[Part]) -> list[str]:
     """Texts to check: each part's; of many, those of like parts together (`messages[].timestamp`)."""
     if len(parts) <= MOST_PARTS:
-        return [form for _, form in parts]
+        return [canonical(form) for _, form in parts]
     kinds = by_kind(parts)
-    return ["\0".join(forms) for forms in kinds.values()] if len(kinds) <= MOST_PARTS else []
+    return [canonical(forms) for forms in kinds.values()] if len(kinds) <= MOST_PARTS else []
 
 
-def by_kind(parts: Sequence[Part]) -> dict[str, list[str]]:
-    kinds: dict[str, list[str]] = {}
+def by_kind(parts: Sequence[Part]) -> dict[str, list[object]]:
+    kinds: dict[str, list[object]] = {}
     for path, form in parts:
         kinds.setdefault(re.sub(r"\[-?\d+\]", "[]", path), []).append(form)
     return kinds
@@ -143,12 +155,12 @@ def differences(recorded: bytes, now: bytes, arguments: Mapping[str, object]) ->
     else:
         changed = [list(arguments)[at] for at in unequal(then_checks[0], now_checks[0])]
     forms = {name: form_of(value) for name, value in arguments.items()}
-    parts = shown_parts({name: inner for name, (_, inner) in forms.items() if type(inner) in (dict, list)})
+    parts = shown_parts({name: form for name, form in forms.items() if type(form) in (dict, list)})
     found: list[Part] = []
     if then_checks and now_checks and len(then_checks[1]) == len(now_checks[1]) == len(parts):
         found = [parts[at] for at in unequal(then_checks[1], now_checks[1]) if argument_of(parts[at][0]) in changed]
     inside = {argument_of(path) for path, _ in found}
-    return [(name, forms[name][0]) for name in changed if name not in inside] + found
+    return [(name, forms[name]) for name in changed if name not in inside] + found
 
 
 def argument_of(path: str) -> str:
@@ -161,11 +173,11 @@ def shown_parts(tagged: Mapping[str, Any]) -> list[Part]:
     return parts if len(parts) <= MOST_PARTS else [(kind, forms[-1]) for kind, forms in by_kind(parts).items()]
 
 
-def form_of(value: object) -> tuple[str, Any]:
+def form_of(value: object) -> Any:
     try:
-        return canonical_form(value)
+        return canonical_form(value)[1]
     except UNFIT:
-        return "", None
+        return {}
 
 
 def sketched(inputs: bytes) -> tuple[bytes, bytes] | None:
@@ -181,8 +193,9 @@ def unequal(one: bytes, other: bytes) -> list[int]:
     return [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
-CLOCK = re.compile(r'(\{"\$": "(datetime|time)", "v": )?"(\d{4}-\d\d-\d\d[T ])?\d\d:\d\d')
-IDENTITY = re.compile(r'(\{"\$": "uuid", "v": )?"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"')
+CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[T ])?\d\d:\d\d")
+IDENTITY = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+FRESH = ("a time", "an id")
 
 
 def told(parts: Sequence[Part]) -> str:
@@ -191,23 +204,22 @@ def told(parts: Sequence[Part]) -> str:
         return ""
     shown = ", ".join(f"{path} ({kind})" if (kind := kind_of(form)) else path for path, form in parts[:SHOWN])
     more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
-    fresh = dict.fromkeys(argument_of(path) for path, form in parts if kind_of(form) in ("a time", "an id"))
+    fresh = dict.fromkeys(argument_of(path) for path, form in parts if kind_of(form) in FRESH)
+    if not fresh:
+        return f": {shown}{more}"
     names = ", ".join(f'"{name}"' for name in fresh)
-    advice = (
-        f"; what is new in each attempt comes from kitaru.now() or uuid4(), or is left out: "
+    return (
+        f": {shown}{more}; what is new in each attempt comes from kitaru.now() or uuid4(), or is left out: "
         f"@checkpoint(ignore=({names},))"
-        if fresh
-        else ""
     )
-    return f": {shown}{more}{advice}"
 
 
-def kind_of(form: str) -> str:
-    """What a canonical form is of: a number itself, of a text its length."""
+def kind_of(form: Any) -> str:
+    """What a tagged form is of: a number itself, of a text its length."""
+    if type(form) is dict:
+        return {"datetime": "a time", "time": "a time", "zoned": "a time", "uuid": "an id"}.get(form.get("$", ""), "")
+    if type(form) is not str:
+        return "" if type(form) is list else str(form)[:20]
     if CLOCK.match(form):
         return "a time"
-    if IDENTITY.match(form):
-        return "an id"
-    if form.startswith('"'):
-        return f"a text of {len(form) - 2} characters"
-    return "" if form[:1] in "{[" else form[:20]
+    return "an id" if IDENTITY.fullmatch(form) else f"a text of {len(form)} characters"

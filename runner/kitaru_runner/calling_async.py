@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
+from kitaru_runner.arguments import is_opaque
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
@@ -195,8 +196,10 @@ async def tried(attempt: Try, work: Work) -> Executed:
         own = IsolatedTry(attempt.branch.engine, attempt.call, work)
         pace = attempt.branch.engine.pace
         return await in_a_thread(lambda: isolated(own, attempt), pace=pace, give_up=own.end)
-    before = watch(work, attempt.inputs, alone=attempt.is_alone and len(asyncio.all_tasks()) == 1)
-    return attempt.checked(await tried_here(attempt, work), before)
+    alone = not is_opaque(attempt.inputs) or len(asyncio.all_tasks()) == 1
+    before = watch(work, attempt.inputs, scope=attempt.call.scope, alone=alone)
+    ended = await tried_here(attempt, work)
+    return ended if before is None else attempt.checked(ended, before)
 
 
 async def tried_here(attempt: Try, work: Work) -> Executed:

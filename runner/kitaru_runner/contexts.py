@@ -5,7 +5,7 @@ from __future__ import annotations
 import decimal
 import types
 from collections.abc import Coroutine, Generator
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from kitaru_runner.context import Branch, current
@@ -21,7 +21,19 @@ def context_of_try(branch: Branch) -> Context:
 def begin(branch: Branch) -> None:
     current.set(branch)
     # The one that is there is changed in place: `decimal.getcontext().prec = 5`.
-    decimal.setcontext(decimal.getcontext().copy())
+    precision = PRECISION.get(None)
+    if precision is not None:
+        PRECISION.set(precision.copy())
+
+
+def variable_of_decimal() -> ContextVar[decimal.Context]:
+    """The variable in which `decimal` keeps its context, from the first use of that in a context of its own."""
+    own = Context()
+    own.run(decimal.getcontext)
+    return next(iter(own))
+
+
+PRECISION = variable_of_decimal()
 
 
 @types.coroutine

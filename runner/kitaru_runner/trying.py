@@ -82,14 +82,9 @@ class Try(NamedTuple):
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
         return Executed(self._entry("c", None, self._described(error)))
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether the flow, as far as its scopes tell, does nothing else meanwhile: it waits for this call."""
-        return "[" not in self.call.scope
-
-    def checked(self, ended: Executed, before: Watch | None) -> Executed:
+    def checked(self, ended: Executed, before: Watch) -> Executed:
         """The same; an error beside what came of it, where the call has changed its arguments."""
-        changed = before.changed() if before is not None else []
+        changed = before.changed()
         if not changed:
             return ended
         self.branch.engine.warn(f"{self.call.key}{CHANGED}", told_of(self.call, changed))
@@ -164,12 +159,14 @@ def perform(attempt: Try, work: Work) -> Executed:
     """Make a synchronous try; what it came to."""
     if work.spec.isolated:
         return isolated(IsolatedTry(attempt.branch.engine, attempt.call, work), attempt)
-    before = watch(work, attempt.inputs, alone=attempt.is_alone)
+    before = watch(work, attempt.inputs, scope=attempt.call.scope)
     try:
         value = call_in(attempt.branch, attempt.call, work)
     except Exception as error:
-        return attempt.checked(attempt.failed(error), before)
-    return attempt.checked(attempt.returned(value), before)
+        ended = attempt.failed(error)
+    else:
+        ended = attempt.returned(value)
+    return ended if before is None else attempt.checked(ended, before)
 
 
 def call_in(branch: Branch, call: Call, work: Work) -> Any:

@@ -57,10 +57,10 @@ class Watch(NamedTuple):
     def changed(self) -> list[str]:
         """Where the arguments are others now, as one would write it."""
         arguments = self.work.arguments()
-        now = digest_inputs(arguments)
-        found = [] if same_inputs(self.inputs, now) else [path for path, _ in differences(self.inputs, now, arguments)]
-        if not found and not same_inputs(self.inputs, now):
-            found = list(arguments)
+        found: list[str] = []
+        if not same_inputs(self.inputs, digest_inputs(arguments, sketched=False)):
+            parts = differences(self.inputs, digest_inputs(arguments), arguments)
+            found = [path for path, _ in parts] or list(arguments)
         if self.inner is not None:
             inner = inner_forms(arguments)
             found += [path for path, form in self.inner.items() if inner.get(path, form) != form]
@@ -68,18 +68,22 @@ class Watch(NamedTuple):
         return found
 
 
-def watch(work: Work, inputs: bytes, *, alone: bool) -> Watch | None:
+def watch(work: Work, inputs: bytes, *, scope: str, alone: bool = True) -> Watch | None:
     """What to look at after a call of these arguments; None where nothing of them can change.
 
     Args:
-        alone: nothing else of the flow executes until its end.
+        scope: of the call. In the flow's own, or that of a checkpoint, nothing else is done meanwhile.
+        alone: whether that is so; a loop may have other tasks.
     """
-    if work.spec.isolated or not (
-        any(map(can_change, work.args))
-        or (work.kwargs and any(map(can_change, work.kwargs.values())))
-        or type(work.function) is functools.partial
-    ):
+    for value in work.args:
+        if type(value) not in FIXED and can_change(value):
+            break
+    else:
+        if type(work.function) is not functools.partial and not any(map(can_change, work.kwargs.values())):
+            return None
+    if work.spec.isolated:
         return None
+    alone = alone and "[" not in scope
     return Watch(work, inputs, inner_forms(work.arguments()) if alone and is_opaque(inputs) else None)
 
 
