@@ -66,7 +66,9 @@ class FlowConfig(Section):
         default=None, description="The file and the name in it, so that `kitaru deploy NAME` finds it: `path.py:name`."
     )
     include: tuple[str, ...] = Field(
-        default=(), description="Only these files, in `.gitignore` syntax. Empty: all that git tracks or would."
+        default=(),
+        description="Only these files, in `.gitignore` syntax. Empty: all that git tracks or would. A file that git "
+        'ignores is taken in if a pattern names it: `["*", "src/app/_version.py"]`, `["*", "*_pb2.py"]`.',
     )
     exclude: tuple[str, ...] = Field(default=(), description="Never these files, in `.gitignore` syntax.")
     env: tuple[Variable, ...] = Field(
@@ -78,7 +80,9 @@ class FlowConfig(Section):
         default=None, description="The minor version of Python to run on. Default: the one that deploys."
     )
     requirements: str | None = Field(
-        default=None, description="A requirements file for this flow, instead of the project's dependency file."
+        default=None,
+        description="A requirements file, lock or pyproject.toml for this flow, instead of the project's "
+        "[dependency file](dependencies.md).",
     )
 
 

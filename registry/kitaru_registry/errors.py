@@ -117,13 +117,16 @@ class KitaruRuntimeError(KitaruError, RuntimeError):
 
 class KitaruDeployError(KitaruRuntimeError):
     """The flow's code or its dependencies cannot be deployed. `detail` is text to show as it is: the
-    user's own traceback, or the resolver's explanation."""
+    user's own traceback, or the resolver's explanation. `module` is the one that an import did not find."""
 
     exit_code = 2
 
-    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, detail: str | None = None, module: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.detail = detail
+        self.module = module
 
 
 class KitaruTimeoutError(KitaruRuntimeError, TimeoutError):

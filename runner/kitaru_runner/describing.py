@@ -147,6 +147,7 @@ def as_error(described: Mapping[str, Any], entrypoint: str, folder: str) -> Kita
         f"{entrypoint} cannot be imported: {described['type']}: {described['message'].replace(folder, '')}",
         hint=hint,
         detail=detail,
+        module=missing,
     )
 
 

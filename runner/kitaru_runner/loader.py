@@ -1,9 +1,10 @@
 """How a file becomes a module: the same for deploy, run, resume and child.
 
-sys.path begins with the file's folder, `src/` and the root. The module's name is its dotted path from the first of
-`src/` and root that holds the file. While the entry module is imported, `.run()` and its kin start nothing: they give
-an inert handle, and asking that for a result ends the import there, with what is defined so far. So a file whose last
-line is an unguarded `my_flow.run(...).wait()` can be deployed.
+sys.path begins with the file's folder, `src/` and the root, and what the project's pyproject.toml says holds its
+packages. The module's name is its dotted path from the first of these, the file's folder apart, that holds it. While
+the entry module is imported, `.run()` and its kin start nothing: they give an inert handle, and asking that for a
+result ends the import there, with what is defined so far. So a file whose last line is an unguarded
+`my_flow.run(...).wait()` can be deployed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruUsageError
+from kitaru_runner.layouts import import_folders, package_folders
 
 
 class ImportEnded(BaseException):
@@ -54,8 +56,8 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def module_name(root: Path, file: Path) -> str:
-    """The dotted name of a file, from the first of `src/` and root that holds it."""
-    for base in (root / "src", root):
+    """The dotted name of a file, from the first folder of packages that holds it: `src/`, root."""
+    for base in package_folders(root, file):
         if file.is_relative_to(base):
             parts = file.relative_to(base).with_suffix("").parts
             return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
@@ -63,8 +65,8 @@ def module_name(root: Path, file: Path) -> str:
 
 
 def extend_path(root: Path, file: Path) -> None:
-    """Put the file's folder, `src/` and the root first on sys.path."""
-    wanted = [str(folder) for folder in dict.fromkeys((file.parent, root / "src", root)) if folder.is_dir()]
+    """Put the file's folder and those of the project's packages first on sys.path."""
+    wanted = [str(folder) for folder in import_folders(root, file)]
     sys.path[:] = wanted + [entry for entry in sys.path if entry not in wanted]
 
 

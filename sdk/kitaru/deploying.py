@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kitaru.changes import changes
 from kitaru.flow_options import FlowOptions as CallOptions
+from kitaru.missing_files import check_collected, hint_for_module
 from kitaru.targets import Target, find_target, parse_source
 from kitaru_registry.canonical import hex_of, sha256_of
 from kitaru_registry.database import Database, open_database
@@ -111,7 +112,7 @@ def carry_out(order: Order, database: Database) -> Deployed:
         project=project_below(root, order.target),
     )
     # Refused here by name if git ignores it, before anything is resolved.
-    collection.read(order.target.file)
+    check_collected(order.target, collection, has_git=git is not None)
     store = OciLayout(order.home.layout)
     before = previous_version(database, project=project, flow=order.target.name)
     snapshot = build(order, collection, store, previous=lock_of(before, store))
@@ -191,7 +192,13 @@ def import_code(
     target = order.target
     order.progress(f"importing {target.file}")
     seen = {name: os.environ[name] for name in target.project.deploy.env if name in os.environ}
-    described = describe(environment.python, code, target.entrypoint, env=seen)
+    try:
+        described = describe(environment.python, code, target.entrypoint, env=seen)
+    except KitaruDeployError as error:
+        if error.module is not None:
+            has_git = read_git(target.project.root) is not None
+            error.hint = hint_for_module(error.module, target, collection, has_git=has_git) or error.hint
+        raise
     if target.declared is not None and described.flow != target.declared:
         raise KitaruDeployError(
             f"{target.project.file} calls it {target.declared}, and {target.file} calls it {described.flow}",

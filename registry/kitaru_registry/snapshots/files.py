@@ -15,28 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from kitaru_registry.canonical import canonical_json, sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruUsageError
 from kitaru_registry.models import Digest
 from kitaru_registry.names import nearest
-from kitaru_registry.snapshots.git import GitState
+from kitaru_registry.snapshots.choice import FOLDER_MARKERS, Choice
+from kitaru_registry.snapshots.git import GitState, ignored_by_git
+from kitaru_registry.snapshots.own_output import without_own_outputs
 from kitaru_registry.snapshots.refusals import ALLOWED, Refusal, scan, too_much
 from kitaru_registry.snapshots.root_project import dist_info
-
-IGNORE_FILE = ".kitaruignore"
-NEVER_COLLECTED = ("/kitaru.toml", "/.kitaruignore", "/.github/", ".git")
-"""Changed without any change to what runs; `.git` is a file in a submodule."""
-
-MADE_BY_TOOLS = (
-    *("__pycache__/", "*.pyc", "*.pyo", ".venv/", "node_modules/", "*.egg-info/", ".DS_Store", ".hg/", ".svn/"),
-    *(".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".ipynb_checkpoints/", ".tox/", ".nox/"),
-)
-"""Left out whether git ignores them or not; a line `!node_modules/` in `.kitaruignore` takes them back in."""
-
-FOLDER_MARKERS = frozenset({"pyvenv.cfg", "kitaru.db"})
-"""A folder that holds one of these is a virtual environment, or a home of Kitaru: left out as a whole."""
 
 MOST_FILES_LISTED = 200_000
 """Where a folder without git holds more, it is no project but a disk."""
@@ -100,14 +87,16 @@ def collect(
     """Read the files of the project in `root`: what git tracks or would, minus what does not run.
 
     Args:
-        include: patterns in `.gitignore` syntax; only what they match. Empty: everything.
+        include: patterns in `.gitignore` syntax; only what they match. Empty: everything. What one names that git
+            ignores is taken in too.
         exclude: patterns of what to leave out, beside `.kitaruignore`.
         allow: names out of `ALLOWED`, for what would be refused.
         git: of this same root. Without it, every file below it but what the root's `.gitignore` names.
         project: the folder of the project that gets a dist-info, relative to the root: empty, or `packages/app`.
 
-    A symbolic link to a file inside the root is stored as that file, one to a folder as the folder's files.
-    With `link` or `submodule` allowed, those that cannot be stored are left out.
+    A symbolic link to a file inside the root is stored as that file, one to a folder as the folder's files. What this
+    process's own output goes into is left out. With `link` or `submodule` allowed, those that cannot be stored are
+    left out.
 
     Raises:
         KitaruDeployError: it holds what must not be deployed; every such thing is named, no secret shown.
@@ -115,13 +104,14 @@ def collect(
     """
     _check_allowed(allow)
     root = root.absolute()
-    selection = _Selection(root, include, exclude, has_git=git is not None)
-    candidates = list(git.files) if git else list(_walk(root, selection))
-    places, odd = _without_links(root, selection.of(candidates), candidates)
+    choice = Choice(root, include, exclude, has_git=git is not None)
+    candidates = [*git.files, *_taken_in(root, choice, prefix=git.prefix)] if git else list(_walk(root, choice))
+    places, odd = _without_links(root, choice.of(candidates), candidates)
+    places = without_own_outputs(places)
     if not places and not odd:
         raise KitaruUsageError(f"no file is left to deploy in {root}", hint="check include, exclude and .kitaruignore")
     sizes = {path: place.stat().st_size for path, place in places.items()}
-    _refuse([*_missing_submodules(git, selection), *odd, *too_much(sizes)], allow)
+    _refuse([*_missing_submodules(git, choice), *odd, *too_much(sizes)], allow)
     files, found = _read_all(places)
     _refuse(found, allow)
     about = f"{project}/pyproject.toml" if project else "pyproject.toml"
@@ -138,47 +128,13 @@ def _check_allowed(allow: Iterable[str]) -> None:
             raise KitaruUsageError(f"--allow {name} is unknown", hint=f"{hint}known: {', '.join(ALLOWED)}")
 
 
-class _Selection:
-    """Which of the paths that exist are meant."""
-
-    def __init__(self, root: Path, include: Sequence[str], exclude: Sequence[str], *, has_git: bool) -> None:
-        ignored = [] if has_git else _lines(root / ".gitignore")
-        written = [*MADE_BY_TOOLS, *ignored, *_lines(root / IGNORE_FILE), *exclude]
-        self._out = GitIgnoreSpec.from_lines(written)
-        self._never = GitIgnoreSpec.from_lines(NEVER_COLLECTED)
-        self._only = GitIgnoreSpec.from_lines(include) if include else None
-
-    def has(self, path: str) -> bool:
-        if self.leaves_out(path):
-            return False
-        return self._only is None or self._only.match_file(path)
-
-    def leaves_out(self, path: str) -> bool:
-        return self._never.match_file(path) or self._out.match_file(path)
-
-    def of(self, paths: Sequence[str]) -> list[str]:
-        marked = tuple(path.removesuffix(name) for path in paths if (name := path.rpartition("/")[2]) in FOLDER_MARKERS)
-        # A marker in the root itself would leave out everything.
-        marked = tuple(folder for folder in marked if folder)
-        return [path for path in paths if self.has(path) and not path.startswith(marked)]
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitaruUsageError(f"cannot read {file}: {error}", hint=f"correct or remove {file}") from error
-
-
-def _walk(root: Path, selection: _Selection) -> Iterator[str]:
+def _walk(root: Path, choice: Choice) -> Iterator[str]:
     """Every file and link below the root, but in folders that are left out as a whole."""
     count = 0
     for folder, folders, files in os.walk(root):
         prefix = Path(folder).relative_to(root).as_posix() + "/" if Path(folder) != root else ""
         linked = [name for name in folders if Path(folder, name).is_symlink()]
-        folders[:] = [n for n in folders if n not in linked and not selection.leaves_out(f"{prefix}{n}/")]
+        folders[:] = [n for n in folders if n not in linked and not choice.leaves_out(f"{prefix}{n}/")]
         if prefix and FOLDER_MARKERS.intersection(files):
             folders.clear()
             continue
@@ -193,8 +149,19 @@ def _walk(root: Path, selection: _Selection) -> Iterator[str]:
             )
 
 
-def _missing_submodules(git: GitState | None, selection: _Selection) -> list[Refusal]:
-    missing = [path for path in (git.missing_submodules if git else ()) if selection.has(f"{path}/file")]
+def _taken_in(root: Path, choice: Choice, *, prefix: str) -> Iterator[str]:
+    """What git ignores and `include` or `.kitaruignore` names."""
+    for ignored in ignored_by_git(root, prefix=prefix) if choice.names_files else ():
+        if not ignored.endswith("/"):
+            yield from (path for path in (ignored,) if choice.names(path))
+        elif choice.reaches(ignored):
+            inside = (p for p in sorted((root / ignored).rglob("*")) if p.is_file() and ".git" not in p.parts)
+            paths = (path.relative_to(root).as_posix() for path in inside)
+            yield from (path for path in paths if choice.names(path, ignored=ignored))
+
+
+def _missing_submodules(git: GitState | None, choice: Choice) -> list[Refusal]:
+    missing = [path for path in (git.missing_submodules if git else ()) if choice.has(f"{path}/file")]
     what = "a submodule that is not checked out; run git submodule update --init --recursive"
     return [Refusal("submodule", path, None, what) for path in missing]
 

@@ -55,6 +55,17 @@ def read_git(folder: Path) -> GitState | None:
     return GitState(facts, root_commit, tuple(sorted(files)), tuple(sorted(missing)), prefix)
 
 
+def ignored_by_git(folder: Path, *, prefix: str) -> tuple[str, ...]:
+    """What is there and ignored, relative to the folder; of a folder that is ignored as a whole its name, with a slash.
+
+    Args:
+        prefix: where the folder is in its repository.
+    """
+    options = ["--porcelain=v1", "--ignored=matching", "--untracked-files=all", "-z", "--", "."]
+    entries = _entries(_Git(folder.absolute()).text("status", *options))
+    return tuple(sorted(entry[3:].removeprefix(prefix) for entry in entries if entry.startswith("!! ")))
+
+
 def origin_of(folder: Path, state: GitState | None) -> Origin:
     """Who a flow name that is deployed from `folder` belongs to."""
     return Origin(
