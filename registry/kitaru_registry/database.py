@@ -6,7 +6,10 @@ another writer was faster, and no timeout helps. Times are integers, microsecond
 
 from __future__ import annotations
 
+import functools
+import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.schema import CreateColumn
 
 from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
@@ -282,12 +285,20 @@ UNFIT = (UnicodeEncodeError, OverflowError, InterfaceError, ProgrammingError)
 
 
 class Database:
-    """One home's record. Safe to share between threads; not across a fork."""
+    """One home's record. Safe to share between threads; a fork opens connections of its own."""
 
     def __init__(self, engine: Engine, home: Home, *, synchronous: str) -> None:
         self.engine = engine
         self.home = home
         self.synchronous = synchronous
+        self._of_parent: list[Pool] = []
+        _databases.add(self)
+        watch_forks()
+
+    def leave_connections(self) -> None:
+        """In a fork: those of its parent are not used, and not closed, which would touch the parent's files."""
+        self._of_parent.append(self.engine.pool)
+        self.engine.dispose(close=False)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -327,6 +338,19 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+@functools.cache
+def watch_forks() -> None:
+    os.register_at_fork(after_in_child=leave_connections)
+
+
+def leave_connections() -> None:
+    for database in list(_databases):
+        database.leave_connections()
 
 
 def open_database(home: Home, *, synchronous: str = "FULL") -> Database:

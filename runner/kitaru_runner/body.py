@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +11,8 @@ from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, Kit
 from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import ExecutionCancelled, describe_failure, recorded_failure
+from kitaru_runner.failures import ExecutionCancelled, ProcessEnded, describe_failure, recorded_failure
+from kitaru_runner.forking import end_fork, is_left_to_parent
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.specs import is_coroutine_function
 from kitaru_runner.unconsumed import Unconsumed
@@ -22,8 +25,8 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
 
     Raises:
         KitaruFencedError: another attempt owns the execution by now; nothing was recorded.
-        KeyboardInterrupt: the process is to end; nothing was recorded, and the execution can be resumed. In the process
-            of a deployed flow nobody interrupts: there it is a failure like others.
+        KeyboardInterrupt: Ctrl-C; nothing was recorded, and the execution can be resumed. One that no signal made is a
+            failure like others.
     """
     branch = Branch(engine)
     token = current.set(branch)
@@ -34,19 +37,23 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     try:
         try:
             value = call(branch, body, kwargs)
-        except BaseException:
+            if is_left_to_parent(engine):
+                end_fork()
+        except BaseException as error:
+            if is_left_to_parent(engine):
+                end_fork(error)
             engine.unconsumed.body_ended(engine.passed)
             raise
         finally:
             # Before the end is recorded: who follows the log stops there.
             logs.end_lines(engine.exec_id)
         encoded = codec.encode(value)
-    except (KitaruFencedError, ExecutionCancelled):
+    except (KitaruFencedError, ExecutionCancelled, ProcessEnded):
         raise
     except KitaruDivergenceError as error:
         return not engine.is_halted and engine.finish(None, describe(error, engine.unconsumed))
     except BaseException as error:  # SystemExit and asyncio's CancelledError too
-        if isinstance(error, KeyboardInterrupt) and engine.root is None:
+        if isinstance(error, KeyboardInterrupt) and engine.root is None and may_be_ctrl_c():
             raise
         return engine.finish(None, describe(error, engine.unconsumed))
     else:
@@ -64,6 +71,12 @@ def end_with(engine: Engine, result: Encoded) -> bool:
         return engine.finish(result, None)
     except KitaruUsageError as error:
         return engine.finish(None, describe(error, engine.unconsumed))
+
+
+def may_be_ctrl_c() -> bool:
+    """Whether a KeyboardInterrupt in this thread may be a signal's: Python raises it in the main one alone."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:

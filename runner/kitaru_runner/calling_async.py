@@ -13,7 +13,7 @@ from kitaru_runner.arguments import is_opaque
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
-from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
+from kitaru_runner.engine_async import LoopSide, branch_here, in_one_process, loop_side, take_turn
 from kitaru_runner.failures import describe_unkept, rebuild, recorded_failure
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
@@ -255,12 +255,12 @@ async def in_try(branch: Branch, call: Call, work: Work) -> Any:
 async def in_time(work: Work, call: Call, branch: Branch) -> Any:
     """What the function gives, within its timeout."""
     if work.spec.timeout_seconds is None:
-        return await work.function(*work.args, **work.kwargs)
+        return await in_one_process(branch.engine, work.function(*work.args, **work.kwargs))
     pace, limit = branch.engine.pace, asyncio.timeout(work.spec.timeout_seconds)
     over = pace.monotonic() + work.spec.timeout_seconds
     try:
         async with limit:
-            value = await work.function(*work.args, **work.kwargs)
+            value = await in_one_process(branch.engine, work.function(*work.args, **work.kwargs))
     except Exception as error:
         if limit.expired():
             raise timed_out(work.spec, call.key) from error

@@ -5,6 +5,7 @@ It ends itself when its socket ends, when its runner dies, and when another atte
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
@@ -18,11 +19,12 @@ from typing import Any, NoReturn
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
-from kitaru_runner import codec, logs
+from kitaru_runner import codec, forking, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
+from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.packing import pack_entries, unpack_entries
 from kitaru_runner.protocol import (
@@ -100,6 +102,9 @@ class SocketJournal:
         self._replies: dict[int, Reply] = {}
         self._ids = itertools.count(1)
         self._outgoing: deque[Frame] = deque()
+        self._last_id: int | None = None
+        self._is_over = False
+        """The execution's end is recorded: nothing is said any more, and nobody has to be there."""
         self.listener: Answers | None = None
         self.on_cancel: Callable[[], None] = lambda: leave(EXIT_DONE)
         """What to do when the execution is to be cancelled; runs in the thread that listens."""
@@ -138,11 +143,30 @@ class SocketJournal:
                 while True:
                     self._read_frame()
         reader = FrameReader(self._pushes)
-        while True:
-            self._take(*next_frame(reader))
+        while (frame := next_frame(reader)) is not None:
+            self._take(*frame)
+        if not self._is_over:
+            leave(EXIT_ORPHANED)
+
+    def fenced(self) -> None:
+        """Another attempt owns the execution, or it has ended: then its threads may go on to nothing."""
+        if not self._is_over:
+            leave(EXIT_FENCED)
 
     def _read_frame(self) -> None:
-        self._take(*next_frame(self._reader))
+        frame = next_frame(self._reader)
+        if frame is None:
+            self._lose_runner()
+        self._take(*frame)
+
+    def _lose_runner(self) -> NoReturn:
+        """
+        Raises:
+            KitaruFencedError: the execution has ended, and its runner hears nothing any more.
+        """
+        if not self._is_over:
+            leave(EXIT_ORPHANED)
+        raise KitaruFencedError("the flow has ended")
 
     def _take(self, header: Header, payload: bytes) -> None:
         if header["t"] == "answer":
@@ -153,6 +177,8 @@ class SocketJournal:
             self.on_cancel()
             return
         reply = self._replies.pop(header["id"])
+        if header["id"] == self._last_id and header["t"] == "ok":
+            self._is_over = True
         if "seq" in header and header["t"] == "ok":
             reply.recorded(header["seq"])
         reply.header, reply.payload, reply.came = header, payload, True
@@ -245,27 +271,32 @@ class SocketJournal:
         header: Header = {"t": "finish", "error": outcome.error}
         if outcome.value is not None:
             header["codec"] = outcome.value.codec
-        self._ask(header, outcome.value.data if outcome.value else b"")
+        self._ask(header, outcome.value.data if outcome.value else b"", is_last=True)
         # Whether it begins anew or not, this process has done its part.
         return False
 
     def _ask(
-        self, header: Header, payload: bytes = b"", recorded: Recorded = nothing, *, most: int = MAX_HEADER_BYTES
-    ) -> tuple[Header, bytes]:
+        self, header: Header, payload: bytes = b"", recorded: Recorded = nothing, *, most: int = MAX_HEADER_BYTES,
+        is_last: bool = False,
+    ) -> tuple[Header, bytes]:  # fmt: skip
         """What the runner replies.
 
         Raises:
             KitaruUsageError: it is too large to be asked.
             KitaruError: the runner refuses.
         """
+        if self._is_over:
+            self._lose_runner()
         reply = Reply(recorded)
         header["id"] = id_ = next(self._ids)
         frame = framed(header, payload, most=most)
         self._replies[id_] = reply
         try:
+            if is_last:
+                self._last_id = id_
             self._post(frame)
         except OSError:
-            leave(EXIT_ORPHANED)
+            self._lose_runner()
         self._await(reply)
         if reply.header["t"] == "error":
             raise as_error(reply.header)
@@ -283,19 +314,20 @@ class SocketJournal:
 
     def _expect(self, kind: str) -> tuple[Header, bytes]:
         frame = next_frame(self._reader)
+        if frame is None:
+            leave(EXIT_ORPHANED)
         if frame[0]["t"] != kind:
             raise KitaruBackendError(f"the runner said {frame[0]['t']} where {kind} was due")
         return frame
 
 
-def next_frame(reader: FrameReader) -> tuple[Header, bytes]:
-    """The next frame; where there is none any more, or none that can be read, this process ends."""
+def next_frame(reader: FrameReader) -> tuple[Header, bytes] | None:
+    """The next frame; None where there is none any more, or none that can be read."""
     try:
-        frame = reader.read()
+        return reader.read()
     except KitaruBackendError as error:
         print(f"kitaru: {error.message}", file=sys.stderr)
-        frame = None
-    return frame or leave(EXIT_ORPHANED)
+        return None
 
 
 def as_error(header: Mapping[str, Any]) -> KitaruError:
@@ -309,11 +341,7 @@ def as_error(header: Mapping[str, Any]) -> KitaruError:
 def leave(code: int) -> NoReturn:
     """End this process at once: to user code that is a crash, which it must survive anyhow."""
     logs.end_lines()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass  # full, closed, or None
+    logs.flush()
     os._exit(code)
 
 
@@ -328,17 +356,26 @@ def die_with_runner(runner_pid: int) -> None:
 
 
 def main() -> None:
-    """`python -m kitaru_runner.child DESCRIPTOR RUNNER_PID PUSHES IN_FLIGHT`, in the folder of the unpacked code."""
+    """`python -m kitaru_runner.child DESCRIPTOR RUNNER_PID PUSHES IN_FLIGHT LIFELINE`, in the folder of the code.
+
+    When it returns, the end of the execution is recorded, and this process ends as every Python process does.
+    """
+    process = os.getpid()
     descriptor, runner_pid, pushes, page = map(int, sys.argv[1:5])
     die_with_runner(runner_pid)
-    for inherited in (descriptor, pushes, page):
-        os.set_inheritable(inherited, False)
+    lifeline = int(sys.argv[5]) if len(sys.argv) > 5 else None  # an earlier runner gave none
+    forking.close_what_was_given(but=lifeline)
+    if lifeline is not None:
+        end_group_with(lifeline)
+    # Whoever ends this process by a signal lets the execution go on; a KeyboardInterrupt is then the flow's own.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    atexit.register(logs.end_lines)
     journal = SocketJournal(
         socket.socket(fileno=descriptor), pushes=socket.socket(fileno=pushes), page=InFlightPage(page)
     )
     opening, welcome = journal.open()
     logs.begin_own(opening.attempt)
-    engine = Engine(journal, opening, fenced=lambda: leave(EXIT_FENCED))
+    engine = Engine(journal, opening, fenced=journal.fenced)
     journal.listener = engine.parking
     journal.on_cancel = lambda: engine.cancel() if engine.can_be_asked_to_end else leave(EXIT_DONE)
     threading.Thread(target=journal.listen, name="kitaru-journal", daemon=True).start()
@@ -352,15 +389,18 @@ def main() -> None:
         given = codec.decode(opening.inputs)
         inputs = given if welcome.get("typed") else convert_inputs(flow.function, given)
     except BaseException as error:  # sys.exit() at import too: the execution has failed, and says so
+        if os.getpid() != process:
+            forking.end_fork(error)
         engine.finish(None, describe_failure(error))
-        leave(EXIT_DONE)
+        return
+    if os.getpid() != process:
+        forking.end_fork()
     try:
         run_body(engine, flow.function, inputs)
     except KitaruFencedError:
         leave(EXIT_FENCED)
     except ExecutionCancelled:
-        pass  # its runner records that
-    leave(EXIT_DONE)
+        leave(EXIT_DONE)  # its runner records that
 
 
 if __name__ == "__main__":

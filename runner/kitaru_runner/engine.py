@@ -19,7 +19,7 @@ from kitaru_registry.errors import (
     KitaruTimeoutError,
     KitaruUsageError,
 )
-from kitaru_runner import codec
+from kitaru_runner import codec, forking
 from kitaru_runner.arguments import differences, digest_inputs, same_inputs, told
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call, active
@@ -50,7 +50,7 @@ class Engine:
     """One attempt at an execution."""
 
     def __init__(
-        self, journal: Journal, opening: Opening, *, fenced: Callable[[], NoReturn] | None = None, pace: Pace = MACHINE
+        self, journal: Journal, opening: Opening, *, fenced: Callable[[], object] | None = None, pace: Pace = MACHINE
     ) -> None:
         """
         Args:
@@ -83,6 +83,7 @@ class Engine:
         self.loop_side: Any = None
 
     def enter(self, *, caller_is_plain: bool) -> None:
+        forking.watch(self)
         active.enter(caller_is_plain=caller_is_plain)
 
     def leave(self) -> None:

@@ -24,6 +24,7 @@ from zlib import crc32
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.engine import Engine
+from kitaru_runner.forking import end_fork, is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture
 from kitaru_runner.lanes import Lane
 from kitaru_runner.protocol import Answer, Entry
@@ -462,4 +463,17 @@ async def run_on_loop(
     assert main is not None
     branch.engine.has_loop(lambda: call_on(loop, main.cancel))
     LoopSide(branch.engine, loop)
-    return await body(*args, **kwargs)
+    return await in_one_process(branch.engine, body(*args, **kwargs))
+
+
+async def in_one_process(engine: Engine, called: Awaitable[T]) -> T:
+    """What the user's code gives; a process that it has forked ends where that code does."""
+    try:
+        value = await called
+    except BaseException as error:
+        if is_left_to_parent(engine):
+            end_fork(error)
+        raise
+    if is_left_to_parent(engine):
+        end_fork()
+    return value

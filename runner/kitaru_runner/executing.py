@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.forking import end_fork
 from kitaru_runner.specs import Work
 
 T = TypeVar("T")
@@ -27,6 +28,8 @@ class Executing:
         self._aside: dict[int, int] = {}
         self._struck: dict[int, type[BaseException]] = {}
         self._stops: list[Callable[[], None]] = []
+        self.is_forked = False
+        """In a process that was forked while these were: user code that ends there ends that process."""
 
     def run(self, work: Work) -> Any:
         """What the work's function returns; this thread is in the user's code for so long."""
@@ -35,7 +38,13 @@ class Executing:
         self._threads[me] = self._threads.get(me, 0) + 1
         try:
             return work.function(*work.args, **work.kwargs)
+        except BaseException as error:
+            if self.is_forked:
+                end_fork(error)
+            raise
         finally:
+            if self.is_forked:
+                end_fork()
             with self._lock:
                 depth = self._threads.pop(me, 1) - 1
                 if depth:

@@ -22,6 +22,10 @@ class ExecutionCancelled(BaseException):
     """Raised at the next call of Kitaru's in an in-process run that was cancelled; a deployed one is just ended."""
 
 
+class ProcessEnded(KeyboardInterrupt):
+    """Stands for the end of the process. Not an Exception, so that no `except Exception` of a flow survives it."""
+
+
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
 REBUILT_FROM = "__kitaru_failure__"
 FAILED_CALL = "__kitaru_call__"

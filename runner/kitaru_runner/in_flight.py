@@ -13,6 +13,7 @@ import tempfile
 import threading
 from typing import Any
 
+from kitaru_runner.forking import drop_in_forks, keep
 from kitaru_runner.json_text import compact
 
 SLOT_BYTES = 256
@@ -36,6 +37,7 @@ class InFlightPage:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, SLOTS * SLOT_BYTES)
+        drop_in_forks(self, self._memory.close)
         self._lock = threading.Lock()
         self._free = list(range(SLOTS - 1, -1, -1))
         self._taken: dict[tuple[str, int], int] = {}
@@ -81,5 +83,6 @@ class InFlightPage:
         return sorted(found, key=lambda call: (call["started_us"], call["key"]))
 
     def close(self) -> None:
+        keep(self)
         with self._lock:
             self._memory.close()

@@ -15,7 +15,6 @@ pipe is closed, however that came about. Standard library, and codecs.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import os
 import select
@@ -24,16 +23,17 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError, KitaruUsageError
-from kitaru_runner import codec
+from kitaru_registry.giving_up import OWN_CANCELLATION, says_given_up
+from kitaru_runner import codec, forking, logs
 from kitaru_runner.context import Branch, Call, active, current
 from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.loader import import_file
 from kitaru_runner.packing import pack_entries
@@ -199,6 +199,7 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
     engine = IsolatedEngine(parent, header["exec_id"], call.key, may_pickle=header["may_pickle"])
     branch = Branch(cast("Engine", engine), call=call)
     current.set(branch)
+    forking.watch(engine)
     active.enter(caller_is_plain=False)
     try:
         by_value, encoded = arguments_of(header, payload)
@@ -208,10 +209,15 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
         first = len(args) - len(named)
         parent.begun()
         value = called(function, args[:first], dict(zip(named, args[first:], strict=True)))
-    except SystemExit:
-        raise
     except BaseException as error:
+        if forking.is_left_to_parent(engine):
+            forking.end_fork(error)
+        if isinstance(error, SystemExit):
+            raise
+        # Only an Exception is tried again: the others end whatever calls, in a process of its own too.
         return entry_of(branch, "t" if isinstance(error, Exception) else "c", error=error)
+    if forking.is_left_to_parent(engine):
+        forking.end_fork()
     try:
         return entry_of(branch, "c", value=codec.encode(value))
     except Exception as error:  # no codec carries it: the checkpoint did not succeed
@@ -224,13 +230,6 @@ def tell(parent: Parent, ended: Entry) -> None:
         parent.tell(ended)
     except KitaruUsageError as error:
         parent.tell(Entry("c", ended.key, ended.ended_us, error=describe_failure(error, checkpoint=ended.key)))
-
-
-def flush() -> None:
-    """Write what was printed. A stream that the function closed, or took away, costs the outcome nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
 
 
 def called(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -247,6 +246,8 @@ def entry_of(
     assert branch.call is not None
     key = branch.call.key
     described = describe_failure(error, checkpoint=key) if error is not None else None
+    if described is not None and says_given_up(described):
+        described = {**described, OWN_CANCELLATION: True}  # nobody gives up in this process
     return Entry(
         kind,
         key,
@@ -265,13 +266,10 @@ def end_with_parent(pid: int, lifeline: int) -> None:
     Args:
         lifeline: the reading end of a pipe, whose other end the parent alone holds.
     """
-    os.set_inheritable(lifeline, False)
+    end_group_with(lifeline)
     if sys.platform == "linux":
         import ctypes
 
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
         # The pipe alone would not do where the parent was forked: a fork holds its end too.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # Not select(), which takes no descriptor above 1023: the parent may have as many open.
@@ -285,7 +283,7 @@ def main() -> None:
     """`python -m kitaru_runner.isolated CONNECTION LIFELINE PARENT_PID`, the leader of a session of its own."""
     descriptor, lifeline, pid = map(int, sys.argv[1:4])
     end_with_parent(pid, lifeline)
-    os.set_inheritable(descriptor, False)
+    forking.close_what_was_given(but=lifeline)
     parent = Parent(socket.socket(fileno=descriptor))
     header, payload = parent.read()
     sys.path[:] = header["path"]
@@ -293,7 +291,7 @@ def main() -> None:
     # Found as `kitaru_runner.isolated` by what a function imports, this module must not begin again.
     sys.modules["kitaru_runner.isolated"] = sys.modules["__main__"]
     ended = execute(parent, header, payload)
-    flush()
+    logs.flush()
     tell(parent, ended)
     # Threads that the function left behind do not keep the try from ending.
     os._exit(0)

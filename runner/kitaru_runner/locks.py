@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from kitaru_registry.home import Home
+from kitaru_runner.forking import close_in_forks, keep
 
 
 class FileLock:
-    """An exclusive flock. A child that inherits the descriptor holds it too."""
+    """An exclusive flock. A process that is given the descriptor holds it too; one that is forked does not."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
+        close_in_forks(descriptor)
 
     @classmethod
     def acquire(cls, path: Path) -> FileLock | None:
@@ -51,6 +54,7 @@ class FileLock:
     def release(self, *, remove: bool = False) -> None:
         if remove:
             self.path.unlink(missing_ok=True)
+        keep(self.descriptor)
         os.close(self.descriptor)
 
 
@@ -79,6 +83,33 @@ def is_held(path: Path) -> bool:
 def holder(path: Path) -> str | None:
     """What the holder wrote; None where nobody holds it."""
     return path.read_text() if is_held(path) else None
+
+
+def owner_of(path: Path) -> str:
+    """Who has a lock that is held: `process 12 (runner 7)`, as it says, or whoever holds it where those are dead."""
+    said = path.read_text().strip() if path.exists() else ""
+    living = processes_with(path)
+    if not living or any(pid in living for pid in map(int, re.findall(r"\d+", said))):
+        return f"process {said or 'unknown'}"
+    return f"process {', '.join(map(str, living))}, which its own process has left behind"
+
+
+def processes_with(path: Path) -> list[int]:
+    """The processes of this user that have the file open: of a lock that is held, those that may hold it."""
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return []
+    running = [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()]
+    return sorted(pid for pid in running if has_open(pid, wanted))
+
+
+def has_open(pid: int, wanted: os.stat_result) -> bool:
+    try:
+        found = [entry.stat() for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.exists()]
+    except OSError:  # another user's, or gone
+        return False
+    return any(os.path.samestat(wanted, one) for one in found)
 
 
 def execution_lock(home: Home, exec_id: str) -> Path:

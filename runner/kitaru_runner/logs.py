@@ -260,6 +260,15 @@ def end_lines(exec_id: str | None = None) -> None:
         tap.end_lines(exec_id)
 
 
+def flush() -> None:
+    """What stdout and stderr hold is written, as far as they are still there and take it."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # closed, replaced or taken away by user code
+            pass
+
+
 def tap_streams(*, passes_on: bool) -> None:
     """Tap stdout and stderr as they are now. A stream whose `write` cannot be set is left alone."""
     global _stacked

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruBackendError, KitaruContextError, KitaruNotFoundError
 from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, current_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+from kitaru_registry.giving_up import says_given_up
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.json_text import compact
 from kitaru_runner.protocol import (
@@ -85,6 +86,8 @@ class RegistryJournal:
         self._in_flight: dict[tuple[str, int], tuple[str, int]] = {}
         self._in_flight_said: list[dict[str, Any]] = []
         self._watch: Callable[[], list[dict[str, Any]]] | None = None
+        self._outcomes: set[str] = set()
+        """Keys of the calls whose outcome this attempt has recorded."""
 
     def open(self, *, entrypoint: str) -> Opening:
         """All that is recorded, as it counts now. Large values come without their bytes."""
@@ -105,6 +108,7 @@ class RegistryJournal:
     def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
         if self.parked:
             self._go_on()
+        self._refuse_second_outcomes(entries)
 
         def known(last: int) -> None:
             # First: whoever goes on by what is recorded may end the process.
@@ -117,8 +121,24 @@ class RegistryJournal:
                 self._close_wait(entry)
         return last
 
+    def _refuse_second_outcomes(self, entries: Sequence[Entry]) -> None:
+        """
+        Raises:
+            KitaruBackendError: a call has its outcome, and this is another: two processes act for one. But that its
+                caller had given up when the outcome was durable is said by a second entry.
+        """
+        new: set[str] = set()
+        for entry in entries:
+            if entry.kind != "c":
+                continue
+            if (entry.key in self._outcomes or entry.key in new) and not says_given_up(entry.error):
+                raise KitaruBackendError(f"{entry.key} has its outcome already; a second one was refused")
+            new.add(entry.key)
+
     def _end_tries(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
+            if entry.kind == "c":
+                self._outcomes.add(entry.key)
             if entry.kind in "ct":
                 self._in_flight.pop((entry.key, entry.tries or 1), None)
                 if self._open:

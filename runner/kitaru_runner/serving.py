@@ -7,14 +7,13 @@ is bound to that very thread.
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -28,6 +27,7 @@ from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
 from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
 from kitaru_runner.children import Children
 from kitaru_runner.cutting import cut_failure, cut_text
 from kitaru_runner.describing import clean_environment
@@ -53,6 +53,9 @@ from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.requests import as_child, as_wait, refusal
 
 KILL_SECONDS = 5.0
+EXIT_SECONDS = 10.0
+"""What a process has for its exit handlers and threads, once its execution has ended."""
+
 WRITES = ("wait", "park", "finish")
 """Frames that change the record, `record` aside."""
 
@@ -80,7 +83,7 @@ class Serving:
         self._lock = lock
         self._journal = self._journal_of("")
         self._folder = place.home.execution(claim.exec_id)
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._connection: socket.socket | None = None
         self._pushes: socket.socket | None = None
         self._page: InFlightPage | None = None
@@ -123,9 +126,12 @@ class Serving:
         finally:
             self._end_child()
             self._lock.release()
-            if self._claim.is_child:
-                # Its parent may go on now.
-                wake(self._place.home)
+            self._wake_parent()
+
+    def _wake_parent(self) -> None:
+        """Of a child execution that has ended: its parent may go on now."""
+        if self._claim.is_child:
+            wake(self._place.home)
 
     def _serve(self) -> None:
         config = read_config(self._place.store, Digest(self._claim.digest or ""))
@@ -140,13 +146,25 @@ class Serving:
                 child = self._spawn(python, used, config)
                 assert self._connection is not None
                 self.exchange(self._connection, entrypoint=config.entrypoint)
-                code = child.wait()
+                self._see_out(child)
+                code = child.bury()
         if self._finished or self._journal.parked:
             self._clean(config)
             return
         reason = self._ended_by_us or how_it_ended(code, self._journal.running_keys())
         self._log(reason, level="INFO" if self._ended_by_us else "ERROR")
         self._settle(reason)
+
+    def _see_out(self, child: ChildProcess) -> None:
+        """Let it end as a Python process does once its outcome is recorded; not for ever."""
+        limit = EXIT_SECONDS if self._finished else KILL_SECONDS
+        if child.has_ended(within=limit):
+            return
+        if self._finished and self._ended_by_us is None:
+            self._log(
+                f"its process was killed {limit:g} s after its end: exit handlers or threads still ran", level="WARNING"
+            )
+        child.kill()
 
     def _environment(self, config: SnapshotConfig, stack: ExitStack) -> tuple[Path, int]:
         environment = ensure_environment(
@@ -170,7 +188,7 @@ class Serving:
             return
         take_code_away(fetch_code(self._place.store, config), self._folder / "work")
 
-    def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> subprocess.Popen[bytes]:
+    def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> ChildProcess:
         if self._claim.attempt > 1:
             self._log(f"attempt {self._claim.attempt} begins")
         log = open_to_append(log_file(self._place.home, self.exec_id))
@@ -178,22 +196,23 @@ class Serving:
         ours, theirs = self._channels(config.protocol)
         command = [str(python), "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
         try:
-            self._child = subprocess.Popen(
-                [*command, *map(str, theirs[1:])],
-                env=clean_environment(passed), cwd=self._folder / "work",
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(*theirs, self._lock.descriptor, used), start_new_session=True,
+            child = ChildProcess(
+                [*command, *map(str, theirs[1:])], environment=clean_environment(passed), folder=self._folder / "work",
+                log=log, given=(*theirs, self._lock.descriptor, used),
             )  # fmt: skip
-        except OSError as error:
+        except KitaruBackendError:
             for connection in ours:
                 connection.close()
-            raise KitaruBackendError(f"the child could not be started: {error}") from error
+            raise
         finally:
             for descriptor in (*theirs, log):
                 os.close(descriptor)
-        self._connection, self._pushes = ours[0], ours[-1]
-        self._lock.write(f"{self._child.pid} (runner {os.getpid()})")
-        return self._child
+        self._child, self._connection, self._pushes = child, ours[0], ours[-1]
+        child.watch(partial(end_of_stream, ours[0]))
+        if self._ended_by_us is not None:
+            child.kill()  # meanwhile
+        self._lock.write(f"{child.pid} (runner {os.getpid()})")
+        return child
 
     def _channels(self, protocol: int) -> tuple[list[socket.socket], list[int]]:
         """Our ends, and the descriptors of the child's: requests, and since protocol 2 pushes and what is in flight."""
@@ -208,7 +227,7 @@ class Serving:
     # The journal protocol
 
     def exchange(self, connection: socket.socket, *, entrypoint: str) -> None:
-        """Answer a child's frames until it ends its side."""
+        """Answer a child's frames until its part is done, or it has ended."""
         self._connection = connection
         reader = FrameReader(connection)
         # Read while the child loads its libraries.
@@ -228,6 +247,10 @@ class Serving:
             elif header["t"] == "record":
                 records.append((header["id"], list(unpack_entries(header["entries"], payload))))
             elif not (self._record(records) and self._reply(header, payload)):
+                return
+            if self._finished:
+                # What its threads still ask for hears of the end.
+                end_of_stream(connection, socket.SHUT_RDWR)
                 return
             # What came while the last commit was made shares the next one.
             if not reader.has_frame() and not self._record(records):
@@ -348,6 +371,7 @@ class Serving:
                 result = Encoded(header["codec"], payload) if header.get("codec") else None
                 journal.finish(Outcome(result, header["error"]))
                 self._finished = True
+                self._wake_parent()
                 return {"t": "ok"}, b""
             case unknown:
                 raise KitaruBackendError(f"the child sent {unknown}, which the journal protocol does not have")
@@ -415,24 +439,14 @@ class Serving:
         self._kill()
 
     def _kill(self) -> None:
-        if self._child is not None and self._child.poll() is None:
-            try:
-                os.killpg(self._child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        if self._child is not None:
+            self._child.kill()
 
     def _end_child(self) -> None:
         """Nothing of the child outlives its attempt, its own processes included."""
-        child = self._child
-        if child is not None:
-            deadline = time.monotonic() + KILL_SECONDS
-            while child.poll() is None and self._finished and time.monotonic() < deadline:
-                time.sleep(0.002)
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-            child.wait()
+        if self._child is not None:
+            self._child.kill()
+            self._child.bury()
         for channel in (self._connection, self._pushes, self._page):
             if channel is not None:
                 channel.close()
@@ -467,9 +481,3 @@ class Serving:
     def _log(self, line: str, *, level: str = "INFO") -> None:
         with suppress(OSError):
             remark(log_file(self._place.home, self.exec_id), line, attempt=self._claim.attempt, level=level)
-
-
-def how_it_ended(code: int, running: list[str]) -> str:
-    """`killed by SIGKILL in research`"""
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
-    return f"{how} in {', '.join(running)}" if running else how

@@ -38,6 +38,12 @@ class Opened:
                 self._writer = JournalWriter(self.database)
             return self._writer
 
+    def leave_to_parent(self) -> object:
+        """In a fork: the connection is its parent's; what is returned is to be kept, so that nobody closes it."""
+        self._making = threading.Lock()
+        left, self._writer = self._writer, None
+        return left
+
     def close(self) -> None:
         self.is_closed = True
         if self._writer is not None:
@@ -64,11 +70,14 @@ class Shared:
         self._last: Opened | None = None
         # Noted by a collection of garbage, which may come while this thread holds the lock.
         self._gone: deque[Opened] = deque()
+        self._left: list[object] = []
 
     def take(self, user: object, home: Home, synchronous: str) -> Use:
         """The home's database, for as long as `user` lives, or until its use is ended."""
         from kitaru_registry.database import open_database
+        from kitaru_runner.forking import drop_in_forks
 
+        drop_in_forks("databases", self._leave_to_parent)
         key = (home.root, synchronous)
         with self._lock:
             if key not in self._opened:
@@ -94,6 +103,11 @@ class Shared:
         with self._lock:
             for key in [key for key in self._opened if root in (None, key[0])]:
                 self._opened.pop(key).close()
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: what is open is the parent's. Clients that it has go on with connections of their own."""
+        self._lock = threading.Lock()
+        self._left += [opened.leave_to_parent() for opened in self._opened.values()]
 
     def is_open(self, root: Path) -> bool:
         return any(key[0] == root for key in self._opened)

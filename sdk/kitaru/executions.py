@@ -17,7 +17,7 @@ from kitaru_registry.executions import ending, families, queue, reading, retenti
 from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
-from kitaru_runner.locks import FileLock, execution_lock, is_held
+from kitaru_runner.locks import FileLock, execution_lock, is_held, owner_of
 
 if TYPE_CHECKING:
     from kitaru.bulk import Action, Done
@@ -243,9 +243,9 @@ class Executions:
             if found.status not in ("pending", "running"):
                 raise not_resumable(found)
         if found.status == "running" and is_held(execution_lock(client.home, found.exec_id)):
-            process = execution_lock(client.home, found.exec_id).read_text()
+            owner = owner_of(execution_lock(client.home, found.exec_id))
             raise KitaruStateError(
-                f"execution {found.exec_id} is still running as process {process}",
+                f"execution {found.exec_id} is still running as {owner}",
                 hint=f"kitaru executions get {found.exec_id}",
             )
         client.runner.set_going(found.exec_id, with_edits=with_edits)

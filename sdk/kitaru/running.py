@@ -35,8 +35,9 @@ from kitaru_runner import codec, logs
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
+from kitaru_runner.forking import drop_in_forks
 from kitaru_runner.loader import find_flow, load_module, split_target
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.locks import FileLock, execution_lock, owner_of
 from kitaru_runner.pickles import refuse_pickle
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
@@ -169,6 +170,7 @@ def start(
         raise KitaruConflictError(
             f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}"
         )
+    drop_in_forks("executions", leave_to_parent)
     run = LocalRun(client, flow, claim, owner, lock)
     run.parent = parent
     with _lock:
@@ -181,10 +183,8 @@ def start(
 
 
 def still_running(home: Home, exec_id: str) -> KitaruConflictError:
-    path = execution_lock(home, exec_id)
-    process = path.read_text().strip() if path.exists() else ""
     return KitaruConflictError(
-        f"execution {exec_id} is still running as process {process or 'unknown'}",
+        f"execution {exec_id} is still running as {owner_of(execution_lock(home, exec_id))}",
         hint=f"kitaru executions get {exec_id}",
     )
 
@@ -369,6 +369,13 @@ class LocalRun:
 
 runs: dict[ExecutionId, LocalRun] = {}
 """The executions of this process that have not ended."""
+
+
+def leave_to_parent() -> None:
+    """In a fork: the executions are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    runs.clear()
 
 
 def claim_source(client: KitaruClient, claim: queue.Claim) -> Source | None:

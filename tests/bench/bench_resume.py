@@ -19,6 +19,7 @@ from kitaru_registry.executions.journal import JournalWriter
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
+from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
@@ -27,7 +28,7 @@ KILLED_AT = 990
 ROUNDS = 5
 
 
-class CutShort(KeyboardInterrupt):
+class CutShort(ProcessEnded):
     """Stands for the end of the process: it passes the engine by, as a SIGKILL does."""
 
 

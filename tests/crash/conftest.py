@@ -16,6 +16,7 @@ from kitaru_registry.home import Home
 from kitaru_registry.models import ExecutionId
 
 FLOWS = ("tour", "doomed", "stumbling", "gated", "hoarding", "whole")
+TARGETS = (*(f"flows.py:{name}" for name in FLOWS), "leaving.py:leaving")
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +41,9 @@ def deploy_all(home: Home, project: Path, warm_home: Home, kitaru_executable: Pa
     for warm in (warm_home.cache, warm_home.tools):
         (home.root / warm.name).symlink_to(warm)
     shutil.copytree(Path(__file__).parent / "project", project)
-    for name in FLOWS:
+    for target in TARGETS:
         subprocess.run(
-            [kitaru_executable, "deploy", f"flows.py:{name}"],
+            [kitaru_executable, "deploy", target],
             cwd=project,
             env={**os.environ, "KITARU_HOME": str(home.root)},
             check=True,

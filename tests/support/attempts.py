@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from kitaru.testing.clocks import Clock
-from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
+from kitaru.testing.crashes import Crash, EndingJournal
 from kitaru_registry.database import Database
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
@@ -21,6 +21,7 @@ from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.children import Children
 from kitaru_runner.engine import Engine
+from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 

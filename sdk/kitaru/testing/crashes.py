@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import (
     Answer,
     ChildRequest,
@@ -22,10 +23,6 @@ from kitaru_runner.protocol import (
 )
 
 T = TypeVar("T")
-
-
-class ProcessEnded(KeyboardInterrupt):
-    """Stands for the end of the process. Not an Exception, so that no `except Exception` of a flow survives it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from random import Random
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 from uuid import UUID
 
-from kitaru.testing.crashes import ProcessEnded
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import current
 from kitaru_runner.executing import Executing
+from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.pacing import Pace
 
 T = TypeVar("T")

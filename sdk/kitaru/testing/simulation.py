@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Protocol
 
 from kitaru.testing.clocks import Clock
-from kitaru.testing.crashes import Crash, EndingJournal, ProcessEnded
+from kitaru.testing.crashes import Crash, EndingJournal
 from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
@@ -20,6 +20,7 @@ from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
+from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Answer, WaitRequest
 from kitaru_runner.recording import Children, RegistryJournal
 
