@@ -222,7 +222,7 @@ class CheckpointCall(Record):
     key: str
     name: str
     status: str
-    """`running`, `completed`, `failed`"""
+    """`running`, `completed`, `failed`; `passed`: it raised what steers its caller, and is no failure."""
     attempts: int
     """Tries that were recorded, the last one included."""
     started_at: datetime | None

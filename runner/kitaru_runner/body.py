@@ -13,6 +13,7 @@ from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, ProcessEnded, describe_failure, recorded_failure
 from kitaru_runner.forking import end_fork, is_left_to_parent
+from kitaru_runner.passing import PASSED
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.specs import is_coroutine_function
 from kitaru_runner.unconsumed import Unconsumed
@@ -111,5 +112,6 @@ def describe(error: BaseException, unconsumed: Unconsumed) -> dict[str, Any]:
     """
     recorded = recorded_failure(error)
     described = dict(recorded) if recorded is not None else describe_failure(error)
+    described.pop(PASSED, None)  # here it is a failure
     said = {"failed": unconsumed.keys(error), "cut": unconsumed.cut(), "until": unconsumed.until}
     return {**described, **{name: value for name, value in said.items() if value is not None}}

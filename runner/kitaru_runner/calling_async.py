@@ -19,6 +19,7 @@ from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.lanes import Lane
 from kitaru_runner.pacing import Pace
+from kitaru_runner.passing import is_live
 from kitaru_runner.pausing import pause_us
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.recorded import is_cancellation, is_unkept
@@ -95,6 +96,8 @@ async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) ->
     if entry is not None:
         await side.turn(entry.seq)
         return
+    if is_live(error):
+        return
     async with giving_up(side, call, work):
         await side.commit(not_called(call, work.spec, error))
 
@@ -120,6 +123,8 @@ async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) ->
         try:
             return await tried_again(branch.open_try(call, entry.tries or 1), call, work)
         except Exception as error:
+            if is_live(error):
+                raise
             failed += 1
             if not work.spec.retries_after(error, failed):
                 raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
@@ -207,6 +212,9 @@ async def tried_here(attempt: Try, work: Work) -> Executed:
         value = await in_try(attempt.branch, attempt.call, work)
         return attempt.returned(value)
     except Exception as error:
+        if is_live(error):
+            attempt.passed()
+            raise
         return attempt.failed(error)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

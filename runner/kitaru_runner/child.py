@@ -220,6 +220,10 @@ class SocketJournal:
             return
         self._post(framed({"t": "started", "key": key, "name": name, "tries": tries, "at": at_us}))
 
+    def left(self, key: str, tries: int) -> None:
+        if self._page is not None:
+            self._page.end(key, tries)
+
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         request = {
             "key": wait.key, "name": wait.name, "question": wait.question, "schema": wait.schema,

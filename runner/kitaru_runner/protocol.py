@@ -259,6 +259,9 @@ class Journal(Protocol):
     def started(self, key: str, name: str, tries: int, at_us: int) -> None:
         """Note that a try began; best effort."""
 
+    def left(self, key: str, tries: int) -> None:
+        """Note that a try ended, and that nothing will be recorded of it; best effort."""
+
     def open_wait(self, wait: WaitRequest) -> Answer | None:
         """Make a wait known; its answer if it is there already."""
 

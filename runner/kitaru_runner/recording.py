@@ -157,6 +157,9 @@ class RegistryJournal:
             self._forget_pauses(key)
         self._in_flight[key, tries] = name, at_us
 
+    def left(self, key: str, tries: int) -> None:
+        self._in_flight.pop((key, tries), None)
+
     def _forget_pauses(self, key: str) -> None:
         """The pauses between the tries of that call are over."""
         with self._lock:

@@ -10,6 +10,7 @@ from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.passing import is_live
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, CheckpointSpec, Work
 from kitaru_runner.trying import call_in, digest_of, value_of
@@ -39,6 +40,8 @@ class Remaking:
             try:
                 return perform_again(branch.open_try(call, entry.tries or 1), call, work)
             except Exception as error:
+                if is_live(error):
+                    raise
                 failed += 1
                 if not work.spec.retries_after(error, failed):
                     raise rebuild(describe_unkept(error, checkpoint=call.key)) from None

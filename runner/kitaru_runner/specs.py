@@ -49,7 +49,9 @@ class Backoff:
 
 NO_BACKOFF = Backoff(first=0.0)
 
-RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], bool] | None
+Kinds = tuple[type[BaseException], ...]
+
+RetryOn = Kinds | Callable[[BaseException], bool] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class CheckpointSpec:
     max_concurrency: int | None = None
     replay: Literal["allowed", "never"] = "allowed"
     record: Literal["value", "digest"] = "value"
+    passes: Kinds = ()
+    """Exceptions that are outcomes, and no failures, beside those that passing.py knows."""
     identity: str = ""
     """Module and qualified name of the function."""
     function: Callable[..., Any] | None = None

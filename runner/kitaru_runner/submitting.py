@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.futures import CheckpointFuture, with_values
 from kitaru_runner.lanes import Lane, Slot
+from kitaru_runner.passing import is_live
 from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Submission:
         if not self._future.set_running_or_notify_cancel():
             return
         try:
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or is_live(error):
                 raise error
             self._context.run(self._engine.prevented, self._call, self._work.spec, error, self._future)
         except BaseException as failure:

@@ -16,6 +16,7 @@ from kitaru_runner.context import Branch, Call, Left, Span
 from kitaru_runner.contexts import context_of_try
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.passing import PASSED, is_live, steers
 from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.specs import CheckpointSpec, Work, timed_out
 from kitaru_runner.watching import CHANGED, Watch, told_of, watch
@@ -62,6 +63,8 @@ class Try(NamedTuple):
         return Executed(entry, encoded)
 
     def failed(self, error: BaseException) -> Executed:
+        if steers(error, self.spec.passes):
+            return Executed(self._entry("c", None, {**self._described(error), PASSED: True}))
         try:
             again = self.spec.retries_after(error, self.number)
         except Exception as broken:  # retry_on cannot say: that is what the checkpoint fails with
@@ -70,6 +73,12 @@ class Try(NamedTuple):
 
     def failed_as(self, described: Mapping[str, Any], *, final: bool) -> Executed:
         """It failed in another process, which described how."""
+        rebuilt = rebuild(described)
+        if is_live(rebuilt):
+            self.passed()
+            raise rebuilt
+        if steers(rebuilt, self.spec.passes):
+            return self.failed(rebuilt)
         if not final:
             try:
                 final = not self.spec.retries_after(rebuild(described), self.number)
@@ -77,6 +86,10 @@ class Try(NamedTuple):
                 return self.cancelled(broken)
         kept = dict(described) if self.spec.record == "value" else self._described(rebuild(described))
         return Executed(self._entry("c" if final else "t", None, kept))
+
+    def passed(self) -> None:
+        """It ended with what is not recorded: whoever called goes on by it."""
+        self.branch.engine.journal.left(self.call.key, self.number)
 
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
@@ -163,6 +176,9 @@ def perform(attempt: Try, work: Work) -> Executed:
     try:
         value = call_in(attempt.branch, attempt.call, work)
     except Exception as error:
+        if is_live(error):
+            attempt.passed()
+            raise
         ended = attempt.failed(error)
     else:
         ended = attempt.returned(value)

@@ -276,7 +276,7 @@ def checkpoint(
     timeout: float | timedelta | None = None, type: str | None = None, cache: bool = False,
     runtime: Literal["inline", "isolated"] = "inline", max_concurrency: int | None = None,
     replay: Literal["allowed", "never"] = "allowed", record: Literal["value", "digest"] = "value",
-    ignore: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (), passes: Passes = (),
 ) -> Callable[[Callable[P, R]], Checkpoint[P, R]]: ...  # fmt: skip
 def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function, plain or `async def`, a checkpoint of the flows that call it.
@@ -296,6 +296,8 @@ def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any
         record: `digest` keeps the value's digest alone. The function executes again whenever its value is needed.
         ignore: names of arguments that are no part of which call it is: they are not compared with the record, not
             watched for changes, and not in the key of a cache.
+        passes: exception types by which the function steers whoever calls it: outcomes, not failures. Those of agent
+            frameworks are known.
 
     Raises:
         KitaruUsageError: an option that there is not, or a value that it cannot have.
@@ -317,11 +319,13 @@ def checkpoint(function: Callable[P, R] | None = None, /, **options: Any) -> Any
     return decorate if function is None else decorate(function)
 
 
+Passes = type[BaseException] | Sequence[type[BaseException]]
+
 RetryFilter = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], bool] | None
 
 OPTIONS = (
     "retries", "backoff", "retry_on", "timeout", "type", "cache", "runtime", "max_concurrency", "replay", "record",
-    "ignore",
+    "ignore", "passes",
 )  # fmt: skip
 
 
@@ -330,6 +334,7 @@ def spec_of(
     retry_on: RetryFilter = None, timeout: float | timedelta | None = None, type: str | None = None,
     cache: bool | None = False, runtime: str | None = "inline", max_concurrency: int | None = None,
     replay: str = "allowed", record: str = "value", ignore: str | Sequence[str] = (),
+    passes: Passes = (),
 ) -> CheckpointSpec:  # fmt: skip
     check_count("retries", retries, least=0)
     check_count("max_concurrency", max_concurrency)
@@ -355,6 +360,7 @@ def spec_of(
         retries=retries,
         type=type,
         bind=binder(function, ignored_names(ignore)),
+        passes=passing_types(passes),
         backoff=pause if isinstance(pause, Backoff) else Backoff(first=pause),
         retry_on=retry_filter(retry_on),
         timeout_seconds=limit,
@@ -366,6 +372,15 @@ def spec_of(
         identity=f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', name)}",
         function=function,
     )
+
+
+def passing_types(given: Any) -> tuple[type[BaseException], ...]:
+    kinds = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise KitaruUsageError(
+            f"passes={given!r} names no exceptions", hint="give exception types: passes=(Postponed,)"
+        )
+    return kinds
 
 
 def ignored_names(given: Any) -> frozenset[str]:

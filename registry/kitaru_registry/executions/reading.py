@@ -357,7 +357,8 @@ def read_calls(connection: Connection, row: Any) -> ReadJournal:
 
 
 def as_call(entry: Any, *, tries: int, reused: bool) -> CheckpointCall:
-    done = "completed" if entry.error is None else "failed"
+    error = json.loads(entry.error) if entry.error else None
+    done = "completed" if error is None else "passed" if error.get("passed") else "failed"
     return CheckpointCall(
         key=entry.key,
         name=entry.name or name_of(entry.key),
@@ -366,7 +367,7 @@ def as_call(entry: Any, *, tries: int, reused: bool) -> CheckpointCall:
         started_at=as_datetime(entry.started_us),
         ended_at=as_datetime(entry.ended_us),
         type=entry.type,
-        error=ErrorDetail.model_validate(json.loads(entry.error)) if entry.error else None,
+        error=ErrorDetail.model_validate(error) if error else None,
         metadata=json.loads(entry.metadata) if entry.metadata else {},
         output_digest=Digest(f"sha256:{entry.unkept.hex()}") if entry.unkept else None,
         reused=reused,
