@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from kitaru_registry.clock import now_us
@@ -15,7 +16,7 @@ from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Artifact, JournalWriter, PlainRow, Row, Value, read_rows
-from kitaru_registry.executions.superseding import Current, current_rows
+from kitaru_registry.executions.superseding import Current, counts_whole, current_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 from kitaru_registry.giving_up import says_given_up
 from kitaru_registry.models import ExecutionId
@@ -91,19 +92,34 @@ class RegistryJournal:
 
     def open(self, *, entrypoint: str) -> Opening:
         """All that is recorded, as it counts now. Large values come without their bytes."""
-        connection = self._database.hold()
-        try:
-            rows, accepted = current_rows(list(read_rows(connection, self.row)), self._claim.replay)
-        finally:
-            connection.close()
+        opening, entries = self.open_to_send(entrypoint=entrypoint)
+        return replace(opening, entries=tuple(entries))
+
+    def open_to_send(self, *, entrypoint: str) -> tuple[Opening, Iterator[Entry]]:
+        """As `open`, with the entries apart: they are read while they are taken, where none was superseded."""
         claim = self._claim
-        return Opening(
+        is_whole = claim.replay is None and self._is_whole()
+        rows, accepted = (None, ()) if is_whole else self._current()
+        opening = Opening(
             claim.exec_id, self.attempt, claim.flow, claim.entrypoint or entrypoint, 0,
-            Encoded(claim.inputs_codec, load_inputs(self._database, claim)), tuple(self._as_entry(row) for row in rows),
+            Encoded(claim.inputs_codec, load_inputs(self._database, claim)), (),
             cache=claim.cache, code=self._code, replay=claim.replay, accepted=accepted,
             may_pickle=self.may_pickle,
             strict=self.strict,
         )  # fmt: skip
+        return opening, map(self._as_entry, self._all() if rows is None else rows)
+
+    def _is_whole(self) -> bool:
+        with closing(self._database.hold()) as connection:
+            return counts_whole(connection, self.row)
+
+    def _current(self) -> tuple[list[Current], tuple[tuple[str, int], ...]]:
+        with closing(self._database.hold()) as connection:
+            return current_rows(list(read_rows(connection, self.row)), self._claim.replay)
+
+    def _all(self) -> Iterator[Current]:
+        with closing(self._database.hold()) as connection:
+            yield from map(Current, read_rows(connection, self.row))
 
     def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
         if self.parked:

@@ -10,10 +10,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -56,6 +57,7 @@ KILL_SECONDS = 5.0
 EXIT_SECONDS = 10.0
 """What a process has for its exit handlers and threads, once its execution has ended."""
 
+READ_AHEAD_ENTRIES = 5_000
 WRITES = ("wait", "park", "finish")
 """Frames that change the record, `record` aside."""
 
@@ -230,15 +232,16 @@ class Serving:
         """Answer a child's frames until its part is done, or it has ended."""
         self._connection = connection
         reader = FrameReader(connection)
-        # Read while the child loads its libraries.
-        opening = self._journal.open(entrypoint=entrypoint)
+        opening, entries = self._journal.open_to_send(entrypoint=entrypoint)
+        # Read while the child loads its libraries; the rest of a very long journal as it is sent.
+        first = tuple(islice(entries, READ_AHEAD_ENTRIES))
         hello = reader.read()
         if hello is None:
             return
         if hello[0].get("protocol") not in SERVED_PROTOCOLS:
             raise KitaruBackendError(f"the snapshot's child speaks journal protocol {hello[0].get('protocol')}")
         self._protocol = int(hello[0]["protocol"])
-        self._welcome(opening)
+        self._welcome(opening, chain(first, entries))
         records: list[tuple[int, list[Entry]]] = []
         while (frame := self._next(reader)) is not None:
             header, payload = frame
@@ -307,7 +310,7 @@ class Serving:
         self.end(error.message)
         return False
 
-    def _welcome(self, opening: Opening) -> None:
+    def _welcome(self, opening: Opening, entries: Iterable[Entry]) -> None:
         header = {
             "t": "welcome",
             "exec_id": opening.exec_id,
@@ -327,7 +330,7 @@ class Serving:
             "strict": opening.strict,
         }
         self._send(header, opening.inputs.data)
-        for piece in in_pieces(opening.entries):
+        for piece in in_pieces(entries):
             self._send({"t": "entries", "entries": piece.entries, "last": piece.is_last}, piece.payload)
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
