@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
 from kitaru_cli.versions import type_name
-from kitaru_cli.words import NO_TIME, ago, moment, now, short_digest, short_id, took, value_line, value_text, version_of
+from kitaru_cli.words import (
+    NO_TIME,
+    ago,
+    counted,
+    moment,
+    now,
+    short_digest,
+    short_id,
+    took,
+    value_line,
+    value_text,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from kitaru_registry.models import CheckpointCall, ChildExecution, ErrorDetail, Execution, Wait
@@ -28,7 +41,7 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
             bold(short_id(found.exec_id)),
             found.flow,
             code_of(found),
-            status(found.status),
+            status_of(found),
             ago(found.created_at, seen_from),
             duration(found),
         )
@@ -39,6 +52,13 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
         dim(f"{short_id(found.exec_id)}: {found.status_reason}") for found in executions if found.status_reason
     ]
     return [table, *(["", *reasons] if reasons else [])]
+
+
+def status_of(execution: Execution) -> Styled:
+    """`completed, with 2 warnings`"""
+    if not execution.warnings:
+        return status(execution.status)
+    return Styled(f"{execution.status}, with {counted(len(execution.warnings), 'warning')}", "yellow")
 
 
 def code_of(execution: Execution) -> str:
@@ -76,7 +96,7 @@ def record(execution: Execution) -> Facts:
     rows: list[tuple[str, str | Styled]] = [
         ("id", bold(execution.exec_id)),
         ("flow", f"{execution.flow} {code_of(execution)}"),
-        ("status", status(execution.status)),
+        ("status", status_of(execution)),
         *([("because", execution.status_reason)] if execution.status_reason else []),
         ("inputs", value_line(execution.inputs)),
         ("created", f"{moment(execution.created_at, seen_from)} by {execution.actor}"),
@@ -174,7 +194,10 @@ def outcome_notes(execution: Execution) -> Sequence[Part]:
     reason = f": {execution.status_reason}" if execution.status_reason and not execution.error else ""
     spent = duration(execution)
     after = "" if spent == NO_TIME else f" after {spent}"
-    said = dim(f"{name} {execution.exec_id} {execution.status}{after}{reason}")
+    said = dim(f"{name} {execution.exec_id} {status_of(execution).text}{after}{reason}")
+    if execution.warnings and not execution.error:
+        look = f"kitaru executions get {short_id(execution.exec_id)}"
+        return [replace(said, style="yellow"), Styled(f"look at them: {look}", "yellow")]
     if execution.error:
         return [*error_parts(execution.error), said, dim(f"kitaru executions get {short_id(execution.exec_id)}")]
     if execution.status in ("pending", "running"):

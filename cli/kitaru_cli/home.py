@@ -104,6 +104,9 @@ def status_text(found: HomeStatus) -> Sequence[Part]:
     parts: list[Part] = [facts, "", *flows_text(found.flows)]
     if found.waiting:
         parts += ["", dim("answer what waits: kitaru waits list")]
+    if found.warned:
+        said = f"{counted(found.warned, 'execution')} completed with warnings in the last 24 hours"
+        parts += ["", Styled(f"{said}: kitaru executions list", "yellow")]
     return parts
 
 

@@ -219,6 +219,7 @@ journal = Table(
     Index("journal_cache", "cache_key", sqlite_where=text("cache_key IS NOT NULL")),
     # Which files in values/ are named.
     Index("journal_values", "value_digest", sqlite_where=text("value_digest IS NOT NULL")),
+    Index("journal_remarks", "kind", "execution", sqlite_where=text("kind = 'd'")),
     # The rows of one execution lie together, in recorded order, with no second index to keep.
     sqlite_with_rowid=False,
 )

@@ -359,7 +359,7 @@ class Execution(Record):
     accepted: tuple[AcceptedDivergence, ...] = ()
     """Empty in lists."""
     warnings: tuple[str, ...] = ()
-    """What its code did otherwise than its journal has it: other arguments, another value. Empty in lists."""
+    """What its code did otherwise than its journal has it: other arguments, another value."""
 
 
 class Artifact(Record):
@@ -487,4 +487,6 @@ class HomeStatus(Record):
     pending: int
     overdue: int
     """Open executions whose lease is over and whose process is gone, and waits past their deadline."""
+    warned: int = 0
+    """Executions that have completed in the last 24 hours, with warnings."""
     runner: RunnerState

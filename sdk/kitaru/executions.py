@@ -46,7 +46,7 @@ class Executions:
         return bind(self._client, execution) if is_current else self.get(found)
 
     def brief(self, exec_id: ExecutionId) -> BoundExecution:
-        """As `get`, without checkpoints, metadata and warnings: it costs the same however long the journal is.
+        """As `get`, without checkpoints and metadata: it costs the same however long the journal is.
 
         Args:
             exec_id: the whole id.

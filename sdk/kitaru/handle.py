@@ -52,6 +52,13 @@ class FlowHandle:
         """As of now: pending, running, waiting, completed, failed or cancelled."""
         return self._client.executions.status(self.exec_id)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its code did otherwise than its journal has it, so far. A completed execution should have none."""
+        from kitaru_registry.executions import reading
+
+        return reading.warnings_of(self._client.database, self.exec_id)
+
     def wait(self, timeout: float | None = None) -> Any:
         """The flow's result, once it has ended; blocks through waits, and goes on when their answers come.
 

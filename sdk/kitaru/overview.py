@@ -15,6 +15,7 @@ from kitaru_registry.database import SCHEMA_VERSION
 from kitaru_registry.deployments.versions import list_flows, list_versions
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.executions import reading, waits
+from kitaru_registry.executions.remarks import count_completed_with_warnings
 from kitaru_registry.home import file_system_of
 from kitaru_registry.models import DoctorCheck, HomeStatus
 from kitaru_runner.locks import execution_lock, is_held
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
 
 LOW_DISK_BYTES = 1 << 30
+DAY_US = 86_400_000_000
 
 
 def status(client: KitaruClient) -> HomeStatus:
@@ -35,6 +37,7 @@ def status(client: KitaruClient) -> HomeStatus:
         waiting=counts.get("waiting", 0),
         pending=counts.get("pending", 0),
         overdue=len(overdue(client)),
+        warned=count_completed_with_warnings(client.database, project=client.project, since_us=now_us() - DAY_US),
         runner=client.runner.state(),
     )
 

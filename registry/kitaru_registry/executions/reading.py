@@ -16,6 +16,7 @@ from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
+from kitaru_registry.executions.remarks import read_warnings
 from kitaru_registry.executions.states import ENDED, STATUSES
 from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
 from kitaru_registry.executions.values import ValueStore
@@ -130,8 +131,9 @@ def get_brief(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its pending waits and result; nothing of its journal is read, which may be very long."""
     with database.read() as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        family = read_family(connection, row)
-    return as_execution(row, **shown_values(database, row), **family, pending_waits=pending_waits(database, row))
+        family, warnings = read_family(connection, row), read_warnings(connection, [row.id]).get(row.id, ())
+    shown = shown_values(database, row)
+    return as_execution(row, **shown, **family, pending_waits=pending_waits(database, row), warnings=warnings)
 
 
 def get_state(database: Database, exec_id: ExecutionId) -> Execution:
@@ -228,9 +230,14 @@ def list_executions(
         wanted = wanted.where(has_value(name, text))
     with database.read() as connection:
         rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit).offset(offset)).all()
-        parents = parents_of(connection, rows)
+        parents, warnings = parents_of(connection, rows), read_warnings(connection, [row.id for row in rows])
     values = ValueStore(database.home.values)
-    return [as_execution(row, result=shown_result(values, row), parent=parents.get(row.parent)) for row in rows]
+    return [
+        as_execution(
+            row, result=shown_result(values, row), parent=parents.get(row.parent), warnings=warnings.get(row.id, ())
+        )
+        for row in rows
+    ]
 
 
 def require_limit(limit: int | None) -> None:
@@ -453,3 +460,10 @@ def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
     data = row.result_data if row.result_data is not None else ValueStore(database.home.values).get(row.result_digest)
     return row.result_codec, data
+
+
+def warnings_of(database: Database, exec_id: ExecutionId) -> tuple[str, ...]:
+    """What its code did otherwise than its journal has it, in recorded order."""
+    with database.read() as connection:
+        row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
+        return read_warnings(connection, [row]).get(row, ())
