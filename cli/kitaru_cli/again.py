@@ -39,6 +39,7 @@ from kitaru_cli.words import short_id, version_of
 
 if TYPE_CHECKING:
     from kitaru import FlowHandle, KitaruClient
+    from kitaru_registry.executions.views import RetryPlan
     from kitaru_registry.models import Execution
 
 WithEdits = Annotated[bool, typer.Option("--with-edits", help="Although source files have changed since it began.")]
@@ -103,17 +104,21 @@ def retry(
 
     client = open_client()
     found = require_retryable(client, one, with_edits=with_edits)
+    plan = client.executions.plan_retry(found.exec_id)
+    words = retry_words(found, plan)
     if dry_run:
-        return item(found, lambda: [retry_words(found)])
+        return item(plan, lambda: plan_text(plan), notes=lambda: [dim(f"would: {words}; nothing was made")])
     handle = client.executions.retry(found.exec_id, with_edits=with_edits)
-    return saying(retry_words(found), followed(client, handle, detach=detach, timeout=timeout, output=output))
+    return saying(words, followed(client, handle, detach=detach, timeout=timeout, output=output))
 
 
-def retry_words(execution: Execution) -> str:
+def retry_words(execution: Execution, plan: RetryPlan) -> str:
     """That the code is the same, and what executes again."""
+    from kitaru_registry.executions.replaying import listed
+
     code = code_of(execution) if execution.version is None else version_of(execution.version, None)
-    failed = execution.error.failed if execution.error is not None else ()
-    again = ", ".join(failed) if failed else "the flow's own code, over what is recorded"
+    keys = [call.key for call in plan.calls if call.does == "executes"]
+    again = listed(keys) if keys else "the flow's own code, over what is recorded"
     return f"{short_id(execution.exec_id)} goes on with the same code ({code}); executes again: {again}"
 
 

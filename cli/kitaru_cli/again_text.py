@@ -11,7 +11,7 @@ from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
 from kitaru_cli.words import NO_TIME, counted, one_line, short_digest, short_id, size, took, value_line
 
 if TYPE_CHECKING:
-    from kitaru_registry.executions.views import CallDifference, ExecutionDiff, ReplayPlan, Usage, ValueView
+    from kitaru_registry.executions.views import CallDifference, ExecutionDiff, ReplayPlan, RetryPlan, Usage, ValueView
 
 SHOWN_LENGTH = 60
 """Of a value in a line."""
@@ -19,7 +19,7 @@ SHOWN_LENGTH = 60
 SHOWN_BEFORE = 20
 """Of what two long values have in common, before they differ."""
 
-WORDS = {"executes": "yellow", "given": "cyan", "kept": "cyan", "reused": "bright_black"}
+WORDS = {"executes": "yellow", "given": "cyan", "kept": "cyan", "stays": "cyan", "reused": "bright_black"}
 SIGNS = {"same": ("=", "bright_black"), "changed": ("~", "yellow"), "added": ("+", "green"), "removed": ("-", "red")}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def seconds_text(seconds: float | None) -> str:
     return NO_TIME if seconds is None else took(EPOCH, EPOCH + timedelta(seconds=seconds))
 
 
-def plan_text(plan: ReplayPlan) -> Sequence[Part]:
+def plan_text(plan: ReplayPlan | RetryPlan) -> Sequence[Part]:
     rows = [
         (call.key, call.kind, Styled(call.does, WORDS[call.does]), seconds_text(call.seconds), usage_text(call.usage))
         for call in plan.calls
@@ -38,7 +38,7 @@ def plan_text(plan: ReplayPlan) -> Sequence[Part]:
     return [*([table] if rows else []), *([""] if rows else []), dim(plan_summary(plan))]
 
 
-def plan_summary(plan: ReplayPlan) -> str:
+def plan_summary(plan: ReplayPlan | RetryPlan) -> str:
     again = sum(call.does == "executes" for call in plan.calls)
     used = f", {usage_text(plan.usage)}" if plan.usage is not None else ""
     before = f"; they took {seconds_text(plan.seconds)}{used}" if again else ""

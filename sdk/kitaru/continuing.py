@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import accepting, ending
+from kitaru_registry.executions.retried import retry_plan
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
+    from kitaru_registry.executions.views import RetryPlan
     from kitaru_registry.models import Execution
 
 
@@ -19,6 +21,13 @@ def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle
     ending.retry(client.database, found.exec_id, actor=client.actor)
     client.runner.set_going(found.exec_id, with_edits=with_edits)
     return FlowHandle(client, found.exec_id, found.flow)
+
+
+def plan_retry(client: KitaruClient, exec_id: str) -> RetryPlan:
+    """See Executions.plan_retry."""
+    found = require_retryable(client, exec_id, with_edits=True)
+    with client.database.read() as connection:
+        return retry_plan(connection, found.exec_id)
 
 
 def require_retryable(client: KitaruClient, exec_id: str, *, with_edits: bool) -> Execution:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
-from kitaru.reasons import with_reason
+from kitaru.reasons import not_resumable, with_reason
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
@@ -22,7 +22,7 @@ from kitaru_runner.locks import FileLock, execution_lock, is_held, owner_of
 if TYPE_CHECKING:
     from kitaru.bulk import Action, Done
     from kitaru.client import KitaruClient
-    from kitaru_registry.executions.views import BulkResult, ExecutionDiff, ReplayPlan
+    from kitaru_registry.executions.views import BulkResult, ExecutionDiff, ReplayPlan, RetryPlan
 
 SHOWN_KEYS = 10
 
@@ -262,6 +262,12 @@ class Executions:
 
         return retry(self._client, exec_id, with_edits=with_edits)
 
+    def plan_retry(self, exec_id: str) -> RetryPlan:
+        """What `retry` would execute again, and what it would use; nothing is made."""
+        from kitaru.continuing import plan_retry
+
+        return plan_retry(self._client, exec_id)
+
     def replay(
         self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
         version: int | str | None = None, only_recorded: bool = False, idempotency_key: str | None = None,
@@ -481,19 +487,3 @@ class Waits:
     def answer(self, exec_id: str, key: str, value: Any) -> Wait:
         """See Executions.input."""
         return self._client.executions.input(exec_id, wait=key, value=value)
-
-
-def not_resumable(execution: Execution) -> KitaruStateError:
-    if execution.status == "waiting" and not execution.pending_waits:
-        below = [child for child in execution.children if child.status not in ("completed", "failed", "cancelled")]
-        what = ", ".join(f"{child.exec_id} of {child.flow}" for child in below) or "a time that has not come"
-        return KitaruStateError(
-            f"execution {execution.exec_id} waits for {what}", hint=f"kitaru executions get {execution.exec_id}"
-        )
-    if execution.status == "waiting":
-        return KitaruStateError(
-            f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",
-            hint=f"kitaru executions input {execution.exec_id} --value ...",
-        )
-    ended = "was cancelled" if execution.status == "cancelled" else f"has {execution.status}"
-    return KitaruStateError(f"execution {execution.exec_id} {ended}", hint=f"kitaru executions get {execution.exec_id}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitaru_registry.database import as_datetime
+from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import waits
 from kitaru_registry.models import Execution
 from kitaru_runner.locks import execution_lock, is_held
@@ -41,3 +42,19 @@ def why_waiting(client: KitaruClient, execution: Execution, *, held: bool) -> st
     if not held and waits.late(database, exec_id=execution.exec_id):
         return f"its time has come, and no runner was there; go on: {go_on}"
     return f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC" if until_us else None
+
+
+def not_resumable(execution: Execution) -> KitaruStateError:
+    if execution.status == "waiting" and not execution.pending_waits:
+        below = [child for child in execution.children if child.status not in ("completed", "failed", "cancelled")]
+        what = ", ".join(f"{child.exec_id} of {child.flow}" for child in below) or "a time that has not come"
+        return KitaruStateError(
+            f"execution {execution.exec_id} waits for {what}", hint=f"kitaru executions get {execution.exec_id}"
+        )
+    if execution.status == "waiting":
+        return KitaruStateError(
+            f"execution {execution.exec_id} waits for {', '.join(w.key for w in execution.pending_waits)}",
+            hint=f"kitaru executions input {execution.exec_id} --value ...",
+        )
+    ended = "was cancelled" if execution.status == "cancelled" else f"has {execution.status}"
+    return KitaruStateError(f"execution {execution.exec_id} {ended}", hint=f"kitaru executions get {execution.exec_id}")

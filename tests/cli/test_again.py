@@ -90,6 +90,20 @@ def test_retry_says_that_the_code_is_the_same_and_what_executes_again(
     assert f"{execution[-8:]} goes on with the same code (source); executes again: publish\n" in told.err
 
 
+def test_a_dry_run_of_a_retry_shows_what_executes_again_and_what_stays(
+    kitaru: Kitaru, failed: Callable[[str], str]
+) -> None:
+    execution = failed("tea")
+
+    told = kitaru("executions", "retry", execution, "--dry-run")
+    same = kitaru("executions", "retry", execution, "--dry-run", "-o", "json").item
+
+    assert told.code == 0
+    assert "executes again: publish; nothing was made" in told.err
+    assert {call["key"]: call["does"] for call in same["calls"]}["publish"] == "executes"
+    assert kitaru("executions", "get", execution, "-o", "json").item["status"] == "failed"
+
+
 def test_retry_of_a_completed_one_is_refused(kitaru: Kitaru, written: str) -> None:
     told = kitaru("executions", "retry", written, "-o", "json")
 

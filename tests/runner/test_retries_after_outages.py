@@ -12,6 +12,7 @@ import pytest
 from attempts import Executions, TestExecution
 
 from kitaru import checkpoint
+from kitaru_registry.executions.retried import retry_plan
 
 BRANCHES = range(8)
 
@@ -353,6 +354,28 @@ def test_what_the_flow_caught_stays_caught(execution: TestExecution, shape: Call
     assert execution.result[1] == 7
     assert execution.result[0] != "up"
     assert service.calls == {**before, 7: 2}
+
+
+def planned(execution: TestExecution) -> dict[str, str]:
+    with execution.database.read() as connection:
+        plan = retry_plan(connection, execution.exec_id)
+    return {call.key: call.does for call in plan.calls}
+
+
+def test_a_plan_says_what_executes_again_and_what_stays_behind_it(execution: TestExecution) -> None:
+    service.serves = range(1, 8)
+
+    async def body() -> list[int]:
+        first = await ask(7)
+        return [first, *await gathered_with_exceptions()]
+
+    execution.attempt(body)
+
+    does = planned(execution)
+    assert does.pop("ask") == "reused"
+    assert does.pop("task[0]/ask") == "executes"
+    assert set(does.values()) <= {"reused", "stays"}
+    assert "stays" in does.values()
 
 
 @checkpoint

@@ -23,11 +23,11 @@ from kitaru_registry.executions.ending import (
     fail_crashed,
     fruitless_after,
     keys_in_flight,
-    last_seq,
     owned_update,
     wake,
 )
 from kitaru_registry.executions.journal import fenced
+from kitaru_registry.executions.retrying import last_seq
 from kitaru_registry.executions.states import sources_of
 from kitaru_registry.executions.waits import answers, next_deadline_us
 from kitaru_registry.models import ExecutionId

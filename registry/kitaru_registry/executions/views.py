@@ -32,6 +32,7 @@ class PlannedCall(Record):
     """`checkpoint`, `wait` or `child`"""
     does: str
     """`reused`; `given`: by an override; `kept`: recorded behind the beginning, and never executed by a replay;
+    `stays`: recorded behind a failure that a retry supersedes, and used where the very same call is made;
     `executes`."""
     seconds: float | None = None
     """How long it took when it was recorded."""
@@ -50,6 +51,21 @@ class ReplayPlan(Record):
     from_: str | None = Field(alias="from")
     """The key of the first call that executes again."""
     inputs: dict[str, Any]
+    calls: tuple[PlannedCall, ...]
+    """Those that are recorded, in order; what the flow does behind them is not known."""
+    seconds: float
+    """How long what executes took before, one after another."""
+    usage: Usage | None
+    """What it asked language models for before."""
+
+
+class RetryPlan(Record):
+    """What a retry would do. Nothing was made yet."""
+
+    exec_id: ExecutionId
+    flow: str
+    version: str
+    """`v3`, or `source`"""
     calls: tuple[PlannedCall, ...]
     """Those that are recorded, in order; what the flow does behind them is not known."""
     seconds: float
