@@ -11,8 +11,9 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, overload
 
 from sqlalchemy import (
@@ -33,11 +34,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.schema import CreateColumn
 
-from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
+from kitaru_registry.database_errors import explained, read_json
+from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare
 
 SCHEMA_VERSION = 3
@@ -281,10 +282,6 @@ input_parts = Table(
 )
 
 
-UNFIT = (UnicodeEncodeError, OverflowError, InterfaceError, ProgrammingError)
-"""What is raised for a value that no column holds; the last two are of other faults as well."""
-
-
 class Database:
     """One home's record. Safe to share between threads; a fork opens connections of its own."""
 
@@ -307,12 +304,10 @@ class Database:
 
         Raises:
             KitaruUsageError: what is asked for cannot be there: text that is no UTF-8, a number that is too large.
+            KitaruBackendError: the database cannot be read, or is damaged.
         """
-        try:
-            with self.engine.connect() as connection, connection.begin():
-                yield connection
-        except UNFIT as error:
-            raise unfit(error) from error
+        with explained(self.home), self.engine.connect() as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -322,20 +317,41 @@ class Database:
             KitaruUsageError: text that is no UTF-8, or a number that is too large; nothing was written.
             KitaruBackendError: the disk is full, or the database cannot be written; nothing was.
         """
-        try:
-            with (
-                self.engine.connect().execution_options(kitaru_write=True) as connection,
-                connection.begin(),
-            ):
-                yield connection
-        except OperationalError as error:
-            raise backend_error(self.home, error.orig) from error
-        except UNFIT as error:
-            raise unfit(error) from error
+        with (
+            explained(self.home),
+            self.engine.connect().execution_options(kitaru_write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def cursor(self) -> Iterator[sqlite3.Cursor]:
+        """One of the pool's connections, without what SQLAlchemy adds: for a statement that is asked again and again.
+
+        Raises:
+            KitaruBackendError: the database cannot be read, or is damaged.
+        """
+        with explained(self.home), closing(self.engine.raw_connection()) as connection:
+            yield connection.cursor()  # type: ignore[misc]  # the driver is sqlite3
+
+    @contextmanager
+    def holding(self) -> Iterator[sqlite3.Connection]:
+        """As `hold`, for as long as the context lasts.
+
+        Raises:
+            KitaruBackendError: the database cannot be used, or is damaged.
+        """
+        with explained(self.home), closing(self.hold()) as connection:
+            yield connection
 
     def hold(self) -> sqlite3.Connection:
-        """A connection of the caller's own in autocommit mode, for the journal's hot path; close it."""
-        return connect(self.home, self.synchronous)
+        """A connection of the caller's own in autocommit mode, for the journal's hot path; close it.
+
+        Raises:
+            KitaruBackendError: the database cannot be opened.
+        """
+        with explained(self.home):
+            return connect(self.home, self.synchronous)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -363,16 +379,12 @@ def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
     prepare(home)
     # For this URL SQLAlchemy would choose a pool that closes the connections of other threads while they are in use.
     engine = create_engine(
-        "sqlite://", creator=lambda: connect(home, synchronous), poolclass=QueuePool, max_overflow=-1
-    )
+        "sqlite://", creator=lambda: connect(home, synchronous), poolclass=QueuePool, max_overflow=-1,
+        json_deserializer=partial(read_json, home),
+    )  # fmt: skip
     event.listen(engine, "begin", begin)
     database = Database(engine, home, synchronous=synchronous)
-    try:
-        migrate(database)
-    except (OperationalError, sqlite3.OperationalError) as error:
-        raise backend_error(home, error) from error
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        raise KitaruBackendError(f"{home.database} is not a Kitaru database: {error}") from error
+    migrate(database)
     return database
 
 
@@ -399,9 +411,8 @@ def migrate(database: Database) -> None:
             f"{database.home.database} has schema {found}; this Kitaru knows schema {SCHEMA_VERSION}",
             hint="a newer Kitaru wrote it: upgrade this one (pip install --upgrade kitaru)",
         )
-    held = database.hold()
-    held.execute("PRAGMA journal_mode=WAL")
-    held.close()
+    with database.holding() as held:
+        held.execute("PRAGMA journal_mode=WAL")
     with database.write() as connection:
         found = schema_version(connection)
         if found == 0:
@@ -429,35 +440,6 @@ def add_what_is_new(connection: Connection) -> None:
 
 def schema_version(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-
-
-def unfit(error: Exception) -> Exception:
-    """What the caller is told of a value that no column holds."""
-    if isinstance(error, UnicodeEncodeError):
-        return KitaruUsageError(
-            f"text that is no UTF-8 cannot be kept, nor looked for: {error.object[:100]!a}",
-            hint="bytes of a file's name, or of another encoding, are in it",
-        )
-    if isinstance(error, DBAPIError):
-        said = str(error.orig)
-        return KitaruUsageError(f"this cannot be kept, nor looked for: {said}") if "bind" in said else error
-    return KitaruUsageError(f"a number is too large: {error}")
-
-
-def backend_error(home: Home, error: BaseException | None) -> KitaruBackendError:
-    """A full disk, a lost permission or a busy database, in the words of its user."""
-    said = str(error)
-    if "full" in said:
-        return KitaruBackendError(
-            f"the disk that holds {home.root} is full; nothing of this was written",
-            hint=f"free some space: du -sh {home.root}/*",
-        )
-    if "readonly" in said or "unable to open" in said:
-        return KitaruBackendError(
-            f"the database {home.database} cannot be written: {said}",
-            hint="set KITARU_HOME to a folder that you own",
-        )
-    return KitaruBackendError(f"the database {home.database} failed: {said}", hint="kitaru doctor")
 
 
 @overload

@@ -40,7 +40,7 @@ class ChildProcess:
             )  # fmt: skip
         except OSError as error:
             os.close(self._lifeline)
-            raise KitaruBackendError(f"the child could not be started: {error}") from error
+            raise KitaruBackendError(f"the child could not be started: {error}", hint="kitaru doctor") from error
         finally:
             os.close(lifeline)
 

@@ -63,17 +63,68 @@ def find_interpreter(minor: str) -> Interpreter:
         KitaruBackendError: this machine has none.
     """
     if minor == _minor(platform.python_version()) and platform.python_implementation() == "CPython":
-        return _this_interpreter()
+        found_here = _this_interpreter()
+        if found_here.path.exists():
+            return found_here
     try:
         asked = ["python", "find", "--no-config", "--no-project", "--system", f"cpython@{minor}"]
         found = run_uv(asked, cwd=Path("/")).strip()
         output = subprocess.run([found, "-I", "-c", DESCRIBE], capture_output=True, text=True, check=True).stdout
         base, version, implementation, system = json.loads(output)
-    except (UvError, OSError, subprocess.CalledProcessError, ValueError) as error:
+    except (UvError, OSError, subprocess.SubprocessError, ValueError) as error:
         raise _no_interpreter(minor) from error
     if implementation != "CPython" or _minor(version) != minor:
         raise _no_interpreter(minor)
     return Interpreter(Path(base).resolve(), version, minor, system)
+
+
+def environment_for(
+    home: Home, *, lock: bytes, wheels: Mapping[str, Digest], store: BlobStore, minor: str
+) -> Environment:
+    """The environment of a lock for a minor of Python: as `ensure_environment`, for the interpreter that is found.
+
+    Where none is, or no new environment can be built, one that was built before, by whichever interpreter.
+
+    Raises:
+        KitaruBackendError: there is none either, or its interpreter is gone.
+    """
+    try:
+        interpreter = find_interpreter(minor)
+        found = ensure_environment(home, lock=lock, wheels=wheels, store=store, interpreter=interpreter)
+        if found.python.exists():
+            return found
+        raise KitaruBackendError(
+            f"the interpreter {interpreter.path} is gone", hint=f"install CPython {minor} there again"
+        )
+    except KitaruBackendError:
+        built = find_built(home, lock=lock, minor=minor)
+        if built is None:
+            raise
+        return built
+
+
+def find_built(home: Home, *, lock: bytes, minor: str) -> Environment | None:
+    """An environment of that lock that is whole, and whose interpreter, of that minor, is still there."""
+    for settings in sorted(home.environments.resolve().glob("*/pyvenv.cfg")):
+        folder = settings.parent
+        python = folder / "bin" / "python"
+        version = version_of(settings)
+        if version is None or _minor(version) != minor or not python.exists():
+            continue
+        interpreter = Interpreter(python.resolve(), version, minor, sysconfig.get_platform())
+        if folder.name == environment_key(lock, interpreter) and _is_intact(folder):
+            return Environment(folder, python)
+    return None
+
+
+def version_of(settings: Path) -> str | None:
+    """The full version of the Python that a virtual environment was made with, as its pyvenv.cfg says."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in settings.read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() in ("version_info", "version"):
+                return value.strip()
+    return None
 
 
 def ensure_environment(

@@ -1,4 +1,8 @@
-"""File locks that tell who is alive: they end with the last process that holds them, however it ends."""
+"""File locks that tell who is alive: they end with the last process that holds them, however it ends.
+
+Each is taken twice, by flock, as releases before this one do, and as a lock of the open file description, which alone
+the kernel tells of without taking it: who looks is never in the way of who takes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,24 @@ import errno
 import fcntl
 import os
 import re
+import struct
 from contextlib import suppress
 from pathlib import Path
 
+from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home
 from kitaru_runner.forking import close_in_forks, keep
 
+FLOCK = "hhqqi4x"
+"""`struct flock`: type, whence, start, length, process."""
+
+SAID_BYTES = 4096
+
+WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
 
 class FileLock:
-    """An exclusive flock. A process that is given the descriptor holds it too; one that is forked does not."""
+    """An exclusive lock. A process that is given the descriptor holds it too; one that is forked does not."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -23,21 +36,25 @@ class FileLock:
 
     @classmethod
     def acquire(cls, path: Path) -> FileLock | None:
-        """The lock, or None where somebody holds it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(descriptor)
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        """The lock, or None where somebody holds it.
+
+        Raises:
+            KitaruBackendError: the file cannot be made, opened or locked.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while True:
+                descriptor = take(path)
+                if descriptor is None:
                     return None
-                raise
-            if is_same_file(path, descriptor):
-                return cls(path, descriptor)
-            # Its file was removed between open and flock: that lock excludes nobody.
-            os.close(descriptor)
+                if is_same_file(path, descriptor):
+                    return cls(path, descriptor)
+                # Its file was removed between open and flock: that lock excludes nobody.
+                os.close(descriptor)
+        except OSError as error:
+            raise KitaruBackendError(
+                f"{error.filename or path} cannot be used: {error.strerror}", hint="kitaru doctor"
+            ) from error
 
     @classmethod
     def inherit(cls, path: Path, descriptor: int) -> FileLock:
@@ -58,6 +75,20 @@ class FileLock:
         os.close(self.descriptor)
 
 
+def take(path: Path) -> int | None:
+    """A descriptor that holds the lock on the file at `path`; None where somebody else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise
+    return descriptor
+
+
 def is_same_file(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -66,23 +97,22 @@ def is_same_file(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock. Creates nothing."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Whether a living process holds the lock. Creates nothing, and takes nothing."""
+    return holder(path) is not None
 
 
 def holder(path: Path) -> str | None:
     """What the holder wrote; None where nobody holds it."""
-    return path.read_text() if is_held(path) else None
+    try:
+        # Not blocking: what is no file of ours, a named pipe, is held by nobody.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        found, *_ = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, WHOLE_FILE))
+        return None if found == fcntl.F_UNLCK else os.read(descriptor, SAID_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def owner_of(path: Path) -> str:

@@ -48,8 +48,8 @@ def list_runners(home: Home) -> list[Presence]:
     """The runners that live, oldest first."""
     found = []
     for path in home.runner.glob("[0-9]*.lock"):
-        said = holder(path)
-        if said:
+        # Empty: it has the lock, and has not said yet who it is.
+        if said := holder(path):
             found.append(Presence(**json.loads(said)))
     return sorted(found, key=lambda presence: presence.started_us)
 
@@ -58,7 +58,9 @@ def announce(home: Home, presence: Presence) -> FileLock:
     """Let others see this runner for as long as the lock is held."""
     lock = FileLock.acquire(home.runner / f"{presence.pid}.lock")
     if lock is None:
-        raise KitaruBackendError(f"{home.runner / str(presence.pid)}.lock is held by another process")
+        raise KitaruBackendError(
+            f"{home.runner / str(presence.pid)}.lock is held by another process", hint="kitaru runner list"
+        )
     lock.write(json.dumps(asdict(presence)))
     return lock
 
@@ -73,12 +75,15 @@ class WakePipe:
         # Read and write: with a writer of our own, the pipe never reports its end.
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
+        """Whether anybody has written to it since."""
+        woken = False
         try:
             while os.read(self.descriptor, 4096):
-                pass
+                woken = True
         except BlockingIOError:
             pass
+        return woken
 
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -118,7 +123,6 @@ def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subproc
         options: the worker's own (worker.py).
         stdin: with `--on-hold`, a pipe: the runner claims nothing before that ends.
     """
-    home.runner.mkdir(mode=0o700, parents=True, exist_ok=True)
     # It has the lock from its first moment on: whoever looks while it loads its libraries starts no second one.
     lock = FileLock.acquire(local_lock(home))
     if lock is None:
@@ -134,11 +138,16 @@ def start_detached(
     command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> int:  # fmt: skip
-    """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`. Its id."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`. Its id.
+
+    Raises:
+        KitaruBackendError: it cannot be started.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = -1
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         started = subprocess.Popen(
             command,
             env={**environment, "KITARU_HOME": str(home.root)},
@@ -149,8 +158,13 @@ def start_detached(
             pass_fds=pass_fds,
             start_new_session=True,
         )
+    except OSError as error:
+        raise KitaruBackendError(
+            f"no process can be started: {error.filename or command[0]}: {error.strerror}", hint="kitaru doctor"
+        ) from error
     finally:
-        os.close(log)
+        if log >= 0:
+            os.close(log)
     # This process never waits for it: no warning about that.
     started.returncode = 0
     return started.pid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -110,15 +109,15 @@ class RegistryJournal:
         return opening, map(self._as_entry, self._all() if rows is None else rows)
 
     def _is_whole(self) -> bool:
-        with closing(self._database.hold()) as connection:
+        with self._database.holding() as connection:
             return counts_whole(connection, self.row)
 
     def _current(self) -> tuple[list[Current], tuple[tuple[str, int], ...]]:
-        with closing(self._database.hold()) as connection:
+        with self._database.holding() as connection:
             return current_rows(list(read_rows(connection, self.row)), self._claim.replay)
 
     def _all(self) -> Iterator[Current]:
-        with closing(self._database.hold()) as connection:
+        with self._database.holding() as connection:
             yield from map(Current, read_rows(connection, self.row))
 
     def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
@@ -244,13 +243,10 @@ class RegistryJournal:
                 self.listener.answered(key, as_answer(answer))
 
     def value(self, entry: Entry) -> Encoded:
-        connection = self._database.hold()
-        try:
+        with self._database.holding() as connection:
             found = connection.execute(
                 "SELECT codec, value_digest FROM journal WHERE execution = ? AND seq = ?", (self.row, entry.seq)
             ).fetchone()
-        finally:
-            connection.close()
         if found is None:
             raise KitaruNotFoundError(f"the journal has no entry {entry.seq}")
         return Encoded(found[0], self._values.get(found[1]))

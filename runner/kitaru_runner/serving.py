@@ -10,32 +10,29 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
-from kitaru_registry.database import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions import ending, queue
-from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.executions.log_lines import log_file, open_to_append, remark
-from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, SnapshotConfig
-from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, lay_code, read_config, take_code_away
-from kitaru_registry.stores.layout import OciLayout
+from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
+from kitaru_registry.snapshots.laying import lay_code, take_code_away
 from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
 from kitaru_runner.children import Children
 from kitaru_runner.cutting import cut_failure, cut_text
 from kitaru_runner.describing import clean_environment
-from kitaru_runner.environment import ensure_environment, find_interpreter, shared_lock
+from kitaru_runner.environment import environment_for, shared_lock
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
 from kitaru_runner.packing import in_pieces, unpack_entries
+from kitaru_runner.place import Place
 from kitaru_runner.presence import wake
 from kitaru_runner.protocol import (
     SERVED_PROTOCOLS,
@@ -51,29 +48,19 @@ from kitaru_runner.protocol import (
     send_framed,
 )
 from kitaru_runner.recording import RegistryJournal
-from kitaru_runner.requests import as_child, as_wait, refusal
+from kitaru_runner.requests import as_child, as_wait, refusal, welcome
+from kitaru_runner.settling import until_written
 
 KILL_SECONDS = 5.0
 EXIT_SECONDS = 10.0
 """What a process has for its exit handlers and threads, once its execution has ended."""
 
 READ_AHEAD_ENTRIES = 5_000
-WRITES = ("wait", "park", "finish")
-"""Frames that change the record, `record` aside."""
+ON_THE_RECORD = frozenset({"wait", "park", "value", "load", "cached", "child", "attend", "outcome", "stop", "finish"})
+"""Frames that need the record, `record` aside: where it cannot be read or written, the machine is at fault."""
 
 CANCEL_SECONDS = 1.0
 """What an asynchronous flow has to clean up when it is cancelled."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a runner serves executions from."""
-
-    home: Home
-    database: Database
-    writer: JournalWriter
-    store: OciLayout
-    lease_seconds: int = queue.LEASE_SECONDS
 
 
 class Serving:
@@ -93,7 +80,12 @@ class Serving:
         self._finished = False
         self._ended_by_us: str | None = None
         self._protocol = 0
-        self._kill_at: float | None = None
+        self.kill_at = float("inf")
+        # What the machine has done to this attempt.
+        self._fault: KitaruError | None = None
+        self._is_prepared = False
+        self._settled = False
+        self._gives_up = threading.Event()
 
     def _journal_of(self, code: str) -> RegistryJournal:
         place = self._place
@@ -122,7 +114,9 @@ class Serving:
         except KitaruError as error:
             self._cannot_run(error)
         except OSError as error:
-            self._cannot_run(KitaruBackendError(f"{self._folder} cannot be used: {error.strerror or error}"))
+            self._cannot_run(
+                KitaruBackendError(f"{error.filename or self._folder} cannot be used: {error.strerror or error}")
+            )
         except Exception as error:  # of ours, or bytes that no child of ours sends: it is this execution's alone
             self._broke(error)
         finally:
@@ -142,14 +136,21 @@ class Serving:
         self._journal.strict = config.options.divergence == "strict"
         with ExitStack() as stack:
             python, used = self._environment(config, stack)
-            self._unpack(config)
+            tar = fetch_code(self._place.store, config)
+            self._is_prepared = True
+            self._unpack(tar)
+            del tar
             code = 0
             if self._ended_by_us is None:
                 child = self._spawn(python, used, config)
+                self._place.faults.over(self._claim.digest or "")
                 assert self._connection is not None
                 self.exchange(self._connection, entrypoint=config.entrypoint)
                 self._see_out(child)
                 code = child.bury()
+        if self._fault is not None:
+            raise self._fault
+        self._place.faults.over(self.exec_id)
         if self._finished or self._journal.parked:
             self._clean(config)
             return
@@ -169,46 +170,50 @@ class Serving:
         child.kill()
 
     def _environment(self, config: SnapshotConfig, stack: ExitStack) -> tuple[Path, int]:
-        environment = ensure_environment(
+        environment = environment_for(
             self._place.home,
             lock=fetch_lock(self._place.store, config),
             wheels=config.wheels,
             store=self._place.store,
-            interpreter=find_interpreter(config.python),
+            minor=config.python,
         )
         return environment.python, stack.enter_context(shared_lock(environment))
 
-    def _unpack(self, config: SnapshotConfig) -> None:
+    def _unpack(self, tar: bytes) -> None:
         """The verified code, anew for each attempt, over what the flow has written there."""
-        work = self._folder / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        lay_code(fetch_code(self._place.store, config), work)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lay_code(tar, self._folder / "work")
 
     def _clean(self, config: SnapshotConfig) -> None:
         """Take the code away again; what the flow wrote stays."""
         if self._journal.parked:
             return
-        take_code_away(fetch_code(self._place.store, config), self._folder / "work")
+        with suppress(KitaruError, OSError):  # the execution has ended, whatever becomes of the folder
+            take_code_away(fetch_code(self._place.store, config), self._folder / "work")
 
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> ChildProcess:
         if self._claim.attempt > 1:
             self._log(f"attempt {self._claim.attempt} begins")
-        log = open_to_append(log_file(self._place.home, self.exec_id))
         passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
-        ours, theirs = self._channels(config.protocol)
-        command = [str(python), "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
+        ours: list[socket.socket] = []
+        theirs: list[int] = []
+        log = -1
         try:
+            log = open_to_append(log_file(self._place.home, self.exec_id))
+            self._open_channels(config.protocol, ours, theirs)
+            command = [str(python), "-s", "-P", "-m", "kitaru_runner.child", str(theirs[0]), str(os.getpid())]
             child = ChildProcess(
                 [*command, *map(str, theirs[1:])], environment=clean_environment(passed), folder=self._folder / "work",
                 log=log, given=(*theirs, self._lock.descriptor, used),
             )  # fmt: skip
-        except KitaruBackendError:
+        except BaseException:
             for connection in ours:
                 connection.close()
             raise
         finally:
             for descriptor in (*theirs, log):
-                os.close(descriptor)
+                if descriptor >= 0:
+                    os.close(descriptor)
         self._child, self._connection, self._pushes = child, ours[0], ours[-1]
         child.watch(partial(end_of_stream, ours[0]))
         if self._ended_by_us is not None:
@@ -216,15 +221,16 @@ class Serving:
         self._lock.write(f"{child.pid} (runner {os.getpid()})")
         return child
 
-    def _channels(self, protocol: int) -> tuple[list[socket.socket], list[int]]:
+    def _open_channels(self, protocol: int, ours: list[socket.socket], theirs: list[int]) -> None:
         """Our ends, and the descriptors of the child's: requests, and since protocol 2 pushes and what is in flight."""
-        pairs = [socket.socketpair() for _ in range(1 if protocol == 1 else 2)]
-        theirs = [pair[1].detach() for pair in pairs]
+        for _ in range(1 if protocol == 1 else 2):
+            own, other = socket.socketpair()
+            ours.append(own)
+            theirs.append(other.detach())
         if protocol > 1:
             theirs.append(open_page())
             self._page = InFlightPage(theirs[-1])
             self._journal.watch(self._page.read)
-        return [pair[0] for pair in pairs], theirs
 
     # The journal protocol
 
@@ -300,35 +306,19 @@ class Serving:
             reply, content = self._answer(header, payload)
             frame = framed({**reply, "id": header["id"]}, content)
         except KitaruError as error:
-            if header["t"] in WRITES and isinstance(error, KitaruBackendError):
+            if header["t"] in ON_THE_RECORD and isinstance(error, KitaruBackendError):
                 return self._cannot_write(error)
             frame = framed({**refusal(error), "id": header["id"]})
         return self._send_framed([frame])
 
     def _cannot_write(self, error: KitaruBackendError) -> bool:
         """End the attempt; user code, which might swallow the error and go on unrecorded, hears nothing of it."""
+        self._fault = error
         self.end(error.message)
         return False
 
     def _welcome(self, opening: Opening, entries: Iterable[Entry]) -> None:
-        header = {
-            "t": "welcome",
-            "exec_id": opening.exec_id,
-            "attempt": opening.attempt,
-            "flow": opening.flow,
-            "entrypoint": opening.entrypoint,
-            "retries": opening.retries,
-            "folder": str(self._folder / "work"),
-            "codec": opening.inputs.codec,
-            "cache": opening.cache,
-            "code": opening.code,
-            "replay": opening.replay,
-            "accepted": opening.accepted,
-            # A parent has given these as they are to be; what was invoked comes as JSON.
-            "typed": self._claim.entrypoint is not None,
-            "may_pickle": opening.may_pickle,
-            "strict": opening.strict,
-        }
+        header = welcome(opening, self._folder / "work", typed=self._claim.entrypoint is not None)
         self._send(header, opening.inputs.data)
         for piece in in_pieces(entries):
             self._send({"t": "entries", "entries": piece.entries, "last": piece.is_last}, piece.payload)
@@ -337,8 +327,11 @@ class Serving:
         journal = self._journal
         match header["t"]:
             case "wait":
-                answer = journal.open_wait(as_wait(header["wait"]))
+                wait = as_wait(header["wait"])
+                answer = journal.open_wait(wait)
                 if answer is None:
+                    if wait.deadline_us is not None:
+                        self._place.ring()
                     return {"t": "ok", "answered": False}, b""
                 return {"t": "ok", "answered": True, "outcome": answer.outcome}, answer.data
             case "park":
@@ -402,15 +395,19 @@ class Serving:
     # From the runner's main thread
 
     def tick(self) -> None:
-        """Hear of answers that came; kill a child that was asked to end, and did not."""
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+        """Kill a child that was asked to end, and did not."""
+        if time.monotonic() >= self.kill_at:
+            self.kill_at = float("inf")
             self._kill()
-        if self._connection is not None:
+
+    def hear(self) -> None:
+        """Pass on the answers that have come."""
+        if self._connection is not None and not self._settled:
             self._journal.poll_answers()
 
     def beat(self) -> None:
         """Renew the lease; end the child where it was fenced out or is to be cancelled."""
-        if self._finished or self._journal.parked:
+        if self._finished or self._settled or self._journal.parked:
             return
         try:
             beat = self._journal.beat()
@@ -432,7 +429,7 @@ class Serving:
         if self._ended_by_us is not None:
             return
         self._ended_by_us = "cancelled"
-        self._kill_at = time.monotonic() + CANCEL_SECONDS
+        self.kill_at = time.monotonic() + CANCEL_SECONDS
         if self._protocol < 2 or not self._send({"t": "cancel"}, b"", on=self._pushes):
             self._kill()
 
@@ -440,6 +437,11 @@ class Serving:
         """Kill the child and what it started; `run` then settles the execution."""
         self._ended_by_us = reason
         self._kill()
+
+    def give_up(self, reason: str) -> None:
+        """As `end`; what cannot be written now is left to whoever claims the execution next."""
+        self._gives_up.set()
+        self.end(reason)
 
     def _kill(self) -> None:
         if self._child is not None:
@@ -454,16 +456,21 @@ class Serving:
             if channel is not None:
                 channel.close()
 
-    def _settle(self, reason: str, *, counts: bool = True) -> None:
+    def _settle(self, reason: str) -> None:
         stopped = self._ended_by_us is not None
-        try:
-            ending.end_attempt(
-                self._place.database, self._claim.row, self._claim.attempt, reason=reason,
-                running=self._journal.running_keys(), counts=counts and not stopped,
-            )  # fmt: skip
-        except KitaruBackendError as error:
-            # It stays `running` with nobody who holds its lock: whoever claims it next settles this.
-            self._log(error.message, level="ERROR")
+        running = self._journal.running_keys()
+        self._until_written(
+            lambda: ending.end_attempt(
+                self._place.database, self._claim.row, self._claim.attempt, reason=reason, running=running,
+                counts=not stopped,
+            )
+        )  # fmt: skip
+
+    def leave(self, error: KitaruError) -> None:
+        """Instead of `run`, where no thread can be had for it."""
+        self._gives_up.set()
+        self._cannot_run(error)
+        self._lock.release()
 
     def _broke(self, error: Exception) -> None:
         self._kill()
@@ -472,14 +479,21 @@ class Serving:
         self._settle(reason)
 
     def _cannot_run(self, error: KitaruError) -> None:
-        """No attempt was made. What has recorded nothing fails at once; anything else waits for the cause to go."""
+        """The machine's fault: it waits for the cause to go, longer each time, and no attempt is counted."""
         self._log(error.message, level="ERROR")
-        if self._claim.has_journal:
-            self._settle(error.message, counts=False)
-            return
-        described = {"type": type(error).__name__, "message": error.message, "origin": "backend"}
-        with suppress(KitaruBackendError, KitaruFencedError):  # it is claimed again, or nobody's any more
-            self._journal.finish(Outcome(None, described))
+        digest = None if self._is_prepared else Digest(self._claim.digest or "")
+        pause_seconds = self._place.faults.pause_seconds(digest or self.exec_id)
+        reason = f"{error.message}; {error.hint}" if error.hint else error.message
+        self._until_written(
+            lambda: ending.postpone(
+                self._place.database, self._claim.row, self._claim.attempt, reason=reason,
+                pause_seconds=pause_seconds, began=self._child is not None, alike=digest,
+            )
+        )  # fmt: skip
+
+    def _until_written(self, write: Callable[[], object]) -> None:
+        self._settled = True
+        until_written(write, tell=self._place.tell, gives_up=self._gives_up)
 
     def _log(self, line: str, *, level: str = "INFO") -> None:
         with suppress(OSError):

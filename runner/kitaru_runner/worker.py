@@ -14,6 +14,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from kitaru_registry.clock import now_us
@@ -25,13 +27,17 @@ from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, prepare
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.locks import FileLock, execution_lock, is_held
+from kitaru_runner.looking import Bell, Changes
+from kitaru_runner.place import Place
 from kitaru_runner.presence import Presence, WakePipe, announce, local_lock
 from kitaru_runner.retention import Retention
-from kitaru_runner.serving import Place, Serving
+from kitaru_runner.serving import Serving
 
-POLL_SECONDS = 0.5
-ANSWER_SECONDS = 0.1
+IDLE_SECONDS = 0.5
+BUSY_SECONDS = 2.0
+"""Between two glances at whether something was done that nobody has told of, as a busy runner's own work is."""
+
 BEAT_SECONDS = 1.0
 HOLD_SECONDS = 10.0
 ACQUIRE = -1
@@ -42,62 +48,97 @@ class Runner:
     def __init__(self, home: Home, database: Database, config: RunnerConfig, *, version: str, local: bool) -> None:
         self.home = home
         self.config = config
-        lease = config.lease_seconds
-        self._place = Place(home, database, JournalWriter(database), OciLayout(home.layout), lease_seconds=lease)
+        self._told = ""
+        self._bell = Bell()
+        self._place = Place(
+            home, database, JournalWriter(database), OciLayout(home.layout), lease_seconds=config.lease_seconds,
+            ring=self._bell.ring, tell=self._tell,
+        )  # fmt: skip
         self.presence = Presence(os.getpid(), now_us(), version, local)
-        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), lease)
+        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), config.lease_seconds)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._retention = Retention(database)
+        self._changes = Changes(database)
+        # Executions that others execute, or have executed.
+        self._of_others: list[queue.Candidate] = []
+        self._next_due_us: int | None = None
+        self._look_at = self._glance_at = 0.0
         self._stopping = False
-        self._told = ""
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Stop after the present turn: children are ended, and their executions can be claimed at once."""
         self._stopping = True
+        self._bell.ring()
 
     def run(self) -> None:
         """Work until stopped; the local runner also until there has been nothing to do for `idle_seconds`."""
         announced = announce(self.home, self.presence)
-        pipe = WakePipe(self.home, self.presence.pid)
         try:
-            self._work(pipe)
+            pipe = WakePipe(self.home, self.presence.pid)
+            try:
+                self._work(pipe)
+            finally:
+                self._end_all()
+                pipe.close()
         finally:
-            self._end_all()
-            pipe.close()
             announced.release(remove=True)
 
     def _work(self, pipe: WakePipe) -> None:
+        poll = select.poll()
+        poll.register(pipe.descriptor, select.POLLIN)
+        poll.register(self._bell.descriptor, select.POLLIN)
         busy_at = beat_at = time.monotonic()
+        self._look_at = self._glance_at = busy_at
         while not self._stopping:
             self._reap()
-            self._fire_times()
-            claimed = self._claim_all()
             now = time.monotonic()
-            if self._serving or claimed:
+            if now >= self._look_at or (now >= self._glance_at and self._is_other_than_seen()):
+                self._look()
+            if self._serving:
                 busy_at = now
-            elif self.presence.local and now - busy_at > self.config.idle_seconds and self._nothing_due():
+            elif self.presence.local and now - busy_at > self.config.idle_seconds and self._next_due_us is None:
                 return
             if now - beat_at >= BEAT_SECONDS:
                 beat_at = now
-                for serving, _ in list(self._serving.values()):
-                    serving.beat()
-            self._cancel_requested()
-            for serving, _ in list(self._serving.values()):
-                serving.tick()
+                self._of_each(Serving.beat)
+            self._of_each(Serving.tick)
+            poll.poll(1_000 * self._pause_seconds(beat_at))
+            # Both, so that neither is left to wake the next turn.
+            if pipe.drain() | self._bell.silence():
+                self._look_at = 0.0
+
+    def _look(self) -> None:
+        """Take up what there is to do, and see when there will be more. A disk that fails may be better in a moment."""
+        self._look_at = float("inf")
+        for step in (self._fire_times, self._claim_all, self._cancel_requested, self._hear, self._see_what_is_due):
             try:
-                select.select([pipe.descriptor], [], [], self._pause_seconds())
-            except InterruptedError:
-                continue
-            pipe.drain()
+                step()
+            except (KitaruError, OSError) as error:
+                self._tell(str(error))
+                self._look_at = time.monotonic() + IDLE_SECONDS
+        self._glance_later()
+
+    def _is_other_than_seen(self) -> bool:
+        """Whether anybody has written, or an execution that another process had has lost it."""
+        self._glance_later()
+        with suppress(KitaruError, OSError):
+            self._retention.apply()
+        is_due = self._next_due_us is not None and self._next_due_us <= now_us()
+        return is_due or any(map(self._is_left, self._of_others)) or self._changes.have_come()
+
+    def _glance_later(self) -> None:
+        self._glance_at = time.monotonic() + (BUSY_SECONDS if self._serving else IDLE_SECONDS)
+
+    def _is_left(self, seen: queue.Candidate) -> bool:
+        """Whether nobody can have it any more: nobody on this host, or nobody within its lease."""
+        if seen.owner_host != self._owner.host and not lease_over(seen):
+            return False
+        return not is_held(execution_lock(self.home, seen.exec_id))
 
     def _fire_times(self) -> None:
         """End the sleeps, waits and executions whose time has come."""
-        try:
-            waits.fire_due(self._place.database)
-            ending.end_late(self._place.database)
-            self._retention.apply()
-        except KitaruBackendError:
-            pass  # a full disk may have room at the next turn
+        waits.fire_due(self._place.database)
+        ending.end_late(self._place.database)
 
     def _cancel_requested(self) -> None:
         """Not by heartbeat: whoever cancels has woken this runner, and a flow may cost money for as long as it runs."""
@@ -107,55 +148,88 @@ class Runner:
             if exec_id in self._serving:
                 self._serving[exec_id][0].cancel()
 
-    def _pause_seconds(self) -> float:
-        """How long nothing can be due that nobody wakes this runner for."""
-        longest = ANSWER_SECONDS if self._serving else POLL_SECONDS
-        due = [queue.next_due_us(self._place.database)]
-        due += [serving.next_deadline_us for serving, _ in list(self._serving.values())]
-        left = min((at - now_us() for at in due if at is not None), default=None)
-        # Not at once: what is due and cannot be claimed now is due at every turn.
-        return longest if left is None or left <= 0 else min(longest, left / 1_000_000)
+    def _hear(self) -> None:
+        for serving, _ in list(self._serving.values()):
+            serving.hear()
 
-    def _claim_all(self) -> bool:
-        claimed = False
-        for seen in queue.claimable(self._place.database):
+    def _see_what_is_due(self) -> None:
+        self._next_due_us = queue.next_due_us(self._place.database)
+
+    def _of_each(self, what: Callable[[Serving], None]) -> None:
+        for serving, _ in list(self._serving.values()):
+            try:
+                what(serving)
+            except (KitaruError, OSError) as error:
+                self._tell(str(error))
+
+    def _pause_seconds(self, beat_at: float) -> float:
+        """Until the next turn, of which nobody tells."""
+        now = time.monotonic()
+        at = [self._look_at, self._glance_at]
+        if self._serving:
+            at += [beat_at + BEAT_SECONDS, *(serving.kill_at for serving, _ in list(self._serving.values()))]
+        due = [self._next_due_us, *(serving.next_deadline_us for serving, _ in list(self._serving.values()))]
+        # What is due and could not be claimed is looked at with the next glance, not at once.
+        left = [(at_us - now_us()) / 1_000_000 for at_us in due if at_us is not None and at_us > now_us()]
+        if left:
+            self._look_at = min(self._look_at, now + min(left))
+            at.append(self._look_at)
+        return max(0.0, min(at) - now)
+
+    def _claim_all(self) -> None:
+        found = [seen for seen in queue.claimable(self._place.database) if seen.exec_id not in self._serving]
+        self._of_others = [seen for seen in found if seen.status == "running"]
+        for seen in found:
             if len(self._serving) >= self.config.max_executions or self._stopping:
                 break
-            if seen.exec_id not in self._serving:
-                claimed = self._claim(seen) or claimed
-        return claimed
+            self._claim(seen)
 
     def _claim(self, seen: queue.Candidate) -> bool:
         """Serve the execution, if nobody on this host does. A running one whose lock is free has lost its owner."""
-        if seen.status == "running" and seen.owner_host != self._owner.host and not lease_over(seen):
+        if seen.status == "running" and not self._is_left(seen):
             return False
         lock = FileLock.acquire(execution_lock(self.home, seen.exec_id))
         if lock is None:
             return False
         try:
             claim = queue.claim(self._place.database, seen, self._owner)
-        except KitaruBackendError as error:
-            self._tell(error)
-            claim = None
+        except BaseException:
+            lock.release()
+            raise
         if claim is None:
             lock.release()
             return False
         lock.write(f"runner {os.getpid()}")
         serving = Serving(self._place, claim, lock)
         # Not a daemon: a child's life hangs on the thread that started it.
-        thread = threading.Thread(target=serving.run, name=f"kitaru-{claim.exec_id[-6:]}")
+        thread = threading.Thread(target=self._serve, args=(serving,), name=f"kitaru-{claim.exec_id[-6:]}")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            serving.leave(KitaruBackendError(f"the runner cannot start a thread: {error}", hint="ulimit -u"))
+            return False
         self._serving[claim.exec_id] = (serving, thread)
-        thread.start()
         return True
 
-    def _tell(self, error: KitaruError) -> None:
+    def _serve(self, serving: Serving) -> None:
+        try:
+            serving.run()
+        finally:
+            # Its slot is free for another.
+            self._bell.ring()
+
+    def _tell(self, message: str) -> None:
         """In the runner's log, once: a disk that is full now may have space in a moment, and this runner goes on."""
-        if error.message != self._told:
-            print(f"kitaru: {error.message}", file=sys.stderr, flush=True)
-        self._told = error.message
+        if message != self._told:
+            with suppress(OSError):
+                print(f"kitaru: {message}", file=sys.stderr, flush=True)
+        self._told = message
 
     def _nothing_due(self) -> bool:
-        return queue.next_due_us(self._place.database) is None
+        try:
+            return queue.next_due_us(self._place.database) is None
+        except KitaruBackendError:
+            return True
 
     def _reap(self) -> None:
         for exec_id, (_, thread) in list(self._serving.items()):
@@ -165,12 +239,14 @@ class Runner:
 
     def _end_all(self) -> None:
         for serving, _ in self._serving.values():
-            serving.end("its runner was stopped")
+            serving.give_up("its runner was stopped")
         for _, thread in self._serving.values():
             thread.join()
         self._serving.clear()
 
     def close(self) -> None:
+        self._bell.close()
+        self._changes.close()
         self._place.writer.close()
         self._place.database.close()
 

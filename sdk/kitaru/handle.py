@@ -30,6 +30,9 @@ LOOK_AFTER_SECONDS = 1.0
 LOOKS_WITHOUT_PROCESS = 3
 """After so many nobody is waited for any more: a process that ends or begins needs a moment."""
 
+LOOKS_AT_A_FAULT = 2
+"""After so many it is said what the machine lacks: it may be mended in a moment."""
+
 SETTLED = frozenset({"completed", "failed", "cancelled", "waiting"})
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -99,7 +102,8 @@ class FlowHandle:
     def until_settled(self, timeout: float | None = None) -> Execution:
         """The execution once it has ended or stands at a wait, or after `timeout` seconds as it is.
 
-        One that waits for children which go on is not settled.
+        One that waits for children which go on is not settled. One that the machine cannot execute now is, as `pending`
+        with a `status_reason`: it goes on by itself when that is mended.
         """
         self._until(SETTLED, timeout)
         return self._client.executions.get(self.exec_id)
@@ -157,7 +161,7 @@ class FlowHandle:
     def _until(self, wanted: frozenset[str], timeout: float | None) -> str:
         deadline = None if timeout is None else time.monotonic() + timeout
         began = looked_at = time.monotonic()
-        abandoned = 0
+        abandoned = faulty = 0
         while not self._is_in(wanted, status := self.status):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -168,9 +172,17 @@ class FlowHandle:
                 abandoned = abandoned + 1 if self._client.runner.is_abandoned(self.exec_id) else 0
                 if abandoned == LOOKS_WITHOUT_PROCESS:
                     raise self._stopped()
+                faulty = faulty + 1 if wanted == SETTLED and self._is_at_fault() else 0
+                if faulty == LOOKS_AT_A_FAULT:
+                    return status
             pause = min(max(SHORTEST_POLL_SECONDS, (now - began) * POLL_SHARE), LONGEST_POLL_SECONDS)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
         return status
+
+    def _is_at_fault(self) -> bool:
+        from kitaru_registry.executions import queue
+
+        return queue.fault_of(self._client.database, self.exec_id) is not None
 
     def _is_in(self, wanted: frozenset[str], status: str) -> bool:
         if status != "waiting" or status not in wanted:

@@ -427,3 +427,68 @@ def test_a_full_disk_is_said_and_nothing_is_written(queue: Queue) -> None:
     queue.writer._connection.execute(f"PRAGMA max_page_count = {pages * 10}")
     execution.write("after", attempt=attempt)
     assert keys_of(queue, row) == [*before, "after"]
+
+
+# Faults of the machine
+
+
+def test_a_fault_of_the_machine_uses_up_no_attempt_and_says_why(queue: Queue) -> None:
+    execution = queue.new(finish_seconds=60.0)
+    for _ in range(3 * FRUITLESS_LIMIT):
+        queue_of_record.make_due(queue.database, execution.exec_id)
+        claim = execution.claim()
+        assert claim is not None
+        assert claim.attempt == 1
+        assert execution.postpone(pause_seconds=5) == "pending"
+
+    row = execution.row
+    assert (row.status, row.attempt, row.fruitless_attempts, row.started_us, row.finish_by_us) == (
+        "pending", 0, 0, None, None,
+    )  # fmt: skip
+    assert row.status_reason == "no such Python"
+    assert row.not_before_us > now_us() + 4_000_000
+
+
+def test_an_attempt_that_had_begun_keeps_its_number_and_is_not_counted(queue: Queue) -> None:
+    execution = queue.new(status="running")
+
+    execution.postpone(began=True)
+    execution.claim()
+
+    assert (execution.row.attempt, execution.row.fruitless_attempts) == (2, 0)
+
+
+def test_what_cannot_be_executed_stands_behind_what_can(queue: Queue) -> None:
+    stuck = [queue.new(digest="sha256:gone") for _ in range(queue_of_record.CLAIMABLE + 1)]
+    healthy = queue.new(digest="sha256:there")
+    stuck[0].claim()
+    stuck[0].postpone(alike="sha256:gone", pause_seconds=0.0)
+
+    first = queue_of_record.claimable(queue.database)[0]
+
+    assert first.exec_id == healthy.exec_id
+    assert {execution.row.status_reason for execution in stuck} == {"no such Python"}
+
+
+def test_one_fault_of_a_snapshot_holds_all_of_its_executions_back_and_no_others(queue: Queue) -> None:
+    alike, other = [queue.new(digest="sha256:a") for _ in range(3)], queue.new(digest="sha256:b")
+    alike[0].claim()
+    alike[0].postpone(alike="sha256:a", pause_seconds=30)
+
+    assert [execution.is_claimable for execution in alike] == [False, False, False]
+    assert other.is_claimable
+
+
+def test_to_be_cancelled_while_the_machine_cannot_execute_it_ends_it(queue: Queue) -> None:
+    execution = queue.new(status="running")
+    execution.cancel()
+
+    assert execution.postpone() == "cancelled"
+
+
+def test_a_runner_that_was_stopped_leaves_what_is_due_at_once(queue: Queue) -> None:
+    execution = queue.new(status="running")
+
+    execution.lose_process(counts=False)
+
+    assert execution.is_claimable

@@ -17,8 +17,8 @@ from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.child import SocketJournal
 from kitaru_runner.packing import pack_entries
+from kitaru_runner.place import Place
 from kitaru_runner.protocol import FRAME, MAX_HEADER_BYTES, Encoded, Entry, FrameReader, send, send_all
-from kitaru_runner.serving import Place
 
 RECORDS = 20
 

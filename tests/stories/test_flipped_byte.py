@@ -58,13 +58,13 @@ def test_it_is_refused_by_name_and_a_deploy_that_has_its_bytes_replaces_it(place
     assert not checked["ok"]
     assert digest in checked["message"]
 
-    failed = place.invoke("review_flow", '{"topic": "agents"}', expect=1)
-    assert failed["status"] == "failed"
-    assert digest in failed["error"]["message"]
-    assert (failed["error"]["origin"], failed["checkpoints"]) == ("backend", [])
+    pending = place.invoke("review_flow", '{"topic": "agents"}', expect=6)
+    assert (pending["status"], pending["attempt"], pending["checkpoints"]) == ("pending", 0, [])
+    assert digest in pending["status_reason"]
 
     again = place.deploy()
     assert (again["version"], again["created"]) == (1, False)
+    assert place.settled(pending["exec_id"], status="waiting")["attempt"] == 1
     assert snapshots_check(place, expect=0)["ok"]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from kitaru_registry.database import Database, executions
 from kitaru_registry.executions import creating, ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
-from kitaru_registry.models import ExecutionId
+from kitaru_registry.models import Digest, ExecutionId
 
 ME = queue.Owner("runner:1", 1, "here")
 ANOTHER = queue.Owner("runner:2", 2, "there")
@@ -113,6 +113,15 @@ class QueuedExecution:
             reason="killed by SIGKILL",
             counts=counts,
         )
+
+    def postpone(
+        self, *, pause_seconds: float = 0.0, began: bool = False, alike: str | None = None
+    ) -> str | None:  # fmt: skip
+        row = self.row
+        return ending.postpone(
+            self.database, row.id, row.attempt, reason="no such Python", pause_seconds=pause_seconds, began=began,
+            alike=Digest(alike) if alike else None,
+        )  # fmt: skip
 
     def beat(self, *, attempt: int | None = None) -> queue.Beat:
         row = self.row

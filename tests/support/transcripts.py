@@ -33,9 +33,10 @@ from kitaru_registry.models import ExecutionId
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.place import Place
 from kitaru_runner.protocol import PROTOCOL, Encoded, FrameReader, Header, Outcome, send
 from kitaru_runner.recording import RegistryJournal
-from kitaru_runner.serving import Place, Serving
+from kitaru_runner.serving import Serving
 
 PATIENCE_SECONDS = 30.0
 OWNER = queue.Owner("runner:1", 1, "here")
@@ -81,7 +82,9 @@ class Runner:
         if self._protocol > 1:
             # So that a cache has a key for what it holds.
             self._serving._journal = self._serving._journal_of("code lock")
-        ours, theirs = self._serving._channels(self._protocol)
+        ours: list[socket.socket] = []
+        theirs: list[int] = []
+        self._serving._open_channels(self._protocol, ours, theirs)
         self._serving._pushes = ours[-1]
 
         def serve(serving: Serving) -> None:
@@ -107,7 +110,7 @@ class Runner:
         if what == "answer":
             waits.answer(self.place.database, self.exec_id, **arguments, actor="me@laptop", door="test")
         elif what == "tick":
-            self._serving.tick()
+            self._serving.hear()
         elif what == "end child":
             self._end_child(**arguments)
         elif what == "cancel":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
@@ -19,11 +19,14 @@ from kitaru_registry.executions.retrying import WITH_PARENT, begin_anew, last_se
 from kitaru_registry.executions.retrying import require_failed as require_failed
 from kitaru_registry.executions.retrying import retry as retry
 from kitaru_registry.executions.states import ENDED, Status, sources_of
-from kitaru_registry.models import ExecutionId
+from kitaru_registry.models import Digest, ExecutionId
 
 FRUITLESS_LIMIT = 5
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+
+FAULT = "mended"
+"""Among what an execution needs, where its `status_reason` is a fault of the machine: that it is mended."""
 
 
 def finish(
@@ -114,7 +117,7 @@ def end_attempt(
     Args:
         reason: in words: `killed by SIGKILL in research`.
         running: the checkpoints that it was cut short in; by default those of its last heartbeat.
-        counts: False where the attempt never began (no environment could be built).
+        counts: False where it is not for the attempt that it ended (its runner was stopped): it is due at once.
 
     Returns:
         The new status; None where somebody else owns the execution by now.
@@ -134,7 +137,7 @@ def end_attempt(
         if fruitless >= FRUITLESS_LIMIT:
             fail_crashed(connection, found, fruitless, reason, keys_in_flight(found) if running is None else running)
             return "failed"
-        pause_seconds = pause_after(fruitless) if counts else LONGEST_PAUSE_SECONDS / 6
+        pause_seconds = pause_after(fruitless) if counts else 0.0
         connection.execute(
             owned_update(row, attempt, "running").values(
                 status="pending",
@@ -146,6 +149,55 @@ def end_attempt(
             )
         )
         return "pending"
+
+
+def postpone(
+    database: Database, row: int, attempt: int, *, reason: str, pause_seconds: float, began: bool,
+    alike: Digest | None = None,
+) -> str | None:  # fmt: skip
+    """After a fault of the machine: pending again, with the reason; what its own attempts are counted by is untouched.
+
+    Args:
+        began: whether a process was started. Where none was, the attempt was none, and its number is given out again.
+        alike: the snapshot that nothing can be executed of; its other pending executions wait as long.
+
+    Returns:
+        The new status; None where somebody else owns the execution by now.
+    """
+    with database.write() as connection:
+        found = connection.execute(
+            select(executions).where(
+                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
+            )
+        ).one_or_none()
+        if found is None:
+            return None
+        ended = end_overdue(connection, found)
+        if ended is not None:
+            return ended
+        again = {
+            "not_before_us": now_us() + int(pause_seconds * 1_000_000),
+            "status_reason": reason,
+            "needs": func.json_set(func.coalesce(executions.c.needs, "{}"), f"$.{FAULT}", True),
+        }
+        connection.execute(
+            owned_update(row, attempt, "running").values(
+                status="pending", lease_until_us=None, in_flight=None, **again, **({} if began else unbegun(found))
+            )
+        )
+        if alike is not None:
+            waiting_alike = and_(
+                executions.c.digest == alike, executions.c.status == "pending", executions.c.not_before_us <= now_us()
+            )
+            connection.execute(update(executions).where(waiting_alike, executions.c.kind == "deployed").values(**again))
+        return "pending"
+
+
+def unbegun(row: Any) -> dict[str, Any]:
+    """What is taken back of a claim after which nothing was executed."""
+    if row.attempt > 1:
+        return {"attempt": row.attempt - 1}
+    return {"attempt": 0, "started_us": None, "finish_by_us": None}
 
 
 def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:

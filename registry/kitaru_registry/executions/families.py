@@ -15,6 +15,7 @@ from kitaru_registry.database import Database, executions, waits
 from kitaru_registry.deployments.refs import FlowRef, resolve_on
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.display import as_json
+from kitaru_registry.executions.ending import FAULT
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.states import ENDED, OPEN
 from kitaru_registry.models import ExecutionId
@@ -94,7 +95,7 @@ def of_same_snapshot(
         inputs_data=data,
         input_digest=sha256_of(data),
         actor=row.actor,
-        needs=row.needs,
+        needs={name: value for name, value in row.needs.items() if name != FAULT} if row.needs else None,
         entrypoint=entrypoint,
         retries=options.get("retries", 0),
         cache=options.get("cache"),

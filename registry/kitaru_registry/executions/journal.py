@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from kitaru_registry.database import Database, backend_error
+from kitaru_registry.database import Database
+from kitaru_registry.database_errors import backend_error
 from kitaru_registry.errors import KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore

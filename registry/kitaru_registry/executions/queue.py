@@ -7,16 +7,16 @@ An attempt that crashes is followed by the next; five in a row that recorded not
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, executions, waits
 from kitaru_registry.executions.ending import (
+    FAULT,
     FRUITLESS_LIMIT,
     end_cancelled,
     end_overdue,
@@ -36,6 +36,14 @@ LEASE_SECONDS = 30
 
 HELD_SECONDS = 5
 """A process is kept for a time that is due within this."""
+
+CLAIMABLE = 200
+"""Pending executions that a runner looks at in one turn."""
+
+SEEN = tuple(
+    executions.c[name] for name in ("id", "exec_id", "status", "attempt", "owner_host", "lease_until_us", "needs")
+)
+"""What is looked at before a claim; not the inputs, which may be large."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +98,26 @@ class Beat:
     """Its `finish_timeout` is over."""
 
 
-def claimable(database: Database, *, kinds: Sequence[str] = ("deployed",)) -> list[Candidate]:
-    """Pending executions that are due, oldest first, and running ones, which may have lost their owner."""
-    wanted = (
-        select(executions)
-        .where(
-            executions.c.kind.in_(kinds),
-            or_(
-                and_(executions.c.status == "pending", executions.c.not_before_us <= now_us()),
-                executions.c.status == "running",
-            ),
-        )
-        .order_by(executions.c.id)
-        .limit(200)
+def claimable(database: Database, *, limit: int = CLAIMABLE) -> list[Candidate]:
+    """Deployed executions that run, and may have lost their owner; then pending ones that are due.
+
+    Those first that have been due for longest, and of these the oldest: what has to wait for the machine to be mended
+    stands behind what can run.
+    """
+    of_runners = select(*SEEN).where(executions.c.kind == "deployed")
+    running = of_runners.where(executions.c.status == "running").order_by(executions.c.id)
+    pending = (
+        of_runners.where(executions.c.status == "pending", executions.c.not_before_us <= now_us())
+        .order_by(executions.c.not_before_us, executions.c.id)
+        .limit(limit)
     )
     with database.read() as connection:
-        return [as_candidate(row) for row in connection.execute(wanted)]
+        return [as_candidate(row) for wanted in (running, pending) for row in connection.execute(wanted)]
 
 
 def candidate(database: Database, exec_id: str) -> Candidate:
     with database.read() as connection:
-        return as_candidate(connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one())
+        return as_candidate(connection.execute(select(*SEEN).where(executions.c.exec_id == exec_id)).one())
 
 
 def as_candidate(row: Any) -> Candidate:
@@ -124,8 +131,10 @@ def next_due_us(database: Database) -> int | None:
     pending = select(func.min(executions.c.not_before_us)).where(
         executions.c.kind == "deployed", executions.c.status == "pending"
     )
+    late = select(func.min(executions.c.finish_by_us)).where(executions.c.status.in_(("pending", "waiting")))
     with database.read() as connection:
-        found = (connection.execute(pending).scalar_one(), next_deadline_us(connection))
+        found = [connection.execute(first).scalar_one() for first in (pending, late)]
+        found.append(next_deadline_us(connection))
     return min((at for at in found if at is not None), default=None)
 
 
@@ -166,6 +175,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
                 owner_host=owner.host,
                 status_reason=None,
                 in_flight=None,
+                **({"needs": without_fault(row.needs)} if FAULT in (row.needs or {}) else {}),
             )
         )
     return Claim(
@@ -252,8 +262,7 @@ def unpark(database: Database, row: int, attempt: int) -> bool:
 
 def standing(database: Database, row: int) -> tuple[str, bool]:
     """The status, and whether a cancellation was asked for; at a tenth of the price of a compiled statement."""
-    with closing(database.engine.raw_connection()) as connection:
-        cursor = connection.cursor()
+    with database.cursor() as cursor:
         cursor.execute("SELECT status, cancel_requested_us FROM executions WHERE id = ?", (row,))
         status, requested_us = cursor.fetchall()[0]
         return status, requested_us is not None
@@ -272,13 +281,38 @@ def is_due_soon(connection: Connection, row: int, open_keys: Collection[str]) ->
     return connection.execute(due.limit(1)).one_or_none() is not None
 
 
+def without_fault(needs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in needs.items() if name != FAULT}
+
+
+def fault_of(database: Database, exec_id: str) -> str | None:
+    """What the machine lacks to execute a pending execution, and what to do; None where it lacks nothing."""
+    wanted = select(executions.c.status, executions.c.status_reason, executions.c.needs)
+    with database.read() as connection:
+        row = connection.execute(wanted.where(executions.c.exec_id == exec_id)).one()
+        return str(row.status_reason) if row.status == "pending" and FAULT in (row.needs or {}) else None
+
+
+def faults(database: Database) -> dict[str, list[ExecutionId]]:
+    """What the machine lacks, to the pending executions of all projects that wait for it."""
+    wanted = select(executions.c.exec_id, executions.c.status_reason, executions.c.needs).where(
+        executions.c.status == "pending", executions.c.needs.is_not(None)
+    )
+    found: dict[str, list[ExecutionId]] = {}
+    with database.read() as connection:
+        for row in connection.execute(wanted.order_by(executions.c.id)):
+            if FAULT in row.needs:
+                found.setdefault(str(row.status_reason), []).append(ExecutionId(row.exec_id))
+    return found
+
+
 def make_due(database: Database, exec_id: str) -> None:
     """Let a pending execution be claimed now, whatever pause it was given and for whatever reason."""
     with database.write() as connection:
         connection.execute(
             update(executions)
             .where(executions.c.exec_id == exec_id, executions.c.status == "pending")
-            .values(not_before_us=0, status_reason=None)
+            .values(not_before_us=0, status_reason=None, needs=func.json_remove(executions.c.needs, f"$.{FAULT}"))
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -95,8 +94,7 @@ def ends(column: Any, text: str) -> Any:
 
 def get_status(database: Database, exec_id: ExecutionId) -> str:
     """At a tenth of the price of a compiled statement: a caller that waits asks again and again."""
-    with closing(database.engine.raw_connection()) as connection:
-        cursor = connection.cursor()
+    with database.cursor() as cursor:
         cursor.execute("SELECT status FROM executions WHERE exec_id = ?", (exec_id,))
         return str(cursor.fetchall()[0][0])
 

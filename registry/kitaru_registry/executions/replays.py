@@ -69,11 +69,8 @@ def require_values(row: Any) -> None:
 
 
 def rows_of(database: Database, row: int) -> list[Row]:
-    connection = database.hold()
-    try:
+    with database.holding() as connection:
         return list(read_rows(connection, row))
-    finally:
-        connection.close()
 
 
 def running_keys(row: Any) -> tuple[str, ...]:

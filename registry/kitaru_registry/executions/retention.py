@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -119,7 +118,7 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
 
 def empty_log(database: Database) -> bool:
     """Move what was committed into the database's own file, whose freed pages are overwritten; False: not now."""
-    with closing(database.hold()) as held:
+    with database.holding() as held:
         held.execute("PRAGMA busy_timeout=1000")
         return not held.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
@@ -182,7 +181,7 @@ NAMING = (
 
 
 def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[bytes]) -> Deletion | None:
-    with closing(database.hold()) as held:
+    with database.holding() as held:
         return store.delete(lambda digest: is_named(held, digest), digests)
 
 

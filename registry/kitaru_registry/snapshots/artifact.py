@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -190,10 +190,23 @@ def unpack_code(tar: bytes, folder: Path) -> None:
     """Make `folder` hold exactly the files of a code tar, read-only; whole or not at all.
 
     One that holds them already is left alone; one that was changed is replaced. `__pycache__` is not looked at.
+
+    Raises:
+        KitaruBackendError: the disk is full, or something else is in the way.
     """
+    try:
+        _unpack(tar, folder)
+    except OSError as error:
+        raise KitaruBackendError(
+            f"the code cannot be unpacked into {folder}: {error.filename or folder}: {error.strerror}",
+            hint="make room there, or see that you may write to it, and try again",
+        ) from error
+
+
+def _unpack(tar: bytes, folder: Path) -> None:
     if folder.is_dir() and _holds(folder, tar):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _extract(tar, fresh / "new")
@@ -204,29 +217,6 @@ def unpack_code(tar: bytes, folder: Path) -> None:
             raise KitaruBackendError(f"could not unpack code into {folder}", hint=f"remove {folder} and try again")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def lay_code(tar: bytes, folder: Path) -> None:
-    """Write the files of a code tar into a folder that may hold other files; its own are replaced, and writable."""
-    for file in _entries(tar):
-        target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Not written through: a flow may have left a link there.
-        target.unlink(missing_ok=True)
-        target.write_bytes(file.content)
-        target.chmod(file.mode | 0o200)
-
-
-def take_code_away(tar: bytes, folder: Path) -> None:
-    """Remove what `lay_code` wrote, and the folders that are empty then."""
-    names = [file.path for file in _entries(tar)]
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    parents = {parent for name in names for parent in PurePosixPath(name).parents}
-    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
-        shutil.rmtree(folder / parent / "__pycache__", ignore_errors=True)
-        with contextlib.suppress(OSError):  # it holds what the flow wrote
-            (folder / parent).rmdir()
 
 
 def _publish(fresh: Path, folder: Path, *, aside: Path) -> None:
@@ -244,7 +234,7 @@ def _publish(fresh: Path, folder: Path, *, aside: Path) -> None:
 
 def _extract(tar: bytes, folder: Path) -> None:
     folder.mkdir(mode=0o755)
-    for file in _entries(tar):
+    for file in code_files(tar):
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)
@@ -252,14 +242,14 @@ def _extract(tar: bytes, folder: Path) -> None:
 
 
 def _holds(folder: Path, tar: bytes) -> bool:
-    expected = {file.path: file for file in _entries(tar)}
+    expected = {file.path: file for file in code_files(tar)}
     found = [path for path in folder.rglob("*") if "__pycache__" not in path.parts and not path.is_dir()]
     if {path.relative_to(folder).as_posix() for path in found} != expected.keys():
         return False
     return all(_is(folder / path, file) for path, file in expected.items())
 
 
-def _is(place: Path, file: _CodeFile) -> bool:
+def _is(place: Path, file: CodeFile) -> bool:
     try:
         return place.read_bytes() == file.content and stat.S_IMODE(place.lstat().st_mode) == file.mode
     except OSError:
@@ -267,14 +257,14 @@ def _is(place: Path, file: _CodeFile) -> bool:
 
 
 @dataclass(frozen=True)
-class _CodeFile:
+class CodeFile:
     path: str
     content: bytes
     mode: int
     """As unpacked: read-only."""
 
 
-def _entries(tar: bytes) -> Iterator[_CodeFile]:
+def code_files(tar: bytes) -> Iterator[CodeFile]:
     """The files of a code tar. It holds nothing but plain files with plain names, so nothing else is let through:
     tarfile's data filter would do, but Debian 12's Python 3.11.2 has none.
 
@@ -287,7 +277,7 @@ def _entries(tar: bytes) -> Iterator[_CodeFile]:
                 source = entries.extractfile(entry) if entry.isreg() and _is_plain(entry.name) else None
                 if source is None:
                     raise tarfile.TarError(f"{entry.name!r} is no plain file")
-                yield _CodeFile(entry.name, source.read(), 0o555 if entry.mode & 0o100 else 0o444)
+                yield CodeFile(entry.name, source.read(), 0o555 if entry.mode & 0o100 else 0o444)
     except tarfile.TarError as error:
         raise KitaruBackendError(
             f"this is not the code of a snapshot: {error}", hint="deploy the flow again"

@@ -48,7 +48,13 @@ def run_uv(arguments: Sequence[str | Path], *, cwd: Path, environment: Mapping[s
     chosen = dict(tool_environment() if environment is None else environment)
     chosen |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     command = [uv_binary(), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=chosen, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=cwd, env=chosen, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        uv_binary.cache_clear()
+        if Path(command[0]).exists():
+            raise
+        raise no_uv() from error
     if done.returncode != 0:
         raise UvError(without_credentials(done.stderr.strip() or f"uv ended with exit code {done.returncode}"))
     return done.stdout
@@ -68,7 +74,11 @@ def uv_binary() -> str:
     try:
         return find_uv_bin()
     except FileNotFoundError as error:
-        raise KitaruBackendError(
-            "the uv binary is not where the Python package `uv` should have put it",
-            hint="pip install --force-reinstall uv",
-        ) from error
+        raise no_uv() from error
+
+
+def no_uv() -> KitaruBackendError:
+    return KitaruBackendError(
+        "the uv binary is not where the Python package `uv` should have put it",
+        hint="pip install --force-reinstall uv",
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -120,7 +119,7 @@ def same(one: Any, other: Any) -> bool:
 def entries_of(database: Database, exec_id: ExecutionId) -> tuple[Entry, ...]:
     store = ValueStore(database.home.values)
     execution = queue.candidate(database, exec_id).row
-    with closing(database.hold()) as connection:
+    with database.holding() as connection:
         rows = list(read_rows(connection, execution))
         attempts = connection.execute("SELECT attempt FROM journal WHERE execution = ? ORDER BY seq", (execution,))
         return tuple(entry_of(row, attempt, store) for row, (attempt,) in zip(rows, attempts, strict=True))
