@@ -20,7 +20,8 @@ MOST_INNER = 1_000
 
 BARE = ("type", "class", "message", "origin", "checkpoint")
 BARE_TEXT = 200
-INNER = ("from", "cause")
+MORE = ("made", "http", "lost", "bases")
+INNER = ("from", "cause", "context")
 
 
 def cut_text(text: str, most: int = LONGEST_TEXT) -> str:
@@ -97,6 +98,10 @@ def cut_parts(described: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if "state" in cut:
         kept = {name: parts.kept(name, value) for name, value in cut["state"].items()}
         cut["state"] = {name: value for name, value in kept.items() if name not in parts.left_out}
+    for name in MORE:
+        if name in cut and len(compact(cut[name])) > LARGEST_PART_BYTES:
+            parts.left_out.append(name)
+            del cut[name]
     return cut, parts.left_out
 
 

@@ -6,16 +6,29 @@ raises the rebuilt one too, so that a flow sees the same thing before and after 
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from types import FrameType, FunctionType, MemberDescriptorType, TracebackType
-from typing import Any, cast
+from types import FrameType, TracebackType
+from typing import Any
 
 from kitaru_registry.errors import KitaruError, KitaruUserCodeError
 from kitaru_runner.cutting import MOST_INNER, cut_failure
+from kitaru_runner.exception_parts import (
+    REBUILT_FROM,
+    bases_of,
+    call_of,
+    can_be_made,
+    depth_within,
+    give,
+    made_by,
+    made_group,
+    made_without_init,
+    parts_of,
+)  # fmt: skip
 from kitaru_runner.named_types import find_type, type_name
-from kitaru_runner.tagged import tag, untag
+from kitaru_runner.tagged import untag
 
 
 class ExecutionCancelled(BaseException):
@@ -27,13 +40,9 @@ class ProcessEnded(KeyboardInterrupt):
 
 
 OWN_PACKAGES = ("kitaru_runner", "kitaru_registry", "kitaru")
-REBUILT_FROM = "__kitaru_failure__"
-FAILED_CALL = "__kitaru_call__"
-"""On an exception that is made anew in each attempt: the key of the recorded outcome that it stands for."""
+KEPT_OF_UNKEPT = ("type", "class", "bases", "origin", "checkpoint", "file", "line")
 UNKEPT = 'not kept, because of record="digest"'
-# What an AttributeError was raised about may be anything, and as large.
-LEFT_OUT = frozenset({REBUILT_FROM, FAILED_CALL, "obj"})
-LEFT_OUT_OF_GROUPS = frozenset({"message", "exceptions"})
+NO_MESSAGE = "(no message: "
 LONGEST_CHAIN = 10
 
 
@@ -63,7 +72,7 @@ def text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as broken:
-        return f"(no message: str() of it raises {type(broken).__name__})"
+        return f"{NO_MESSAGE}str() of it raises {type(broken).__name__})"
 
 
 def contents(
@@ -74,7 +83,13 @@ def contents(
     Args:
         seen: those of which the inner ones were described, and need not be once more.
     """
-    found = {**taggable({"args": list(error.args)}), "state": taggable(dict(attributes(error)))}
+    found = parts_of(error).described()
+    call = call_of(error)
+    if call is not None:
+        found["made"] = call
+    bases = bases_of(type(error))
+    if bases and type(error).__module__ != "builtins":
+        found["bases"] = bases
     if depth < LONGEST_CHAIN and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
@@ -83,6 +98,8 @@ def contents(
             found["group"] = {"message": error.message, "exceptions": members}
         if error.__cause__ is not None:
             found["from"] = describe_inner(error.__cause__, None, seen=seen, depth=depth + 1)
+        elif error.__context__ is not None and not error.__suppress_context__:
+            found["context"] = describe_inner(error.__context__, None, seen=seen, depth=depth + 1)
     return found
 
 
@@ -114,37 +131,12 @@ def describe_unkept(error: BaseException, *, checkpoint: str) -> dict[str, Any]:
     """As `describe_failure`, without what a value may have got into: message, arguments, attributes, causes."""
     described = describe_failure(error, checkpoint=checkpoint)
     frames = "".join(traceback.format_tb(from_user_code(error)))
-    kept: dict[str, Any] = {
-        name: described[name] for name in ("type", "class", "origin", "checkpoint", "file", "line") if name in described
-    }
+    kept: dict[str, Any] = {name: described[name] for name in KEPT_OF_UNKEPT if name in described}
     return {
         **kept,
         "message": UNKEPT,
         "traceback": f"Traceback (most recent call last):\n{frames}{described['type']}: {UNKEPT}\n",
     }
-
-
-def attributes(error: BaseException) -> Iterator[tuple[str, object]]:
-    """What an exception holds beside its arguments, in slots too: an OSError its errno and file name."""
-    left_out = LEFT_OUT | LEFT_OUT_OF_GROUPS if isinstance(error, BaseExceptionGroup) else LEFT_OUT
-    for kind in type(error).__mro__:
-        for name, member in vars(kind).items():
-            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and name not in left_out:
-                value = getattr(error, name, None)
-                if value is not None:
-                    yield name, value
-    yield from ((name, value) for name, value in vars(error).items() if name not in LEFT_OUT)
-
-
-def taggable(values: Mapping[str, object]) -> dict[str, Any]:
-    """Those of the values that can be recorded, as they are recorded."""
-    found = {}
-    for name, value in values.items():
-        try:
-            found[name] = tag(value)
-        except Exception:  # beside what does not fit: whatever a codec, or a property, of the user's raises
-            continue
-    return found
 
 
 def shown_traceback(error: BaseException) -> str:
@@ -211,45 +203,96 @@ def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def rebuild(described: Mapping[str, Any]) -> BaseException:
-    """The exception that `describe_failure` described; KitaruUserCodeError where its class cannot be had."""
-    kind = find_type(described["class"])
-    if kind is not None and issubclass(kind, BaseException):
-        try:
-            error = made_without_init(kind) if "group" not in described else made_group(kind, described["group"])
-            if "group" not in described:
-                error.args = tuple(untag(described["args"])) if "args" in described else (described["message"],)
-            for name, value in described.get("state", {}).items():
-                setattr(error, name, untag(value))
+    """The exception that `describe_failure` described.
+
+    Where its class cannot be had, or cannot say its text without what was lost, a class of its name stands in, derived
+    from the nearest base that can be had. Where that is Exception, it is a KitaruUserCodeError.
+    """
+    error = next(made_as_described(described), None)
+    if error is None:
+        message = f"{described['type']}: {described['message']}"
+        error = KitaruUserCodeError(message, failure_origin=described["origin"])
+    error.__dict__[REBUILT_FROM] = described
+    came_from = described.get("cause") or described.get("from")
+    if came_from is not None:
+        BaseException.__setattr__(error, "__cause__", rebuild(came_from))
+    elif "context" in described:
+        BaseException.__setattr__(error, "__context__", rebuild(described["context"]))
+    return error
+
+
+def made_as_described(described: Mapping[str, Any]) -> Iterator[BaseException]:
+    """By its class; then by what may stand in for it, nearest first."""
+    own = find_type(described["class"])
+    named = own.__mro__ if own is not None else map(find_type, described.get("bases", ()))
+    bases = [kind for kind in named if kind is not None and issubclass(kind, BaseException)]
+    if own in bases:
+        yield from made_if_possible(own, described)
+    for base in bases:
+        if base in (Exception, BaseException):
+            return
+        yield from made_if_possible(base, described, stands_in=True)
+
+
+def made_if_possible(kind: Any, described: Mapping[str, Any], *, stands_in: bool = False) -> Iterator[BaseException]:
+    try:
+        error = made(stand_in(kind, described["class"]) if stands_in else kind, described)
+        give(error, described)
+        if not stands_in and not described["message"].startswith(NO_MESSAGE):
             str(error)
-        except Exception:  # whatever a class does in __new__, __setattr__ or __str__, the failure itself is known
-            error = None
-        if isinstance(error, BaseException):
-            error.__dict__[REBUILT_FROM] = described
-            came_from = described.get("cause") or described.get("from")
-            if came_from is not None:
-                error.__cause__ = rebuild(came_from)
-            return error
-    replaced = KitaruUserCodeError(f"{described['type']}: {described['message']}", failure_origin=described["origin"])
-    replaced.__dict__[REBUILT_FROM] = described
-    return replaced
+    except Exception:  # whatever a class does, the failure itself is known
+        return
+    yield error
 
 
-def made_group(kind: Any, group: Mapping[str, Any]) -> BaseException:
-    return cast(BaseException, kind.__new__(kind, group["message"], [rebuild(inner) for inner in group["exceptions"]]))
+@functools.lru_cache(maxsize=1024)
+def stand_in(base: Any, path: str) -> type[BaseException]:
+    """A class of that name, whose instances say what the exception said."""
+
+    def message(error: BaseException) -> str:
+        return str(error.__dict__[REBUILT_FROM]["message"])
+
+    module, _, qualname = path.partition(":")
+    made_here = {"__module__": module, "__qualname__": qualname, "__str__": message}
+    return type(qualname.rpartition(".")[2], (base,), made_here)
 
 
-def made_without_init(kind: type[BaseException]) -> BaseException:
-    """An instance, by its own `__new__`, or the first of Python's that may: RuntimeError's makes no TimeoutError."""
-    if isinstance(kind.__new__, FunctionType):
-        return cast(BaseException, kind.__new__(kind))
-    base: Any
-    for base in kind.__mro__[:-1]:
-        if "__new__" in vars(base):
-            try:
-                return cast(BaseException, base.__new__(kind))
-            except TypeError:
-                continue
-    raise TypeError(f"{kind} cannot be made")
+def made(kind: Any, described: Mapping[str, Any]) -> BaseException:
+    if "group" in described and issubclass(kind, BaseExceptionGroup):
+        group = described["group"]
+        return made_group(kind, group["message"], [rebuild(inner) for inner in group["exceptions"]])
+    own = "made" in described and not can_be_made(kind)
+    error = made_by(kind, described["made"]) if own else made_without_init(kind)
+    BaseException.__setattr__(error, "args", args_of(described))
+    return error
+
+
+def args_of(described: Mapping[str, Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(untag(described["args"]))
+    except Exception:  # they were not recorded, or their classes are not here
+        return (described["message"],)
+
+
+def described_whole(error: BaseException) -> dict[str, Any] | None:
+    """An exception that is a value, not a failure; None: it would come back as another.
+
+    Of one that another has among its arguments or attributes, not what it came from; and none that is in such a one:
+    they may hold each other.
+    """
+    depth = depth_within()
+    if depth > 1:
+        return None
+    described = describe_inner(error, None, seen=set(), depth=LONGEST_CHAIN if depth else 0)
+    lost = any(name in described for name in ("lost", "http")) or ("args" not in described and "group" not in described)
+    return None if lost or type(rebuild(described)) is not type(error) else described
+
+
+def rebuilt_value(described: Mapping[str, Any]) -> BaseException:
+    """It is nobody's failure until it is raised."""
+    error = rebuild(described)
+    del error.__dict__[REBUILT_FROM]
+    return error
 
 
 def recorded_failure(error: BaseException) -> Mapping[str, Any] | None:

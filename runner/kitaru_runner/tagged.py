@@ -19,6 +19,7 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import binary, instances, standard
 from kitaru_runner.binary import NotTaggable
 from kitaru_runner.json_text import encoder
+from kitaru_runner.pickles import refuse_pickle
 from kitaru_runner.protocol import Encoded
 
 canonical = encoder(sort_keys=True)
@@ -111,7 +112,10 @@ def untag(tagged: Any) -> Any:
     if name in READERS:
         return READERS[name](content)
     if name == "encoded":
-        return binary.decode(Encoded(tagged["type"], base64.b64decode(content)))
+        inner = Encoded(tagged["type"], base64.b64decode(content))
+        # Who may read a pickle is asked of a value as a whole, and nothing writes one into another.
+        refuse_pickle(inner, "a part of this value")
+        return binary.decode(inner)
     if name == "zoned":
         kind: Any = datetime if tagged["of"] == "datetime" else time
         return kind.fromisoformat(content).replace(tzinfo=untag(tagged["zone"]), fold=tagged["fold"])

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kitaru_registry.errors import KitaruChangedArgumentError
 from kitaru_runner.arguments import argument_of, canonical_form, differences, digest_inputs, is_opaque, same_inputs
 from kitaru_runner.binary import is_numpy, is_pandas
-from kitaru_runner.failures import FAILED_CALL, rebuild
+from kitaru_runner.exception_parts import FAILED_CALL
+from kitaru_runner.failures import rebuild
 from kitaru_runner.fields import state_of
 from kitaru_runner.pydantic_models import is_model
 from kitaru_runner.specs import Work

@@ -13,7 +13,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
 from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_runner.context import Branch, current
-from kitaru_runner.failures import FAILED_CALL
+from kitaru_runner.exception_parts import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
 
