@@ -22,7 +22,7 @@ from kitaru_runner.trying import DIGEST_CODEC
 
 KINDS = {
     "c": "checkpoint", "t": "failed try", "w": "wait", "s": "save", "l": "log", "d": "warning", "x": "child",
-    "r": "retry", "n": "noted", "a": "accepted",
+    "r": "retry", "n": "noted", "a": "accepted", "e": "ended",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class Entry:
 
     kind: str
     """`checkpoint`, `failed try`, `wait` (a sleep too), `child`, `noted` (now, random, uuid4), `save`, `log`,
-    `retry` (of the flow), `warning`, `accepted`."""
+    `retry` (of the flow), `warning`, `accepted`, `ended` (a timer of the flow's own, or a thread that came back)."""
     key: str
     attempt: int
     """Which attempt recorded it; the first is 1."""
