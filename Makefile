@@ -15,12 +15,13 @@ CLEAN := env -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_E
 DEMO := .venv-demo/bin
 TEST := .venv-test/bin
 
-.PHONY: help demo test lint format bench bench-peers soak lock clean tools soak-tools FORCE
+.PHONY: help demo test test-wide lint format bench bench-peers soak lock clean tools soak-tools FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the product, told as one story, on the history of this repository (REPO=folder: of another)"
 	@echo "make test    lint, types, layers, and every test on the built wheel"
+	@echo "make test-wide  locks that uv, pip, PDM and Poetry make today, from the package index"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
 	@echo "make bench-peers  the same work by DBOS, LangGraph and Absurd, from the package index: their part of that page"
@@ -75,6 +76,10 @@ soak-tools:
 	command -v apt-get >/dev/null && test "$$(id -u)" = 0 || \
 	  { echo "make soak needs fusermount3: sudo apt-get install -y fuse3"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends fuse3
+
+# Beside what other tools make today: their locks of the most used packages, by the package index.
+test-wide: tools .venv-test/kitaru
+	@$(CLEAN) KITARU_TEST_WHEEL=1 KITARU_WIDE=1 $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) tests/wide
 
 # Environments. The wheel is what is tested and shown, never the source folders.
 .venv-%/uv:

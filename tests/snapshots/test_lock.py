@@ -362,6 +362,23 @@ def test_a_pylock_may_tell_another_hash_than_sha256(
                 resolved_pylock(resolved, root, f'{place} = "{address}", hashes = {{ {kind} = "{bad}" }}')
 
 
+def test_a_wheel_at_an_address_of_another_form_is_refused_and_at_a_path_of_one_taken(
+    resolved: Resolve, index: Index, root: Path, tmp_path: Path
+) -> None:
+    """PEP 751 has `name` for files whose place does not tell it."""
+    content = index.add("lib", "1.0").read_bytes()
+    (root / "0a1b").write_bytes(content)
+    named = f'name = "lib-1.0-py3-none-any.whl", hashes = {{ sha256 = "{hashlib.sha256(content).hexdigest()}" }}'
+    store = OciLayout(tmp_path / "layout")
+
+    with pytest.raises(KitaruDeployError, match=r"pylock\.toml has lib-1\.0-py3-none-any\.whl at an address"):
+        resolved_pylock(resolved, root, f'url = "https://files.example/0a1b", {named}')
+    lock = resolved_pylock(resolved, root, f'path = "0a1b", {named}')
+    fetch_wheels(lock, store, python=MINOR, tools=tmp_path / "tools", cache=tmp_path / "cache")
+
+    assert store.fetch(lock.digests["lib-1.0-py3-none-any.whl"]) == content
+
+
 def resolved_pylock(resolved: Resolve, root: Path, wheel: str) -> Lock:
     (root / "pylock.toml").write_text(
         f'lock-version = "1.0"\n[[packages]]\nname = "lib"\nversion = "1.0"\nwheels = [{{ {wheel} }}]\n'

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruDeployError
@@ -240,6 +241,12 @@ class Resolver:
             digest = checked_digest(wheel.path, wheel.hashes, name=name, source=self.source)
             return LockedWheel(name, version, wheel.filename, digest, url=None, path=wheel.path)
         url = without_userinfo(str(wheel.url))
+        if not urlsplit(url).path.endswith(".whl"):
+            raise KitaruDeployError(
+                f"{self.source.label} has {wheel.filename} at an address that does not end in a wheel's name, and pip "
+                "fetches no wheel from such a one",
+                hint=f"download it, and let {self.source.label} name it by `path`",
+            )
         if wheel.digest is not None:
             return LockedWheel(name, version, wheel.filename, wheel.digest, url, path=None)
         if not wheel.hashes:
