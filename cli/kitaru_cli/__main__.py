@@ -11,6 +11,10 @@ from kitaru_registry.collecting import collect_no_more, collect_rarely, collects
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["run"]:
+        from kitaru.hash_seeds import begin_with_seed
+
+        begin_with_seed(sys.argv[1:])
     collect_rarely()
     with suppress(OSError):  # the command says what is wrong
         start_runner(sys.argv[1:])

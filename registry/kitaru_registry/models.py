@@ -299,6 +299,8 @@ class Source(Record):
     digest: Digest
     files: dict[str, str]
     """Path to sha256, so that a resume can name what changed."""
+    hash_seed: int | None = None
+    """PYTHONHASHSEED of its first process, which later ones get too; None: it had one at random."""
 
 
 class ReplayOf(Record):

@@ -20,7 +20,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
 )
 from kitaru_runner import codec, forking
-from kitaru_runner.arguments import differences, digest_inputs, same_inputs, told
+from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call, active
 from kitaru_runner.executing import Executing
@@ -29,6 +29,7 @@ from kitaru_runner.futures import CheckpointFuture, Deliveries, Turnstile, futur
 from kitaru_runner.isolating import Processes
 from kitaru_runner.lanes import Lane, Lanes, Slot
 from kitaru_runner.lineage import Lineage
+from kitaru_runner.other_arguments import check_arguments, check_new
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
 from kitaru_runner.pausing import pause
@@ -373,6 +374,8 @@ class Engine:
     ) -> Try:  # fmt: skip
         if self._halted is not None:
             raise self._halted
+        if self.recorded.mistaken:
+            check_new(self, call, inputs)
         self.pace.point()
         started_us = now_us()
         self.parking.begin()
@@ -425,21 +428,10 @@ class Engine:
     def warn_of_other_inputs(
         self, call: Call, entry: Entry, inputs: bytes, arguments: Callable[[], Mapping[str, object]]
     ) -> None:  # fmt: skip
-        """Record, once, that a recorded call was made with other arguments, and which they are.
-
-        Raises:
-            KitaruDivergenceError: `divergence = "strict"`; the execution has failed.
-        """
+        """See other_arguments.check_arguments."""
         if entry.soft:
             self.note_use(entry)
-        if entry.inputs is None or same_inputs(entry.inputs, inputs):
-            return
-        message = f"{call.key} was recorded with other arguments than it is called with now"
-        message += told(differences(entry.inputs, inputs, arguments()))
-        # A replay may be on other code, and with other inputs: there that is meant.
-        if self.opening.strict and self.opening.replay is None and not self.recorded.is_accepted(call):
-            self.diverge(call, message, "a flow's body must make its calls with the same arguments")
-        self.warn(f"{call.key}!inputs", message)
+        check_arguments(self, call, entry, inputs, arguments)
 
     def note_use(self, entry: Entry) -> None:
         """Record, once, that the flow came to a call whose outcome the replay had only kept: now it is this one's."""

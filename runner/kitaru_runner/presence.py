@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
 from kitaru_registry.home import Home
@@ -136,9 +137,12 @@ def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subproc
 
 def start_detached(
     command: Sequence[str], *, home: Home, folder: Path, cwd: Path, stdin: int = subprocess.DEVNULL,
-    pass_fds: Sequence[int] = (),
+    pass_fds: Sequence[int] = (), variables: Mapping[str, str] = MappingProxyType({}),
 ) -> int:  # fmt: skip
     """Start a process that outlives this one, on the same home; what it prints is added to `folder/log`. Its id.
+
+    Args:
+        variables: of its environment, beside those of this process.
 
     Raises:
         KitaruBackendError: it cannot be started.
@@ -150,7 +154,7 @@ def start_detached(
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         started = subprocess.Popen(
             command,
-            env={**environment, "KITARU_HOME": str(home.root)},
+            env={**environment, **variables, "KITARU_HOME": str(home.root)},
             cwd=cwd,
             stdin=stdin,
             stdout=log,

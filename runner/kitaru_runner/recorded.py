@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ OUTCOMES = "cw" + ENDED
 
 NO_CALLS = "tra"
 """Failed tries, retries and accepted divergences: a call may have their key."""
+
+NUMBER = re.compile(r"\[\d+\]")
 
 
 class Recorded:
@@ -30,6 +33,8 @@ class Recorded:
             for entry in opening.entries
             if entry.place is not None and not entry.soft and not passed_by(entry, accepted)
         }
+        self.mistaken: list[Entry] = []
+        """Outcomes that went to calls with other arguments."""
         self.has_places = bool(self._places)
         """Whether any call has its place in the journal; not in an execution's first attempt."""
 
@@ -60,6 +65,20 @@ class Recorded:
     def has(self, key: str) -> bool:
         return key in self._entries
 
+    def of_arguments(self, call: Call, inputs: bytes) -> Entry | None:
+        """Another recorded call of the same name and scope that was made with these arguments."""
+        for key, entry in self._entries.items():
+            if key != call.key and entry.inputs and same_inputs(entry.inputs, inputs) and self.is_such(entry, call):
+                return entry
+        return None
+
+    @staticmethod
+    def is_such(entry: Entry, call: Call) -> bool:
+        """Whether it is of a call of the same name, in the same scope or one beside it: another element of a `map`."""
+        if entry.kind != "c" or entry.soft or called(entry) != call.name:
+            return False
+        return NUMBER.sub("[]", scope_of(entry.key)) == NUMBER.sub("[]", call.scope)
+
     def remark(self, key: str) -> Mapping[str, Any]:
         """What was said beside the calls under that key."""
         entry = self._entries.get(key)
@@ -88,6 +107,11 @@ def passed_by(entry: Entry, accepted: dict[str, Any]) -> bool:
     """Whether a divergence before this place of its scope was accepted."""
     first: int | None = accepted.get(scope_of(entry.key))
     return first is not None and entry.place is not None and entry.place >= first
+
+
+def called(entry: Entry) -> str:
+    """The checkpoint's name."""
+    return entry.name or entry.key.rpartition("/")[2].partition("#")[0]
 
 
 def scope_of(key: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitaru.hash_seeds import SEED
 from kitaru_registry.config import span_seconds
 from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruStateError
@@ -173,7 +174,7 @@ class Runners:
         folder = self._client.home.execution(execution.exec_id)
         process = presence.start_detached(
             [interpreter, "-m", "kitaru.resuming", execution.exec_id], home=self._client.home, folder=folder,
-            cwd=Path(source.folder),
+            cwd=Path(source.folder), variables={SEED: str(source.hash_seed or 0)},
         )  # fmt: skip
         (folder / STARTING).write_text(str(process))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitaru.client import KitaruClient
+from kitaru.hash_seeds import hash_seed
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.models import Execution, Source
 from kitaru_runner.loader import name_main_module
@@ -60,6 +61,7 @@ def collect_source(client: KitaruClient, file: Path, name: str) -> Source:
         folder=str(root),
         digest=collection.digest,
         files={item.path: item.sha256 for item in collection.files},
+        hash_seed=hash_seed(),
     )
 
 
