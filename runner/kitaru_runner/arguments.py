@@ -10,7 +10,7 @@ The sketch is left out where there is one argument, of one part.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from zlib import crc32
@@ -40,8 +40,15 @@ Part = tuple[str, object]
 """Where it is, as one would write it (`messages[2].timestamp`), and its tagged form."""
 
 
-def digest_inputs(arguments: Mapping[str, object], *, sketched: bool = True) -> bytes:
-    """What equal arguments have in common, and others have not."""
+def digest_inputs(
+    arguments: Mapping[str, object], *, sketched: bool = True, refine: Callable[[Any], Any] | None = None
+) -> bytes:
+    """What equal arguments have in common, and others have not.
+
+    Args:
+        sketched: with the sketch of the parts.
+        refine: makes what is compared of a tagged form.
+    """
     forms, mark, tagged = [], b"", {}
     for name, value in arguments.items():
         try:
@@ -49,6 +56,8 @@ def digest_inputs(arguments: Mapping[str, object], *, sketched: bool = True) -> 
                 form = str(value)
             else:
                 form, inner = canonical_form(value)
+                if refine is not None and inner is not None:
+                    form = canonical(refine(inner))
                 if type(inner) is dict or type(inner) is list:
                     tagged[name] = inner
         except UNFIT:

@@ -23,6 +23,7 @@ from kitaru_runner.binary import is_numpy, is_pandas
 from kitaru_runner.exception_parts import FAILED_CALL
 from kitaru_runner.failures import rebuild
 from kitaru_runner.fields import state_of
+from kitaru_runner.named_types import find_type
 from kitaru_runner.pydantic_models import is_model
 from kitaru_runner.specs import Work
 from kitaru_runner.tagged import UNFIT
@@ -59,7 +60,11 @@ class Watch(NamedTuple):
         """Where the arguments are others now, as one would write it."""
         arguments = self.work.arguments()
         found: list[str] = []
-        if not same_inputs(self.inputs, digest_inputs(arguments, sketched=False)):
+        now = digest_inputs(arguments, sketched=False)
+        if not same_inputs(self.inputs, now):
+            # What a cached property has computed meanwhile is no change.
+            now = digest_inputs(arguments, sketched=False, refine=without_computed)
+        if not same_inputs(self.inputs, now):
             parts = differences(self.inputs, digest_inputs(arguments), arguments)
             found = [path for path, _ in parts] or list(arguments)
         if self.inner is not None:
@@ -161,6 +166,21 @@ def weight(value: Any, most: int) -> int:
             break
         total += weight(item, most)
     return total
+
+
+def without_computed(tagged: Any) -> Any:
+    """A tagged form without the values of cached properties."""
+    if type(tagged) is list:
+        return [without_computed(item) for item in tagged]
+    if type(tagged) is not dict:
+        return tagged
+    rest = {name: without_computed(item) for name, item in tagged.items()}
+    said = tagged.get("type") or tagged.get("of")
+    if "$" in tagged and type(said) is str and type(rest.get("v")) is dict:
+        kind = find_type(said)
+        is_computed = {name for name in rest["v"] if isinstance(getattr(kind, name, None), functools.cached_property)}
+        rest["v"] = {name: item for name, item in rest["v"].items() if name not in is_computed}
+    return rest
 
 
 def is_kept(arguments: Mapping[str, object], path: str) -> bool:

@@ -284,6 +284,25 @@ def lazily_connected() -> int:
     return agent.connect() + agent.connect()
 
 
+@dataclass
+class Text:
+    words: list[str]
+
+    @functools.cached_property
+    def length(self) -> int:
+        return len(self.words)
+
+
+@checkpoint
+def measure(text: Text) -> int:
+    return text.length
+
+
+@flow
+def computed() -> int:
+    return measure(Text(["a", "b"]))
+
+
 @flow
 def told_to_ignore() -> None:
     Agent().remember("who")
@@ -312,7 +331,8 @@ def changed_by_the_flow_itself() -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "well", [isolated, lazily_connected, told_to_ignore, others_at_work, only_read, changed_by_the_flow_itself],
+    "well",
+    [isolated, lazily_connected, computed, told_to_ignore, others_at_work, only_read, changed_by_the_flow_itself],
     ids=lambda each: each.name,
 )  # fmt: skip
 def test_what_changes_nothing_goes_on(well: Flow[..., Any]) -> None:
