@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,6 +107,44 @@ def test_two_worktrees_with_the_same_local_package_each_get_their_own(one: Path,
 
     assert foo(first).digest != foo(second).digest
     assert foo(resolved(one, previous=first)).digest == foo(first).digest
+
+
+def test_two_scripts_with_the_same_block_each_get_what_is_beside_them(one: Path, tmp_path: Path, index: Index) -> None:
+    block = '# /// script\n# dependencies = ["foo"]\n# [tool.uv.sources]\n# foo = { path = "foo" }\n# ///\n'
+    digests = []
+    for name in ("a", "b"):
+        write_source(one / name / "foo", "foo", "1.0", body=f"V = {name!r}\n")
+        (one / name / "flow.py").write_text(block)
+        lock = resolve(
+            one,
+            entry=Path(name, "flow.py"),
+            requirements=None,
+            python=MINOR,
+            kitaru_wheel=kitaru_wheel(),
+            previous=None,
+            upgrade=False,
+            cache=tmp_path / "cache",
+            tools=tmp_path / "tools",
+        )
+        digests.append(foo(lock).digest)
+
+    assert digests[0] != digests[1]
+
+
+def test_a_part_of_a_local_archive_with_other_bytes_than_locked_is_refused(one: Path, resolved: Resolve) -> None:
+    write_source(one / "mono" / "part", "foo", "1.0")
+    archive = shutil.make_archive(str(one / "mono"), "zip", one, "mono")
+    sha = sha256_of(Path(archive).read_bytes()).removeprefix("sha256:")
+    (one / "pylock.toml").write_text(
+        'lock-version = "1.0"\ncreated-by = "t"\n[[packages]]\nname = "foo"\nversion = "1.0"\n'
+        f'archive = {{ path = "mono.zip", subdirectory = "part", hashes = {{ sha256 = "{sha}" }} }}\n'
+    )
+    first = resolved(one)
+    (one / "mono" / "part" / "foo.py").write_text("other = 1\n")
+    shutil.make_archive(str(one / "mono"), "zip", one, "mono")
+
+    with pytest.raises(KitaruDeployError, match=r"other bytes than pylock\.toml has for foo"):
+        resolved(one, previous=first)
 
 
 def test_two_folders_with_the_same_pylock_each_get_their_own(one: Path, two: Path, resolved: Resolve) -> None:

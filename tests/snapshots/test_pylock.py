@@ -175,7 +175,10 @@ def test_sources_of_every_kind_are_read(tmp_path: Path) -> None:
         "sdist": Remote(f"sdist @ {FILES}/sdist-1.tar.gz {hashed}"),
         "local-sdist": Archive(tmp_path / "local-1.tar.gz", {"sha256": "a" * 64}),
         "whole": Published("whole-1-py3-none-any.whl", {"sha256": "a" * 64}, f"{FILES}/whole-1-py3-none-any.whl", None),
-        "part": Remote(f"part @ {(tmp_path / 'mono.zip').as_uri()}#subdirectory=part {hashed}"),
+        "part": Remote(
+            f"part @ {(tmp_path / 'mono.zip').as_uri()}#subdirectory=part {hashed}",
+            Archive(tmp_path / "mono.zip", {"sha256": "a" * 64}),
+        ),
         "commit": Remote(f"git+{FILES}/r.git@c0#egg=commit&subdirectory=sub"),
         "folder": Folder(tmp_path / "libs" / "folder"),
     }

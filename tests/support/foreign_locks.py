@@ -135,12 +135,10 @@ def recorded(lock: Mapping[str, Any], *, keep: Callable[[str], bool]) -> str:
 
 def for_this_machine(filename: str) -> bool:
     """Whether a wheel might be chosen on it, or is one that must not be."""
-    tags = parse_wheel_filename(filename)[3]
-    interpreters = {"py2", "py3", *(f"cp3{minor}" for minor in range(6, 14))}
-    platforms = [tag.platform for tag in tags]
-    return any(tag.interpreter in interpreters for tag in tags) and any(
-        platform == "any" or platform == "win_amd64" or (platform.endswith("_x86_64") and "linux" in platform)
-        for platform in platforms
+    return any(
+        (tag.abi == "abi3" or tag.interpreter in ("py2", "py3", "cp311", "cp312", "cp313"))
+        and (tag.platform == "any" or tag.platform == "win32" or ("linux" in tag.platform and "x86_64" in tag.platform))
+        for tag in parse_wheel_filename(filename)[3]
     )
 
 

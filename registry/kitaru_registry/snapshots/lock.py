@@ -174,7 +174,8 @@ def _keys(source: Source, *, root: Path, python: str, kitaru: Digest) -> tuple[s
     for name, content in (*source.files, *_files_of_settings(source.project or root)):
         shared.update(f"\0{name}\0{len(content)}\0".encode() + content)
     own = shared.copy()
-    own.update(f"\0in {root}".encode(errors="surrogateescape"))
+    # The file too: of two scripts with one block, each means what is beside itself.
+    own.update(f"\0in {root}\0{source.path}".encode(errors="surrogateescape"))
     return (own.hexdigest(), shared.hexdigest()) if may_share(source, os.environ) else (own.hexdigest(),)
 
 

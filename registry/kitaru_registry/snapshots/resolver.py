@@ -27,6 +27,7 @@ from kitaru_registry.snapshots.selection import (
     Folder,
     Picked,
     Published,
+    Remote,
     check_python,
     hash_option,
     later_format,
@@ -90,7 +91,7 @@ class Resolver:
 
     def _inputs(self, package: Picked) -> Iterator[LocalInput]:
         """What of this machine the package was made from."""
-        artefact = package.artefact
+        artefact = _on_this_machine(package.artefact)
         if isinstance(artefact, Folder | Archive):
             yield LocalInput(artefact.path, fingerprint(artefact.path, allow=self.allow))
         elif isinstance(artefact, Published) and artefact.path is not None and package.name != "kitaru":
@@ -221,8 +222,9 @@ class Resolver:
         artefact = package.artefact
         if isinstance(artefact, Published):
             return self._published(package.name, artefact)
-        if isinstance(artefact, Archive):
-            checked_digest(artefact.path, artefact.hashes, name=package.name, source=self.source)
+        local = _on_this_machine(artefact)
+        if isinstance(local, Archive):
+            checked_digest(local.path, local.hashes, name=package.name, source=self.source)
         builder = Builder(
             interpreter=self.interpreter or Path(sys.executable),
             target=f"{self.minor} {sysconfig.get_platform()}",
@@ -289,6 +291,13 @@ class Resolver:
                     requirement = re.split(r"[\s=<>!~;\[@]", line.strip(), maxsplit=1)[0]
                     pinned.setdefault(normal_name(requirement), set()).update(hashes)
         return pinned
+
+
+def _on_this_machine(
+    artefact: Published | Folder | Archive | Remote,
+) -> Published | Folder | Archive | Remote:
+    """Of a part of a local archive, the archive."""
+    return artefact.archive or artefact if isinstance(artefact, Remote) else artefact
 
 
 def without_userinfo(url: str) -> str:

@@ -56,9 +56,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class Remote:
-    """A source archive or a commit elsewhere, as a line of a requirements file."""
+    """A source archive or a commit elsewhere, as a line of a requirements file; or a part of a local archive."""
 
     requirement: str
+    archive: Archive | None = None
+    """The local one that it is a part of."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,8 @@ def _to_build(name: str, package: Mapping[str, Any], *, base: Path) -> Published
         return Archive(published.path, published.hashes)
     where = f"#subdirectory={entry['subdirectory']}" if "subdirectory" in entry else ""
     place = published.path.as_uri() if published.path is not None else published.url
-    return Remote(f"{name} @ {place}{where}{hash_option(published.hashes, what=published.filename)}")
+    local = Archive(published.path, published.hashes) if published.path is not None else None
+    return Remote(f"{name} @ {place}{where}{hash_option(published.hashes, what=published.filename)}", local)
 
 
 def hash_option(hashes: Mapping[str, str], *, what: str) -> str:
