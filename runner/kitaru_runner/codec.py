@@ -21,9 +21,9 @@ import json
 import math
 from typing import Any
 
-from kitaru_runner import binary, custom
+from kitaru_runner import binary, custom, instances
 from kitaru_runner.json_text import compact, parse
-from kitaru_runner.pickles import pickled
+from kitaru_runner.pickles import may_pickle, pickled
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.tagged import PLAIN, UNFIT, tag, untag
 
@@ -51,7 +51,20 @@ def encode(value: object) -> Encoded:
             return Encoded("json", compact(value).encode())
         return Encoded("tagged", compact(tag(value)).encode())
     except UNFIT:
-        return pickled(value)
+        return pickled(value) if may_pickle() else by_content(value)
+
+
+def by_content(value: object) -> Encoded:
+    """What would be pickled, were that not forbidden: objects that are equal to themselves alone as what they hold.
+
+    Raises:
+        KitaruUsageError: it has no other form, or one such object is in it twice.
+    """
+    with instances.equal_or_not():
+        try:
+            return Encoded("tagged", compact(tag(value)).encode())
+        except UNFIT:
+            return pickled(value)
 
 
 def decode(encoded: Encoded) -> Any:

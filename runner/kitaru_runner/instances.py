@@ -10,7 +10,9 @@ They are made again without their `__init__`, as unpickling does: what comes bac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum, Flag
 from typing import Any
 
@@ -114,12 +116,36 @@ def tag_object(value: Any, kind: Any, name: str, tag: Tag) -> Json:
     base: Any = next((base for base in kind.__mro__ if base in CONTENTS), object)
     if not keeps_itself_as(kind, base):
         raise NotTaggable
-    if base is object and (kind.__new__ is not base.__new__ or kind.__eq__ is object.__eq__ or holds_more(value)):
+    if base is object and (kind.__new__ is not base.__new__ or not may_be_copied(value, kind) or holds_more(value)):
         raise NotTaggable
     state = tag_state(state_of(value, kind), kind, tag)
     if base is object:
         return tag_secret(name, state) if hasattr(kind, "get_secret_value") else {"$": "object", "of": name, "v": state}
     return {"$": "derived", "of": name, "from": base.__name__, "v": tag(CONTENTS[base].of(value)), "state": state}
+
+
+met: ContextVar[set[int] | None] = ContextVar("met", default=None)
+"""Those objects that are equal to themselves alone of which there is a copy by now; None: there is to be none."""
+
+
+@contextmanager
+def equal_or_not() -> Iterator[None]:
+    """Carry such objects too, each where it stands alone."""
+    token = met.set(set())
+    try:
+        yield
+    finally:
+        met.reset(token)
+
+
+def may_be_copied(value: object, kind: Any) -> bool:
+    if kind.__eq__ is not object.__eq__:
+        return True
+    known = met.get()
+    if known is None or id(value) in known:
+        return False
+    known.add(id(value))
+    return True
 
 
 def holds_more(value: Any) -> bool:

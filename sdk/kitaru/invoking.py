@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_runner.pydantic_models import is_model
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -20,9 +21,11 @@ def invoke(
     """Validate, resolve and insert, and see to it that a runner hears of it."""
     from kitaru_registry.executions import creating, families
 
+    plain = as_json(inputs)
+    only_set = {name: without_unset(value, plain[name]) for name, value in inputs.items() if not is_plain(value)}
     new = families.invocation(
-        client.database, ref, as_json(inputs), project=client.project, actor=client.actor,
-        idempotency_key=idempotency_key,
+        client.database, ref, plain, project=client.project, actor=client.actor,
+        idempotency_key=idempotency_key, only_set=only_set,
     )  # fmt: skip
     exec_id, created = creating.create(client.database, new)
     client.runner.ensure()
@@ -51,3 +54,31 @@ def json_of(name: str, value: Any) -> Any:
         raise KitaruUsageError(
             f"the input {name} has no JSON form: {error}", hint="pass plain data; bytes as text, in base64 for example"
         ) from error
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool | None)
+
+
+def without_unset(value: Any, said: Any) -> Any:
+    """The JSON form without those fields of models that were not set: whoever reads it gives them the same defaults.
+
+    What a factory made, an id or a time, is not made a second time.
+    """
+    if isinstance(value, list | tuple) and isinstance(said, list) and len(value) == len(said):
+        return [without_unset(*pair) for pair in zip(value, said, strict=True)]
+    if not isinstance(said, dict):
+        return said
+    if isinstance(value, dict):
+        return {key: without_unset(value.get(key), item) for key, item in said.items()}
+    if is_model(type(value)):
+        fields = type(value).model_fields
+        unset = {name for name in fields.keys() - value.model_fields_set if has_its_default(value, name, fields[name])}
+        names = {field.serialization_alias or name: name for name, field in fields.items()}
+        kept = {key: item for key, item in said.items() if names.get(key) not in unset}
+        return {key: without_unset(getattr(value, names.get(key, key), None), item) for key, item in kept.items()}
+    return {key: without_unset(getattr(value, key, None), item) for key, item in said.items()}
+
+
+def has_its_default(value: Any, name: str, field: Any) -> bool:
+    return not field.is_required() and field.default_factory is None and getattr(value, name) == field.default

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, timezone
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Network
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -61,6 +63,7 @@ from kitaru import KitaruUsageError, checkpoint
 from kitaru_registry.executions.display import as_json
 from kitaru_runner import codec
 from kitaru_runner.arguments import digest_inputs, is_opaque
+from kitaru_runner.body import run_body
 from kitaru_runner.pickles import PICKLE
 from kitaru_runner.protocol import Encoded
 
@@ -284,6 +287,50 @@ def test_an_object_that_is_equal_to_itself_alone_keeps_who_is_who() -> None:
 
     assert encoded.codec == PICKLE
     assert other.friend is one
+
+
+def test_where_pickles_are_forbidden_such_an_object_is_carried_where_it_stands_alone(execution: TestExecution) -> None:
+    seen: list[Any] = []
+
+    @checkpoint
+    def alone() -> Any:
+        return [Same(Same()), Same()]
+
+    @checkpoint
+    def twice() -> Any:
+        friend = Same()
+        return [friend, Same(friend)]
+
+    def body() -> None:
+        one, other = alone()
+        seen.append((type(one), type(one.friend), other.friend))
+        with pytest.raises(KitaruUsageError, match="only pickle carries"):
+            twice()
+
+    engine, _, inputs = execution.begin()
+    engine.opening = replace(engine.opening, may_pickle=False)
+    run_body(engine, body, inputs)
+
+    assert execution.status == "completed", execution.record.error
+    assert seen == [(Same, Same, None)]
+
+
+def test_a_script_s_own_classes_are_pickled_by_the_name_that_a_later_process_gives_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, module = sys.modules["__main__"], ModuleType("a_script")
+    source = "class Outer:\n    class Plain:\n        def __init__(self, x): self.x = x\n"
+    exec(source, vars(module) | {"__name__": "__main__"}, vars(module))
+    for name, value in (("Outer", module.Outer), ("__kitaru_name__", "a_script")):
+        monkeypatch.setitem(vars(main), name, value)
+    monkeypatch.setitem(sys.modules, "a_script", module)
+
+    encoded = codec.encode([module.Outer.Plain(3), module.Outer.Plain])
+    value, kind = codec.decode(encoded)
+
+    assert encoded.codec == PICKLE
+    assert type(value) is kind is module.Outer.Plain
+    assert b"kitaru" not in encoded.data, "the pickle needs nothing of ours"
 
 
 def test_a_cached_property_that_cannot_be_kept_is_computed_anew() -> None:

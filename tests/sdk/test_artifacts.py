@@ -19,7 +19,8 @@ from kitaru_registry.home import Home
 
 FLOWS = """
 class Strange:
-    __slots__ = ()
+    def __reduce__(self):
+        return (Strange, ())
 
 @checkpoint
 def research(topic):

@@ -31,12 +31,13 @@ class Parent:
 
 def invocation(
     database: Database, ref: FlowRef, inputs: dict[str, Any], *, project: str, actor: str,
-    idempotency_key: str | None = None, parent: Parent | None = None,
+    idempotency_key: str | None = None, parent: Parent | None = None, only_set: Mapping[str, Any] | None = None,
 ) -> NewExecution:  # fmt: skip
     """An execution of what the reference means now, pinned to its digest.
 
     Args:
         inputs: JSON.
+        only_set: some of these without what nobody had set, for a flow that knows their fields, and so their defaults.
 
     Raises:
         KitaruNotFoundError: no such flow, tag or version.
@@ -47,6 +48,9 @@ def invocation(
     with database.read() as connection:
         resolved = resolve_on(connection, ref, project=project)
     version, config = resolved.version, resolved.config
+    inputs = inputs | {
+        name: value for name, value in (only_set or {}).items() if knows_fields(config.input_schema, name)
+    }
     check_inputs(config.input_schema, inputs, flow=version.flow)
     return NewExecution(
         exec_id=new_execution_id(),
@@ -70,6 +74,12 @@ def invocation(
         parent=parent.row if parent else None,
         parent_key=parent.key if parent else None,
     )
+
+
+def knows_fields(schema: Mapping[str, Any], name: str) -> bool:
+    """Whether the flow's parameter of that name is, or holds, a class with declared fields."""
+    said = json.dumps(schema.get("properties", {}).get(name, {}))
+    return '"$ref"' in said or '"properties"' in said
 
 
 def of_same_snapshot(
