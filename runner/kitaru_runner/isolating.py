@@ -23,8 +23,9 @@ from kitaru_runner import codec
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.loading import fetch
 from kitaru_runner.packing import unpack_entries
-from kitaru_runner.protocol import Encoded, Entry, FrameReader, Header, send
+from kitaru_runner.protocol import Encoded, Entry, Header, send
 from kitaru_runner.specs import Work, timed_out
+from kitaru_runner.timely import TimelyReader
 
 if TYPE_CHECKING:
     import subprocess
@@ -136,14 +137,14 @@ class IsolatedTry:
         return write_end
 
     def _exchange(self, ours: socket.socket, header: Header, payload: bytes) -> Entry:
-        reader = FrameReader(ours)
+        reader = TimelyReader(ours, self._death)
         deadline: float | None = time.monotonic() + START_SECONDS
         try:
             send(ours, header, payload)
         except OSError:
             self._gone(deadline)
         while True:
-            frame = self._frame(ours, reader, deadline)
+            frame = reader.read(deadline)
             if frame is None:
                 self._gone(deadline)
             match frame[0]["t"]:
@@ -155,19 +156,6 @@ class IsolatedTry:
                 case _:
                     (entry,) = unpack_entries(frame[0]["entries"], frame[1])
                     return entry
-
-    def _frame(self, ours: socket.socket, reader: FrameReader, deadline: float | None) -> tuple[Header, bytes] | None:
-        """What it says next; None where it says no more, or not in time."""
-        poll = select.poll()
-        # Its end is not always the socket's: a process that it forked has that too.
-        poll.register(ours, select.POLLIN)
-        poll.register(self._death, select.POLLIN)
-        while not reader.has_frame():
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000
-            ready = [descriptor for descriptor, _ in poll.poll(left)]
-            if ours.fileno() not in ready or is_at_end(ours):
-                return None
-        return reader.read()
 
     def _load(self, ours: socket.socket, asked: Header) -> None:
         engine = self._engine
@@ -227,15 +215,6 @@ class IsolatedTry:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-
-
-def is_at_end(connection: socket.socket) -> bool:
-    try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def interpreter() -> list[str]:
