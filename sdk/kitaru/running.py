@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from kitaru.handle import FlowHandle
 from kitaru.inputs import encode_inputs
 from kitaru.source_children import SourceChildren, source_execution
 from kitaru.sources import require_resumable, source_for
+from kitaru.staying import REFUSES_THREADS, stay_until
 from kitaru_registry.clock import clock, now_us
 from kitaru_registry.errors import (
     KitaruBackendError,
@@ -176,7 +178,8 @@ def start(
     with _lock:
         runs[exec_id] = run
     end_on_ctrl_c()
-    run.thread = threading.Thread(target=run.execute, name=f"kitaru-{flow.name}")
+    stay_for_flows()
+    run.thread = threading.Thread(target=run.run, name=f"kitaru-{flow.name}")
     run.thread.start()
     threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
     return FlowHandle(client, exec_id, flow.name)
@@ -205,6 +208,8 @@ class LocalRun:
         self._ended = threading.Event()
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self.over = threading.Event()
+        """It is no execution of this process any more."""
         self.parent: ExecutionId | None = None
         self.again = False
         """Its parent, which was retried, wants it to go on; it may be about to end."""
@@ -230,7 +235,17 @@ class LocalRun:
             if self._cut_at is not None:
                 engine.cancel()
 
-    def execute(self) -> None:
+    def run(self) -> None:
+        """Execute until this process is done with it."""
+        try:
+            self._execute()
+        finally:
+            with _lock:
+                if runs.get(self._exec_id) is self:
+                    del runs[self._exec_id]
+            self.over.set()
+
+    def _execute(self) -> None:
         clock.listeners.append(self._wake.set)
         try:
             if self._types_fit():
@@ -427,21 +442,41 @@ def end_on_ctrl_c() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         previous(kind, error, trace)
-        if not issubclass(kind, KeyboardInterrupt):
-            return
-        with _lock:
-            left = dict(runs)
-        if not left:
-            return
-        leave_all(CTRL_C)
-        for exec_id, run in left.items():
-            if run.parent in left:
-                continue  # goes on with its parent
-            waits_for_us = run.is_parked and bool(waits.list_waits(run.client.database, exec_id=exec_id))
-            go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
-            print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(128 + signal.SIGINT)
+        if issubclass(kind, KeyboardInterrupt):
+            end_by_ctrl_c()
+        elif REFUSES_THREADS:
+            wait_for_all()
 
     sys.excepthook = hook
+
+
+def end_by_ctrl_c() -> None:
+    """End this process, and say how its executions go on; where it has none, nothing is done."""
+    with _lock:
+        left = dict(runs)
+    if not left:
+        return
+    leave_all(CTRL_C)
+    for exec_id, run in left.items():
+        if run.parent in left:
+            continue  # goes on with its parent
+        waits_for_us = run.is_parked and bool(waits.list_waits(run.client.database, exec_id=exec_id))
+        go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
+        print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
+    logs.flush()
+    os._exit(128 + signal.SIGINT)
+
+
+@functools.cache
+def stay_for_flows() -> None:
+    """Let this process stay, when its script has ended, until its executions have."""
+    stay_until(wait_for_all)
+
+
+def wait_for_all() -> None:
+    try:
+        while left := list(runs.values()):
+            for run in left:
+                run.over.wait()
+    except KeyboardInterrupt:
+        end_by_ctrl_c()
