@@ -35,6 +35,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
     # This thread counts as in flight up to the end that is recorded.
     engine.parking.begin()
     engine.parking.own()
+    engine.unconsumed.body_begins()
     try:
         try:
             value = call(branch, body, kwargs)

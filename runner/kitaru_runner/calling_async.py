@@ -13,7 +13,7 @@ from kitaru_runner.arguments import is_opaque
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
-from kitaru_runner.engine_async import LoopSide, branch_here, in_one_process, loop_side, take_turn
+from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.failures import describe_unkept, rebuild, recorded_failure
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
@@ -70,10 +70,16 @@ async def run_checkpoint(
                     await future
             work = with_values(work, first)
         except Exception as error:
+            # Not this call's caller yet: it gets the failure in its turn.
+            failed = (recorded_failure(error) or {}).get("checkpoint", call.key)
+            engine.unconsumed.recorded(failed)
             await prevented(side, call, work, error)
+            engine.unconsumed.given(failed, branch)
             raise
     inputs = engine.digest(work)
     entry = engine.recorded.find(call, inputs)
+    if entry is not None and is_cancellation(entry) and not await gives_up(side, entry):
+        entry = None
     slot = LoopSlot(side, lanes)
     try:
         if entry is not None:
@@ -108,7 +114,7 @@ async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: 
     engine.warn_of_other_inputs(call, entry, inputs, work.arguments)
     if entry.error is not None:
         engine.unconsumed.recorded(call.key)
-    await take_turn(side, entry)
+    await side.turn(entry.seq)
     if is_unkept(entry):
         return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
     return engine.outcome(entry)

@@ -21,7 +21,7 @@ from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch, Call, current
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
-from kitaru_runner.waiting import Stand, open_stand
+from kitaru_runner.waiting import Stand, open_anew, open_stand
 
 if TYPE_CHECKING:
     from kitaru_runner.engine import Engine
@@ -98,8 +98,9 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     if entry is not None:
         if entry.error is not None:
             engine.unconsumed.recorded(call.key)
-        await take_turn(side, entry)
-        return given(engine, entry, stand.child)
+        if await take_turn(side, entry):
+            return given(engine, entry, stand.child)
+        answer = open_anew(engine, call, stand)
     async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)

@@ -261,8 +261,8 @@ class Engine:
             if entry is None:
                 return self.executed(self._execute(call, work, branch, inputs))
             return self._replay(entry, call, work, branch, inputs)
-        except Exception:
-            self.unconsumed.given(call.key, branch)
+        except Exception as error:
+            self.unconsumed.given(call.key, branch, error)
             raise
 
     def _replay(self, entry: Entry, call: Call, work: Work, branch: Branch, inputs: bytes) -> Any:

@@ -377,7 +377,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import open_stand, refuse_in_checkpoint
+    from kitaru_runner.waiting import open_anew, open_stand, refuse_in_checkpoint
 
     branch = branch_here(stand.name)
     refuse_in_checkpoint(branch, stand)
@@ -385,9 +385,10 @@ async def stand(stand: Stand) -> Answer:
     side = loop_side(engine, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        await take_turn(side, entry)
-        assert answer is not None
-        return replace(answer, key=call.key)
+        if await take_turn(side, entry):
+            assert answer is not None
+            return replace(answer, key=call.key)
+        answer = open_anew(engine, call, stand)
     async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
@@ -395,21 +396,36 @@ async def stand(stand: Stand) -> Answer:
     return replace(answer, key=call.key)
 
 
-async def take_turn(side: LoopSide, entry: Entry) -> None:
-    """Wait until it is this outcome's turn. That the caller gave up is true no sooner, and then for sure."""
+async def take_turn(side: LoopSide, entry: Entry) -> bool:
+    """Wait until it is this outcome's turn. False: it is that the caller gave up, and that does not do so again."""
     if not is_cancellation(entry):
         await side.turn(entry.seq)
-        return
-    turn = asyncio.get_running_loop().create_future()
-    side.enlist(entry.seq, turn)
+        return True
+    return await gives_up(side, entry)
+
+
+async def gives_up(side: LoopSide, entry: Entry) -> bool:
+    """Wait for a caller that gave up to do so again. False: after a retry, it goes another way and does not.
+
+    That it gave up is true no sooner than the turn has come, and then for sure.
+
+    Raises:
+        CancelledError: it gave up.
+    """
+    loop = asyncio.get_running_loop()
+    branch = branch_here(entry.key)
     try:
-        await surely(turn)
-        await asyncio.get_running_loop().create_future()
+        # A second time: what follows from earlier outcomes has happened when the loop has come to rest again.
+        for _ in range(2):
+            turn = loop.create_future()
+            side.enlist(entry.seq, turn)
+            await surely(turn)
+            if not side.engine.recorded.was_retried:
+                await loop.create_future()
     except asyncio.CancelledError as error:
-        branch = current.get()
-        assert branch is not None
         side.engine.unconsumed.gave_up(entry.key, error, branch)
         raise
+    return False
 
 
 async def surely(turn: asyncio.Future[None]) -> None:

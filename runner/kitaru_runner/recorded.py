@@ -23,6 +23,8 @@ NUMBER = re.compile(r"\[\d+\]")
 class Recorded:
     def __init__(self, opening: Opening) -> None:
         self._entries = {entry.key: entry for entry in opening.entries if entry.kind not in NO_CALLS}
+        self.was_retried = any(entry.kind == "r" for entry in opening.entries)
+        """Whether the flow may go another way than one that is recorded."""
         self._failed_tries: dict[str, tuple[int, int]] = {}
         for entry in opening.entries:
             if entry.kind == "t" and not entry.soft:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kitaru_runner.context import Branch
     from kitaru_runner.futures import CheckpointFuture
 
+THREADS = ("concurrent.futures.thread", "threading")
+"""What catches an exception that ends what a thread does."""
+
 MOST_WATCHED = 1024
 """Tasks and futures that are followed, before those are forgotten that somebody has looked at."""
 
@@ -44,6 +47,8 @@ class Unconsumed:
         self._beside: dict[int, tuple[BaseException, list[BaseException]]] = {}
         self._given_up: dict[str, asyncio.Task[Any] | None] = {}
         self._in_threads: dict[str, asyncio.Task[Any]] = {}
+        self._of_threads: dict[str, BaseException] = {}
+        self._body = threading.get_ident()
         self.until: int | None = None
         """What is recorded behind this number came too late for the flow's body."""
 
@@ -54,12 +59,18 @@ class Unconsumed:
         with self._lock:
             self._ungiven[key] = None
 
-    def given(self, key: str, branch: Branch | None = None) -> None:
-        """The flow's code has a recorded failure, in that branch, or in the task that runs now."""
+    def body_begins(self) -> None:
+        """In this thread."""
+        self._body = threading.get_ident()
+
+    def given(self, key: str, branch: Branch | None = None, error: BaseException | None = None) -> None:
+        """The flow's code has a recorded failure, in that branch, or in the task or thread that runs now."""
         with self._lock:
             self._ungiven.pop(key, None)
         task = branch.task if branch is not None and branch.task is not None else running_task()
         if task is None:
+            if error is not None and threading.get_ident() != self._body:
+                self._of_threads[key] = error
             return
         if task.get_loop() is not running_loop():
             with self._lock:
@@ -153,6 +164,7 @@ class Unconsumed:
                 found[failure] = None
             elif failure is not None:
                 found |= dict.fromkeys(self._closure(failure, seen))
+        found |= dict.fromkeys(key for key, error in self._of_threads.items() if is_left_in_thread(error))
         # Of these the task that awaits the thread has not heard.
         lost = [key for key, task in self._in_threads.items() if not task.done() or task.cancelled()]
         return list(found | self._ungiven | dict.fromkeys(lost)) or None
@@ -200,6 +212,12 @@ class Unconsumed:
 
 def is_cancelled_error(error: BaseException) -> bool:
     return type_name(type(error)) == CANCELLED
+
+
+def is_left_in_thread(error: BaseException) -> bool:
+    """Whether it has ended what a thread of the flow's own was to do, and was raised nowhere since."""
+    outermost = error.__traceback__
+    return outermost is not None and outermost.tb_frame.f_globals.get("__name__") in THREADS
 
 
 def exception_of(future: asyncio.Future[Any]) -> BaseException | None:

@@ -48,10 +48,15 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     if entry is not None:
         return call, entry, answer_of(entry)
     permit(engine, call)
+    return call, None, open_anew(engine, call, stand)
+
+
+def open_anew(engine: Engine, call: Call, stand: Stand) -> Answer | None:
+    """Make known what the branch stands at; the answer if it is there already."""
     answer = None
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)
-    return call, None, answer
+    return answer
 
 
 def refuse_in_checkpoint(branch: Branch, stand: Stand) -> None:

@@ -95,6 +95,20 @@ async def grouped():
     return [task.result() for task in tasks]
 
 @flow
+def child(name):
+    return weak(name)
+
+@flow
+def one_after_another():
+    handles = [child.run(name=name) for name in "abcd"]
+    return [handle.wait() for handle in handles]
+
+@flow
+async def side_by_side():
+    handles = [child.run(name=name) for name in "abcd"]
+    return await asyncio.gather(*(handle.wait() for handle in handles))
+
+@flow
 def own():
     first()
     needs("a")
@@ -235,6 +249,17 @@ def test_a_failure_of_the_flow_s_own_code_goes_on_over_all_that_is_recorded(proj
 
     assert retried(project, execution) == "done"
     assert ran(project) == []
+
+
+@pytest.mark.parametrize("flow", ["one_after_another", "side_by_side"])
+def test_children_that_failed_go_on_with_their_parent(project: Project, fail: Fail, flow: str) -> None:
+    execution = fail(flow)
+    for child in project.client.executions.list(parent=execution.exec_id):
+        project.until_status(child.exec_id, "failed")
+    for gate in "abcd":
+        project.open_gate(gate)
+
+    assert retried(project, execution) == ["a", "b", "c", "d"]
 
 
 def test_only_what_failed_is_retried(project: Project, fail: Fail) -> None:

@@ -111,6 +111,8 @@ class Undoing:
         by_scope = said.get("rules", 1) >= BY_SCOPE
         timed_out = [row for row in failures if by_scope and is_cancellation(row)]
         expired = [timer for row in timed_out if (timer := timer_behind(row, rows)) is not None]
+        if by_scope and not failures:
+            expired = trailing(rows)
         self.first: int | None = min((row.seq for row in (*failures, *expired)), default=None)
         if self.first is None:
             return
@@ -127,7 +129,7 @@ class Undoing:
         ends = [row for row in (*failures, *unseen, *(given_up if cut is not None else ())) if row.kind != "x"]
         self._ends = ends_of_scopes(ends) if by_scope else {}
         self._later = {c.row.key for c in rows if c.row.kind in LATER and self.is_later(c.row)}
-        self._began_us = min((row.ended_us for row in failures), default=0)
+        self._began_us = min((row.ended_us for row in (*failures, *expired)), default=0)
         self._parallel = self._parallel_scopes(rows) if by_scope else set()
 
     def takes(self, row: Row) -> bool:
@@ -204,6 +206,18 @@ def timer_behind(given_up: Row, rows: Sequence[Current]) -> Row | None:
 
 TIMER = "asyncio:timer"
 """What the calls of timers are named (kitaru_runner.timers)."""
+
+
+def trailing(rows: Sequence[Current]) -> list[Row]:
+    """Timers of the flow's own, and calls that were given up, behind which nothing was recorded: of a failure of the
+    flow's own code they may be the cause, or came of it."""
+    found = []
+    for row in (c.row for c in reversed(rows)):
+        if is_given_up(row) or (row.kind == "e" and row.key.rpartition("/")[2].startswith(TIMER)):
+            found.append(row)
+        elif row.kind not in "da":
+            break
+    return found
 
 
 def ends_of_scopes(failures: Sequence[Row]) -> dict[str, Row]:
