@@ -21,7 +21,7 @@ TEST := .venv-test/bin
 help:
 	@echo "make demo    the product, told as one story, on the history of this repository (REPO=folder: of another)"
 	@echo "make test    lint, types, layers, and every test on the built wheel"
-	@echo "make test-wide  locks that uv, pip, PDM and Poetry make today, from the package index"
+	@echo "make test-wide  locks that uv, pip, PDM and Poetry make today, and values of agent frameworks"
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
 	@echo "make bench-peers  the same work by DBOS, LangGraph and Absurd, from the package index: their part of that page"
@@ -77,7 +77,7 @@ soak-tools:
 	  { echo "make soak needs fusermount3: sudo apt-get install -y fuse3"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends fuse3
 
-# Beside what other tools make today: their locks of the most used packages, by the package index.
+# Beside what others are today, by the package index: locks of the most used packages, values of agent frameworks.
 test-wide: tools .venv-test/kitaru
 	@$(CLEAN) KITARU_TEST_WHEEL=1 KITARU_WIDE=1 $(TEST)/pytest -n 2 --dist loadfile $(OPTIONS) tests/wide
 

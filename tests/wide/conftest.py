@@ -1,4 +1,4 @@
-"""Beside what other tools make today: `make test-wide`, which needs the package index and some minutes."""
+"""Beside what tools and frameworks are today: `make test-wide`, which needs the package index and some minutes."""
 
 from __future__ import annotations
 
