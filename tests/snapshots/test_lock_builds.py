@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from local_index import Index, runtime_index, write_source
+from uv import find_uv_bin
 
 from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.snapshots.lock import Lock, LockedWheel, resolve
@@ -137,6 +138,24 @@ def test_a_source_archive_of_a_local_index_is_built(resolved: Resolve, root: Pat
     (root / "requirements.txt").write_text("onlysource\n")
 
     assert the_wheel("onlysource", resolved()).filename == "onlysource-2.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("setting", ['no-binary-package = ["Two_Forms"]', "package = false"])
+def test_what_uvs_settings_have_built_from_source_is_built_although_the_lock_has_wheels(
+    setting: str, resolved: Resolve, root: Path, index: Index
+) -> None:
+    index.add_source("two_forms", "2.0")
+    published = index.add("two_forms", "2.0", tag="py2.py3-none-any")
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["two-forms"]\n'
+        f"[tool.uv]\n{setting}\n"
+    )
+    subprocess.run([find_uv_bin(), "lock", "-q"], cwd=root, check=True)
+
+    is_built = the_wheel("two-forms", resolved()).filename == "two_forms-2.0-py3-none-any.whl"
+
+    assert published.name == "two_forms-2.0-py2.py3-none-any.whl"
+    assert is_built == ("no-binary" in setting)
 
 
 def test_a_source_archive_of_a_remote_index_is_built(

@@ -35,7 +35,7 @@ from kitaru_registry.snapshots.selection import (
     select,
     wheel_version,
 )
-from kitaru_registry.snapshots.sources import Source, parse_toml, script_block
+from kitaru_registry.snapshots.sources import Source, builds_anyhow, parse_toml, script_block
 from kitaru_registry.snapshots.uv_tool import UvError, run_uv, tool_environment, without_credentials
 
 PINNED_HASHES = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
@@ -108,7 +108,9 @@ class Resolver:
         """The project's own lock to the letter, and what Kitaru needs beside it."""
         text, base = self._ready_text(work)
         pylock = parse_toml(self.source.label, text)
-        locked = select(pylock, base=base, python=self.python, label=self.source.label)
+        locked = select(
+            pylock, base=base, python=self.python, label=self.source.label, from_source=builds_anyhow(self.source)
+        )
         own = [package for package in locked if package.name != "kitaru"]
         pins = work / "pins.txt"
         pins.write_text("".join(f"{p.name}=={p.version}\n" for p in own if p.version is not None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,14 @@ class Picked:
     artefact: Published | Folder | Archive | Remote
 
 
-def select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str = "the lock") -> list[Picked]:
+def select(
+    pylock: Mapping[str, Any],
+    *,
+    base: Path,
+    python: str,
+    label: str = "the lock",
+    from_source: Callable[[str], bool] = lambda _: False,
+) -> list[Picked]:
     """The packages of a PEP 751 lock that CPython `python` on this platform installs, by name.
 
     No extra is chosen, and of the dependency groups those that the lock itself calls its defaults.
@@ -81,12 +88,13 @@ def select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str = "
         base: the folder that relative paths start from.
         python: `3.11`, or `3.11.7` where markers must see the patch release.
         label: how messages name the lock.
+        from_source: whether a package must be built although it has wheels.
 
     Raises:
         KitaruDeployError: it is no such lock, is not for this Python or machine, or a package has nothing that fits.
     """
     try:
-        return _select(pylock, base=base, python=python, label=label)
+        return _select(pylock, base=base, python=python, label=label, from_source=from_source)
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, InvalidSpecifier, InvalidVersion) as error:
         raise _no_lock(label, str(error)) from error
     except KeyError as error:
@@ -134,7 +142,9 @@ def marker_environment(python: str) -> dict[str, str]:
     return {**{name: str(value) for name, value in default_environment().items()}, **chosen}
 
 
-def _select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str) -> list[Picked]:
+def _select(
+    pylock: Mapping[str, Any], *, base: Path, python: str, label: str, from_source: Callable[[str], bool]
+) -> list[Picked]:
     environment = marker_environment(python)
     _check_fits(pylock, environment, python=python, label=label)
     seen = {**environment, "extras": frozenset(), "dependency_groups": frozenset(pylock.get("default-groups", ()))}
@@ -144,7 +154,8 @@ def _select(pylock: Mapping[str, Any], *, base: Path, python: str, label: str) -
         if not _holds(package.get("marker"), seen):
             continue
         check_python(package.get("requires-python"), python, label=f"{package['name']} in {label}")
-        choice = _pick(package, base=base, ranks=ranks, python=python)
+        built = from_source(canonicalize_name(package["name"]))
+        choice = _pick({**package, "wheels": ()} if built else package, base=base, ranks=ranks, python=python)
         if choice.name in picked:
             raise KitaruDeployError(
                 f"{label} has two {choice.name} for CPython {python} on this platform", hint="lock it again"

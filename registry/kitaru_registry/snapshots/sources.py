@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +88,19 @@ def project_folder(root: Path, *, entry: Path, requirements: str | None) -> Path
 def _names_dependencies(root: Path) -> bool:
     names = (LOCK, "pylock.toml", "requirements.txt")
     return any((root / name).is_file() for name in names) or _pyproject(root, root) is not None
+
+
+def builds_anyhow(source: Source) -> Callable[[str], bool]:
+    """Whether uv's settings say that a package, by its normal name, is built although its lock has wheels."""
+    packages = set(os.environ.get("UV_NO_BINARY_PACKAGE", "").split())
+    for name, content in source.files:
+        if not name.endswith(("pyproject.toml", "uv.toml")):
+            continue
+        table = parse_toml(name, content.decode(errors="replace"))
+        settings = table if name.endswith("uv.toml") else table.get("tool", {}).get("uv", {})
+        packages.update(map(str, settings.get("no-binary-package", ())))
+    normal = {re.sub(r"[-_.]+", "-", package).lower() for package in packages}
+    return normal.__contains__
 
 
 def script_block(entry: Path) -> str | None:
