@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO
 
 from kitaru_cli.tables import Part, dim, show
-from kitaru_cli.words import visible
+from kitaru_cli.words import indented, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,6 @@ class Recorded(Protocol):
     """A frozen record of the registry."""
 
     def model_dump_json(self, *, by_alias: bool) -> str: ...
-
-    def model_dump(self, *, mode: Literal["json"], by_alias: bool) -> dict[str, Any]: ...
 
 
 def nothing() -> Sequence[Part]:
@@ -100,12 +98,26 @@ def streamed(exit_code: int) -> Answer:
 def as_json(record: Recorded | Json) -> object:
     if isinstance(record, Mapping):
         return record
-    # By way of text: that is where pydantic turns NaN, which is no JSON, into null.
+    return plain(record)
+
+
+def plain(value: Any) -> object:
+    """The value as JSON has it, with what pydantic does not dump: text that is no Unicode, and more than 255 levels."""
+    fields = getattr(type(value), "model_fields", None)
     try:
-        return json.loads(record.model_dump_json(by_alias=True))
-    except ValueError:
-        # Text that is no Unicode (a lone surrogate) has no bytes, but may be stored, and printed as an escape.
-        return record.model_dump(mode="json", by_alias=True)
+        # By way of text: that is where pydantic turns NaN, which is no JSON, into null.
+        return json.loads(value.model_dump_json(by_alias=True)) if fields is not None else jsonable(value)
+    except (ValueError, RecursionError):
+        if fields is not None:
+            return {field.alias or name: plain(getattr(value, name)) for name, field in fields.items()}
+        # What a flow gave was made JSON when it was read; it has no record in it.
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def jsonable(value: object) -> object:
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, by_alias=True)
 
 
 def print_answer(command: str, answer: Answer, output: Format) -> None:
@@ -134,7 +146,7 @@ def print_error(command: str, error: KitaruError, output: Format) -> None:
 
 def print_json(body: Json, stream: IO[str]) -> None:
     """One line; indented where a person looks at it. ASCII, so that no locale can spoil it."""
-    print(json.dumps(body, indent=2 if stream.isatty() else None), file=stream, flush=True)
+    print(indented(body, ascii_only=True) if stream.isatty() else json.dumps(body), file=stream, flush=True)
 
 
 def painted(text: str, code: str, stream: IO[str]) -> str:

@@ -30,11 +30,16 @@ def json_value(text: str, *, option: str) -> Any:
         raise KitaruUsageError(
             f"{source} is no JSON: {error}", hint=json_hint(text, option)
         ) from error  # fmt: skip
+    except RecursionError as error:
+        raise KitaruUsageError(f"{source} is nested too deeply: some hundred levels are the most") from error
 
 
 def read(text: str, option: str) -> tuple[str, str]:
     if text == "-":
-        return f"{option} from stdin", sys.stdin.read()
+        try:
+            return f"{option} from stdin", sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise KitaruUsageError(f"{option} from stdin is no {error.encoding} text: {error.reason}") from error
     if not text.startswith("@"):
         return f"the value of {option}", text
     path = Path(text[1:])
@@ -47,6 +52,8 @@ def read(text: str, option: str) -> tuple[str, str]:
         ) from error
     except UnicodeDecodeError as error:
         raise KitaruUsageError(f"{path}, named by {option}, is no UTF-8 text") from error
+    except ValueError as error:  # a NUL in it
+        raise KitaruUsageError(f"{option} {text!r} names no file: {error}") from error
 
 
 def refuse_constant(name: str) -> NoReturn:

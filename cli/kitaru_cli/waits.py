@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from kitaru_cli.commands import LOOK, ExecutionArgument, Output, command, group,
 from kitaru_cli.execution_text import example_answer
 from kitaru_cli.output import Answer, Format, item, items
 from kitaru_cli.tables import Facts, Part, Styled, Table, bold, dim, status
-from kitaru_cli.words import ago, due, first_line, moment, now, short_id, value_line
+from kitaru_cli.words import ago, due, first_line, indented, moment, now, short_id, value_line
 
 if TYPE_CHECKING:
     from kitaru import KitaruClient
@@ -164,7 +163,7 @@ def wait_text(wait: Wait, execution: str) -> Sequence[Part]:
     if wait.question:
         parts += ["", wait.question]
     if wait.schema_:
-        parts += ["", dim("schema"), json.dumps(wait.schema_, indent=2, ensure_ascii=False)]
+        parts += ["", dim("schema"), indented(wait.schema_)]
     if wait.status == "pending":
         command_line = f"kitaru waits answer {short_id(wait.exec_id or execution)} {wait.key}"
         parts += ["", f"answer it: {command_line} --value {example_answer(wait)}"]

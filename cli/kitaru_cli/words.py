@@ -101,7 +101,15 @@ def counted(count: int, noun: str) -> str:
 
 def value_text(value: object) -> str:
     """A result as it is read: text as it is, anything else as indented JSON."""
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else indented(value)
+
+
+def indented(value: object, *, ascii_only: bool = False) -> str:
+    """JSON in lines; in one line where it is too deep for that."""
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str)
+    except RecursionError:
+        return json.dumps(value, ensure_ascii=ascii_only, default=str)
 
 
 def value_line(value: object) -> str:

@@ -22,8 +22,20 @@ def canonical_json(value: object) -> bytes:
         ValueError: NaN or an infinity, which JSON cannot say, or text that is no Unicode.
         TypeError: something that is no JSON value.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return canonical_text(value).encode()
+
+
+def json_digest(value: object) -> Digest:
+    """The digest of `canonical_json`; also where text in it is no Unicode, which a value may hold.
+
+    Raises:
+        ValueError, TypeError: it is no JSON.
+    """
+    return sha256_of(canonical_text(value).encode("utf-8", "surrogatepass"))
+
+
+def canonical_text(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def sha256_of(content: bytes) -> Digest:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from kitaru_registry import toml_text
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import check_name, nearest
 
@@ -235,7 +235,7 @@ def find_root(folder: Path) -> Path:
 
 def _read(file: Path) -> KitaruToml:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = toml_text.parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise KitaruUsageError(f"cannot read {file}: {error.strerror}", hint="see who may read it") from error
     except ValueError as error:

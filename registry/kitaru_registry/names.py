@@ -62,7 +62,7 @@ def check_text(what: str, given: str, *, most: int = LONGEST_NAME) -> str:
     if "\0" in given or not is_utf8(given):
         raise KitaruUsageError(
             f"{what} is no UTF-8, or has a NUL in it: {given[:100]!a}",
-            hint='of bytes that may be anything: data.decode("utf-8", "backslashreplace")',
+            hint="give text that has a UTF-8 form",
         )
     return given
 

@@ -47,11 +47,11 @@ def declared_folders(project: Path) -> list[Path]:
         return []
     if not any(word in text for word in WORDS_OF_LAYOUTS):
         return []
-    import tomllib
+    from kitaru_registry import toml_text
 
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        content = toml_text.parse(text)
+    except ValueError:
         return []
     # A flow in Kitaru's own repository runs on the Kitaru of its snapshot.
     tool = {} if _at(content, "project", "name") == "kitaru" else _table(content.get("tool"))

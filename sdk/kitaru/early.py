@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kitaru_registry import toml_text
 from kitaru_registry.home import Home, default_home
 from kitaru_runner import presence
 from kitaru_runner.locks import is_held
@@ -69,7 +69,7 @@ def is_configured(folder: Path) -> bool:
         file = above / "kitaru.toml"
         if file.is_file():
             try:
-                said = tomllib.loads(file.read_text())
+                said = toml_text.parse(file.read_text())
                 return "runner" in said or said.get("journal", DEFAULT_JOURNAL) != DEFAULT_JOURNAL
             except (OSError, ValueError):
                 return True

@@ -40,6 +40,8 @@ def as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads(json.dumps(dict(inputs), allow_nan=False))
+    except RecursionError as error:
+        raise KitaruUsageError("the inputs are nested too deeply", hint="some hundred levels are the most") from error
     except (TypeError, ValueError):
         return {name: json_of(name, value) for name, value in inputs.items()}
     return found

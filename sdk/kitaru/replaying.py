@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
 from kitaru.invoking import as_json
-from kitaru_registry.canonical import canonical_json, sha256_of
+from kitaru_registry.canonical import json_digest
 from kitaru_registry.deployments.refs import FlowRef, Resolved, Selector, parse_version, resolve_on
 from kitaru_registry.errors import KitaruConflictError, KitaruUsageError
 from kitaru_registry.executions import display, reading, replays
@@ -387,7 +387,7 @@ def new_execution(client: KitaruClient, prepared: Prepared) -> NewExecution:
         inputs=prepared.shown_inputs,
         inputs_codec=prepared.inputs.codec,
         inputs_data=prepared.inputs.data,
-        input_digest=sha256_of(canonical_json(asked)),
+        input_digest=json_digest(asked),
         idempotency_key=prepared.request.idempotency_key,
         actor=client.actor,
         needs=needs,

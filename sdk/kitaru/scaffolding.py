@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruError, KitaruNotFoundError
 from kitaru_registry.names import nearest
 
 LEFT_OUT = frozenset({"__pycache__"})
@@ -22,8 +22,18 @@ def init(folder: Path, *, template: str) -> list[str]:
     Raises:
         KitaruNotFoundError: no such template.
         KitaruConflictError: one of the files is there already; nothing was written.
+        KitaruBackendError: they cannot be written there.
     """
-    source = template_root() / known(template)
+    try:
+        return write_template(template_root() / known(template), folder, template=template)
+    except (OSError, ValueError) as error:
+        if isinstance(error, KitaruError):
+            raise
+        said = getattr(error, "strerror", None) or error
+        raise KitaruBackendError(f"{folder} cannot be written: {said}", hint="kitaru init FOLDER") from error
+
+
+def write_template(source: Path, folder: Path, *, template: str) -> list[str]:
     files = {path: path.relative_to(source) for path in sorted(source.rglob("*")) if is_template_file(path)}
     taken = [str(target) for target in files.values() if (folder / target).exists()]
     if taken:

@@ -10,7 +10,12 @@ from registries import Registry, at_once
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.deployments.versions import delete_version
-from kitaru_registry.errors import KitaruBackendError, KitaruConflictError, KitaruFencedError, KitaruNotFoundError
+from kitaru_registry.errors import (
+    KitaruBackendError,
+    KitaruConflictError,
+    KitaruFencedError,
+    KitaruNotFoundError,
+)
 from kitaru_registry.executions import ending, waits
 from kitaru_registry.executions import queue as queue_of_record
 from kitaru_registry.executions.ending import FRUITLESS_LIMIT, LONGEST_PAUSE_SECONDS, pause_after

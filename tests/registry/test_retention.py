@@ -273,3 +273,48 @@ def test_a_project_s_policy_is_kept_in_the_home(queue: Queue) -> None:
     retention.remember_policy(database, "default", None)
     assert retention.expired(database) == []
     assert retention.read_policies(database) == {"other": 60}
+
+
+def test_policies_that_many_projects_set_at_once_are_all_kept(queue: Queue) -> None:
+    projects = [f"project-{number}" for number in range(12)]
+    begun = threading.Barrier(len(projects))
+    raised: list[BaseException] = []
+
+    def remember(project: str) -> None:
+        begun.wait()
+        try:
+            for seconds in range(1, 20):
+                retention.remember_policy(queue.database, project, seconds)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=remember, args=(project,)) for project in projects]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert raised == []
+    assert retention.read_policies(queue.database) == dict.fromkeys(projects, 19)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "7", '"default"', "[" * 100_000, '{"default": "soon"}', '{"default": -5}', '{"default": true}'],
+)
+def test_policies_that_are_none_delete_nothing(queue: Queue, content: str) -> None:
+    made = queue.new(status="completed")
+    with queue.database.write() as connection:
+        connection.execute(executions.update().values(ended_us=1))
+    (queue.database.home.root / "retention.json").write_text(content)
+
+    assert retention.expired(queue.database) == []
+    retention.remember_policy(queue.database, "default", 60)
+    assert retention.expired(queue.database) == [made.exec_id]
+
+
+def test_a_policy_of_more_years_than_there_were_deletes_nothing(queue: Queue) -> None:
+    queue.new(status="completed")
+    retention.remember_policy(queue.database, "default", 10**15)
+
+    assert retention.expired(queue.database) == []

@@ -209,10 +209,29 @@ def run_python(code: str, *arguments: str, path: Path) -> str:
         ("alice:secret@host.example:team/repo.git", "host.example:team/repo.git"),
         ("/srv/git/repo@2.git", "/srv/git/repo@2.git"),
         ("../repo.git", "../repo.git"),
+        ("https://host.example/repo@2.git", "https://host.example/repo@2.git"),
+        ("https://[::1/x", "https://[::1/x"),
+        ("https://u:p@[::1]:80/x", "https://[::1]:80/x"),
+        ("https://host.example:port/x", "https://host.example:port/x"),
+        ("file:///srv/git/repo", "file:///srv/git/repo"),
+        ("://", "://"),
     ],
 )
 def test_an_address_loses_its_credentials_and_nothing_else(url: str, bare: str) -> None:
     assert without_credentials(url) == bare
+
+
+@pytest.mark.parametrize(
+    "secret", ["SE/CRET", "SE#CRET", "SE?CRET", "SE@CRET", "SE@/CRET", "SE:/CRET@x", "SE//CRET", "/SECRET"]
+)
+@pytest.mark.parametrize("login", ["u:{}", "{}", "u:{}:x"])
+@pytest.mark.parametrize("address", ["https://{}@host.example/p", "ssh://{}@host.example:22/p", "{}@host.example:p"])
+def test_a_password_that_is_not_escaped_is_no_part_of_the_address(address: str, login: str, secret: str) -> None:
+    if "://" not in address and (secret.startswith("/") and login == "{}"):
+        pytest.skip("a path of this machine")
+    bare = without_credentials(address.format(login.format(secret)))
+
+    assert bare == address.replace("{}@", "")
 
 
 def test_the_remote_is_recorded_without_its_credentials(repository: Tree) -> None:

@@ -11,10 +11,11 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, executions, input_parts, versions
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.inputs import keep
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.names import check_text
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,28 @@ class NewExecution:
         kept = None if self.parts else keep(values, self.inputs_codec, self.inputs_data, self.inputs)
         return self if kept is None else replace(self, inputs=kept.shown, inputs_data=kept.data, parts=kept.digests)
 
+    def __post_init__(self) -> None:
+        if self.idempotency_key is not None:
+            check_key(self.idempotency_key)
+
     def columns(self) -> dict[str, Any]:
         """The row of a pending execution."""
         values = {name: value for name, value in vars(self).items() if name not in ("version_row", "parts")}
         values["inputs_in_parts"] = bool(self.parts)
         counts = dict.fromkeys(("attempt", "fruitless_attempts", "attempt_start_seq", "not_before_us"), 0)
         return {**values, **counts, "status": "pending", "created_us": now_us()}
+
+
+def check_key(given: str) -> None:
+    """
+    Raises:
+        KitaruUsageError: it names no call. With an empty one, as an unset variable gives it, all would be the first.
+    """
+    if not check_text("an idempotency key", given).strip():
+        raise KitaruUsageError(
+            f"the idempotency key {given!r} is empty",
+            hint="give a text that names this one call, or no key; an unset variable of a shell gives an empty text",
+        )
 
 
 def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:

@@ -18,12 +18,15 @@ def as_json(codec: str | None, data: bytes | None, size: int | None = None) -> A
         return None
     if data is None:
         return f"<{codec}, {size or 0:,} bytes>"
-    if codec == "json":
-        return json.loads(data)
-    if codec == "str":
-        return data.decode()
-    if codec == "tagged":
-        return plain(json.loads(data))
+    try:
+        if codec == "json":
+            return json.loads(data)
+        if codec == "str":
+            return data.decode()
+        if codec == "tagged":
+            return plain(json.loads(data))
+    except RecursionError:
+        return f"<{codec}, too deep to be shown, {len(data):,} bytes>"
     return without_code(codec, data)
 
 

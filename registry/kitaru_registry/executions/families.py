@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.canonical import canonical_json, sha256_of
+from kitaru_registry.canonical import json_digest, sha256_of
 from kitaru_registry.database import Database, executions, waits
 from kitaru_registry.deployments.refs import FlowRef, resolve_on
 from kitaru_registry.executions.creating import NewExecution
@@ -64,7 +64,7 @@ def invocation(
         inputs=inputs,
         inputs_codec="json",
         inputs_data=json.dumps(inputs, separators=(",", ":")).encode(),
-        input_digest=sha256_of(canonical_json(inputs)),
+        input_digest=json_digest(inputs),
         idempotency_key=idempotency_key,
         actor=actor,
         needs={"python": config.python, "platform": config.platform, "protocol": config.protocol},

@@ -7,6 +7,7 @@ call still finds that it was made.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sqlite3
@@ -20,13 +21,15 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, artifacts, executions, input_parts, journal, waits
-from kitaru_registry.errors import KitaruStateError, KitaruUsageError
+from kitaru_registry.errors import KitaruBackendError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions.states import ENDED, OPEN, STATUSES
 from kitaru_registry.executions.values import Deletion, ValueStore
 from kitaru_registry.models import Deleted, ExecutionId
 
 SPARED_SECONDS = 24 * 3600
 """A file that no row names is left alone for so long."""
+
+POLICIES = "retention.json"
 
 AT_ONCE = 200
 """Executions that one go of the retention deletes: it may not keep other writers waiting."""
@@ -226,30 +229,42 @@ def deleted_ids(database: Database) -> list[str]:
 
 
 def remember_policy(database: Database, project: str, seconds: int | None) -> None:
-    """Let the home's runner keep a project's ended executions for so long; None: for ever."""
-    file = database.home.root / "retention.json"
-    policies = read_policies(database)
-    if policies.get(project) == seconds:
+    """Let the home's runner keep a project's ended executions for so long; None: for ever.
+
+    Raises:
+        KitaruBackendError: the home cannot be written.
+    """
+    if read_policies(database).get(project) == seconds:
         return
-    changed = {**policies, project: seconds}
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps({name: kept for name, kept in changed.items() if kept is not None}))
-    partial.replace(file)
+    file = database.home.root / POLICIES
+    try:
+        with file.with_suffix(".lock").open("ab") as lock:
+            # Read again behind it: other projects' policies stay as they are by now.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            changed = {**read_policies(database), project: seconds}
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps({name: kept for name, kept in changed.items() if kept is not None}))
+            partial.replace(file)
+    except OSError as error:
+        raise KitaruBackendError(
+            f"{file} cannot be written: {error.strerror or error}", hint="set KITARU_HOME to a folder that you own"
+        ) from error
 
 
 def read_policies(database: Database) -> dict[str, int]:
-    """Project to seconds."""
+    """Project to seconds. What is no such thing is none: nothing is deleted because of it."""
     try:
-        found: dict[str, int] = json.loads((database.home.root / "retention.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((database.home.root / POLICIES).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {project: seconds for project, seconds in pairs if type(seconds) is int and seconds >= 0}
 
 
 def expired(database: Database) -> list[ExecutionId]:
     """Executions that a project's policy lets go, at most `AT_ONCE`."""
     found: list[ExecutionId] = []
     for project, seconds in read_policies(database).items():
-        before = datetime.fromtimestamp(now_us() / 1_000_000 - seconds).astimezone()
+        before = datetime.fromtimestamp(max(0.0, now_us() / 1_000_000 - seconds)).astimezone()
         found += ended(database, project=project, before=before, limit=AT_ONCE)
     return found[:AT_ONCE]

@@ -6,7 +6,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.models import GitFacts, Origin
@@ -15,6 +14,11 @@ from kitaru_registry.models import GitFacts, Origin
 SET_BY_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 SUBMODULE_MODE = "160000"
+AUTHORITY_END = re.compile(r"[/?#]")
+HOST = re.compile(
+    r"(?:(?:[a-z0-9-]+\.)+[a-z]{2,24}|localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\])(?::[0-9]+)?",
+    re.IGNORECASE,
+)
 FATAL = 128
 
 
@@ -77,11 +81,20 @@ def origin_of(folder: Path, state: GitState | None) -> Origin:
 
 
 def without_credentials(url: str) -> str:
-    """The address without user, password, query and fragment; `git@host:path` as `host:path`."""
-    if "://" not in url:
-        return re.sub(r"^[^/@]+@(?=[^/:]+:)", "", url)
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """The address without user, password, query and fragment; `git@host:path` as `host:path`.
+
+    A password may hold what should be written as %2F or %23 there: what comes before an `@` is an address only where it
+    begins with what a host looks like.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return re.sub(r"^[^/].*@(?=[^/:@]+:)", "", url)
+    while "@" in rest:
+        authority = AUTHORITY_END.split(rest, maxsplit=1)[0]
+        if "@" not in authority and HOST.fullmatch(authority):
+            break
+        rest = rest[rest.rindex("@", 0, len(authority) if "@" in authority else len(rest)) + 1 :]
+    return f"{scheme}://{rest.partition('?')[0].partition('#')[0]}"
 
 
 class _Git:

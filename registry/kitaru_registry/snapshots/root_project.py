@@ -6,9 +6,10 @@ So `importlib.metadata.version("my-agents")` and the project's own entry points 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from typing import Any
+
+from kitaru_registry import toml_text
 
 UNKNOWN_VERSION = "0"
 """Of a project whose version its build backend would have computed."""
@@ -17,8 +18,8 @@ UNKNOWN_VERSION = "0"
 def dist_info(pyproject: bytes) -> dict[str, bytes]:
     """Path to content of the files to generate; none where the project has no name, or is Kitaru itself."""
     try:
-        project = tomllib.loads(pyproject.decode()).get("project")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        project = toml_text.parse(pyproject.decode()).get("project")
+    except ValueError:
         return {}
     if not isinstance(project, Mapping) or not isinstance(project.get("name"), str) or project["name"] == "kitaru":
         return {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kitaru_registry import toml_text
 from kitaru_registry.errors import KitaruDeployError, KitaruNotFoundError
 from kitaru_registry.snapshots.workspaces import LOCK, nearest_project, workspace_of
 
@@ -118,7 +119,7 @@ def script_block(entry: Path) -> str | None:
 
 def parse_toml(name: str, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return toml_text.parse(text)
     except tomllib.TOMLDecodeError as error:
         raise KitaruDeployError(f"{name} is not valid TOML: {error}", hint=f"correct {name}") from error
 

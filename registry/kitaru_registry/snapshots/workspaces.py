@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from kitaru_registry import toml_text
 
 LOCK = "uv.lock"
 
@@ -37,7 +38,7 @@ def _settings(pyproject: Path) -> dict[str, Any] | None:
     try:
         text = pyproject.read_bytes()
         # Most of what lies above a project is none, or has no such table.
-        found = tomllib.loads(text.decode())["tool"]["uv"]["workspace"] if b"workspace" in text else None
+        found = toml_text.parse(text.decode())["tool"]["uv"]["workspace"] if b"workspace" in text else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, dict) else None
