@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Annotated, ParamSpec, Protocol
 
 import typer
@@ -138,6 +138,7 @@ def answering(name: str, function: Callable[P, Answer]) -> Callable[P, None]:
             print_error(name, error, output)
             raise typer.Exit(error.exit_code) from error
         print_answer(name, answer, output)
+        look_after_home()
         if answer.exit_code:
             raise typer.Exit(answer.exit_code)
 
@@ -148,4 +149,18 @@ def open_client() -> KitaruClient:
     """The registry of this home, for the project of this folder."""
     from kitaru import KitaruClient
 
-    return KitaruClient()
+    opened = KitaruClient()
+    _opened.append(opened)
+    return opened
+
+
+_opened: list[KitaruClient] = []
+
+
+def look_after_home() -> None:
+    """Whatever command has looked at a home that a dead runner has left work in lets it go on, once it has answered."""
+    from kitaru_registry.errors import KitaruError
+
+    while _opened:
+        with suppress(KitaruError, OSError):  # it has answered: nobody asked for this
+            _opened.pop().runner.look_after_home()

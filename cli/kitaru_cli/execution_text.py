@@ -55,7 +55,9 @@ def executions_text(executions: Sequence[Execution]) -> Sequence[Part]:
 
 
 def status_of(execution: Execution) -> Styled:
-    """`completed, with 2 warnings`"""
+    """`completed, with 2 warnings`; `running (process gone)`"""
+    if execution.process_gone:
+        return Styled(f"{execution.status} (process gone)", "red")
     if not execution.warnings:
         return status(execution.status)
     return Styled(f"{execution.status}, with {counted(len(execution.warnings), 'warning')}", "yellow")

@@ -88,7 +88,8 @@ def stop(output: Output = Format.text) -> Answer:
 
 def status_text(found: HomeStatus) -> Sequence[Part]:
     counts = (
-        ("running", found.running, "cyan"),
+        ("running", found.running - found.gone, "cyan"),
+        *([("running (process gone)", found.gone, "red")] if found.gone else []),
         ("waiting", found.waiting, "yellow"),
         ("pending", found.pending, "blue"),
         ("overdue", found.overdue, "red"),

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, overload
@@ -39,7 +39,7 @@ from sqlalchemy.schema import CreateColumn
 
 from kitaru_registry.database_errors import explained, read_json
 from kitaru_registry.errors import KitaruBackendError
-from kitaru_registry.home import Home, prepare
+from kitaru_registry.home import Home, prepare, why_not_written
 
 SCHEMA_VERSION = 3
 BUSY_TIMEOUT_SECONDS = 30
@@ -285,9 +285,16 @@ input_parts = Table(
 class Database:
     """One home's record. Safe to share between threads; a fork opens connections of its own."""
 
-    def __init__(self, engine: Engine, home: Home, *, synchronous: str) -> None:
+    def __init__(
+        self, engine: Engine, home: Home, *, synchronous: str, refused: KitaruBackendError | None = None
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            refused: why nothing may be written; it can be read all the same.
+        """
         self.engine = engine
         self.home = home
+        self._refused = refused
         self.synchronous = synchronous
         self._of_parent: list[Pool] = []
         _databases.add(self)
@@ -317,12 +324,21 @@ class Database:
             KitaruUsageError: text that is no UTF-8, or a number that is too large; nothing was written.
             KitaruBackendError: the disk is full, or the database cannot be written; nothing was.
         """
+        self.require_writable()
         with (
             explained(self.home),
             self.engine.connect().execution_options(kitaru_write=True) as connection,
             connection.begin(),
         ):
             yield connection
+
+    def require_writable(self) -> None:
+        """
+        Raises:
+            KitaruBackendError: nothing may be written to its home: it is read-only, or others may write to it.
+        """
+        if self._refused is not None:
+            raise self._refused
 
     @contextmanager
     def cursor(self) -> Iterator[sqlite3.Cursor]:
@@ -371,29 +387,45 @@ def leave_connections() -> None:
 
 
 def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
-    """The home's database, created where there is none.
+    """The home's database, created where there is none; to be read alone where nothing may be written.
 
     Raises:
         KitaruBackendError: the home cannot hold it, or a newer Kitaru wrote it.
     """
-    prepare(home)
+    refused = why_not_written(home) if home.database.exists() else None
+    if refused is None:
+        prepare(home)
+        with suppress(FileExistsError):  # whoever else creates it: SQLite's own files are as open as this one
+            os.close(os.open(home.database, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     # For this URL SQLAlchemy would choose a pool that closes the connections of other threads while they are in use.
     engine = create_engine(
         "sqlite://", creator=lambda: connect(home, synchronous), poolclass=QueuePool, max_overflow=-1,
         json_deserializer=partial(read_json, home),
     )  # fmt: skip
     event.listen(engine, "begin", begin)
-    database = Database(engine, home, synchronous=synchronous)
+    database = Database(engine, home, synchronous=synchronous, refused=refused)
     migrate(database)
     return database
 
 
 def connect(home: Home, synchronous: str) -> sqlite3.Connection:
+    if not os.access(home.root, os.W_OK):
+        return connect_to_read(home)
     connection = sqlite3.connect(
         home.database, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute(f"PRAGMA synchronous={synchronous}")
     return connection
+
+
+def connect_to_read(home: Home) -> sqlite3.Connection:
+    """To a database in a folder that cannot be written, where SQLite can keep no account of who reads."""
+    log = home.database.with_name(f"{home.database.name}-wal")
+    is_whole = not log.exists() or log.stat().st_size == 0
+    return sqlite3.connect(
+        f"{home.database.absolute().as_uri()}?{'immutable=1' if is_whole else 'mode=ro'}", uri=True,
+        isolation_level=None, check_same_thread=False,
+    )  # fmt: skip
 
 
 def begin(connection: Connection) -> None:

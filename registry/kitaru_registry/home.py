@@ -15,6 +15,8 @@ Standard library only.
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,12 @@ from kitaru_registry.errors import KitaruBackendError
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "fuse.sshfs"}
 )
+
+
+OWN = (
+    "kitaru.db", "kitaru.db-wal", "kitaru.db-shm", "layout", "values", "retention.json", "environments", "code",
+    "cache", "tools", "executions", "runner",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,23 +89,52 @@ def default_home() -> Home:
 
 
 def prepare(home: Home) -> None:
-    """Create the home, readable by its owner alone, and check that it can hold a database.
+    """Create the home, for its owner alone, and check that it can hold a database.
 
     Raises:
-        KitaruBackendError: not writable, or on a network file system, where SQLite's locks do not hold.
+        KitaruBackendError: not writable, or by others too; or on a network file system, where SQLite's locks fail.
     """
     try:
         make_folder(home.root, mode=0o700)
     except OSError as error:
         raise not_writable(home, error) from error
-    if not os.access(home.root, os.W_OK | os.X_OK):
-        raise not_writable(home, None)
+    refused = why_not_written(home)
+    if refused is not None:
+        raise refused
+    with suppress(OSError):
+        make_own(home)
     kind = file_system_of(home.root, Path("/proc/self/mounts"))
     if kind in NETWORK_FILE_SYSTEMS:
         raise KitaruBackendError(
             f"the home {home.root} is on a network file system ({kind}), where SQLite's locks do not hold",
             hint="set KITARU_HOME to a folder on a local disk",
         )
+
+
+def why_not_written(home: Home) -> KitaruBackendError | None:
+    """Why nothing may be written to a home that is there; it can still be looked at. None: it may."""
+    try:
+        mode = home.root.stat().st_mode
+    except OSError:
+        return None
+    if mode & 0o022:
+        return KitaruBackendError(
+            f"others may write to the home {home.root} (mode {stat.S_IMODE(mode):o}): what is in it is executed as you",
+            hint=f"chmod 700 {home.root}, if nobody has; else set KITARU_HOME to a folder that is yours alone",
+        )
+    if not os.access(home.root, os.W_OK | os.X_OK):
+        return not_writable(home, None)
+    if home.database.exists() and not os.access(home.database, os.W_OK):
+        return not_writable(Home(home.database), None)
+    return None
+
+
+def make_own(home: Home) -> None:
+    """What lies in the home, perhaps since an earlier release, is its owner's alone."""
+    for name in OWN:
+        path = home.root / name
+        if path.exists() and not path.is_symlink() and path.stat().st_mode & 0o077:
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def not_writable(home: Home, error: OSError | None) -> KitaruBackendError:

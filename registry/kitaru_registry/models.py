@@ -336,6 +336,8 @@ class Execution(Record):
     status: str
     status_reason: str | None = None
     """Why it is where it is, in words: what a pending one needs, that a process is gone."""
+    process_gone: bool = False
+    """It is `running`, as its record says, and its process has died: whoever is the home's runner next goes on."""
     inputs: dict[str, Any]
     result: Any = None
     error: ErrorDetail | None
@@ -488,7 +490,9 @@ class HomeStatus(Record):
     waiting: int
     pending: int
     overdue: int
-    """Open executions whose lease is over and whose process is gone, and waits past their deadline."""
+    """Open executions whose process is gone, and waits past their deadline."""
+    gone: int = 0
+    """Of those that run: executions whose process is gone."""
     warned: int = 0
     """Executions that have completed in the last 24 hours, with warnings."""
     runner: RunnerState

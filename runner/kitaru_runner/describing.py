@@ -138,7 +138,8 @@ def as_error(described: Mapping[str, Any], entrypoint: str, folder: str) -> Kita
         return KitaruDeployError(
             f"{entrypoint} reads the environment variable {variable} when it is imported, and a deploy does not "
             "pass it on",
-            hint=f'declare it in kitaru.toml: [deploy] env = ["{variable}"], or read it inside the flow',
+            hint=f'declare it in kitaru.toml: [flows.{entrypoint.rpartition(":")[2]}] env = ["{variable}"], '
+            "or read it inside the flow",
             detail=detail,
         )
     missing = described.get("module")

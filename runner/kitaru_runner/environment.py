@@ -153,7 +153,7 @@ def ensure_environment(
     if _is_intact(folder):
         return environment
     try:
-        home.environments.mkdir(parents=True, exist_ok=True)
+        home.environments.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(folder.with_suffix(".building"), fcntl.LOCK_EX):
             if not _is_intact(folder):
                 progress("building the environment")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -43,6 +44,15 @@ class Presence:
 
 def local_lock(home: Home) -> Path:
     return home.runner / "local.lock"
+
+
+def stop_mark(home: Home) -> Path:
+    return home.runner / "stopped"
+
+
+def was_stopped(home: Home) -> bool:
+    """Whether the last local runner was ended on purpose: it is not started again by those who only look."""
+    return stop_mark(home).exists()
 
 
 def list_runners(home: Home) -> list[Presence]:
@@ -204,4 +214,6 @@ def stop_local(home: Home) -> Presence:
         if time.monotonic() > deadline:
             raise KitaruBackendError(f"the local runner {local[0].pid} does not end", hint=f"kill -9 {local[0].pid}")
         time.sleep(0.01)
+    with suppress(OSError):
+        stop_mark(home).touch(mode=0o600)
     return local[0]

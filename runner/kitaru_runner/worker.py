@@ -30,7 +30,7 @@ from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 from kitaru_runner.looking import Bell, Changes
 from kitaru_runner.place import Place
-from kitaru_runner.presence import Presence, WakePipe, announce, local_lock
+from kitaru_runner.presence import Presence, WakePipe, announce, local_lock, stop_mark
 from kitaru_runner.retention import Retention
 from kitaru_runner.serving import Serving
 
@@ -270,6 +270,8 @@ def run_runner(
         lock = FileLock.acquire(local_lock(home))
         if lock is None:
             return False
+    with suppress(OSError):
+        stop_mark(home).unlink(missing_ok=True)
     runner = Runner(home, open_database(home, synchronous=synchronous), config, version=version, local=local)
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)

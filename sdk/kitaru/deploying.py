@@ -93,6 +93,7 @@ def deploy(
     name = check_name("project", project or found.project.project)
     order = Order(found, home, name, tag, upgrade, adopt, allow, actor, options, progress)
     with opened(home, database) as registry:
+        registry.require_writable()
         return carry_out(order, registry)
 
 
@@ -191,7 +192,9 @@ def import_code(
     unpack_code(tar, code)
     target = order.target
     order.progress(f"importing {target.file}")
-    seen = {name: os.environ[name] for name in target.project.deploy.env if name in os.environ}
+    # A flow's own too: what it sees when it runs it sees when it is imported.
+    names = (*target.project.deploy.env, *target.config.env)
+    seen = {name: os.environ[name] for name in names if name in os.environ}
     try:
         described = describe(environment.python, code, target.entrypoint, env=seen)
     except KitaruDeployError as error:

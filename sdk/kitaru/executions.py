@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru.bound import BoundExecution, bind
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
-from kitaru.reasons import not_resumable, with_reason
+from kitaru.reasons import gone, not_resumable, with_process, with_reason
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
 from kitaru_registry.executions.log_lines import log_file
@@ -90,6 +90,9 @@ class Executions:
             limit=limit if page is None else size,
             offset=0 if page is None else (page - 1) * size,
         )
+        if any(execution.status == "running" for execution in found):
+            lost = gone(self._client)
+            found = [with_process(execution, lost) for execution in found]
         return [bind(self._client, execution) for execution in found]
 
     def latest(self, *, flow: str | None = None, status: str | None = None) -> BoundExecution:

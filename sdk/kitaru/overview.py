@@ -6,20 +6,20 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitaru.reasons import gone
 from kitaru_registry.clock import now_us
 from kitaru_registry.database import SCHEMA_VERSION
 from kitaru_registry.database_errors import damaged
 from kitaru_registry.deployments.versions import list_flows, list_versions
 from kitaru_registry.errors import KitaruError
-from kitaru_registry.executions import reading, waits
+from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.executions.remarks import count_completed_with_warnings
-from kitaru_registry.home import file_system_of
+from kitaru_registry.home import file_system_of, not_writable, why_not_written
 from kitaru_registry.models import DoctorCheck, HomeStatus
-from kitaru_runner.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -38,6 +38,7 @@ def status(client: KitaruClient) -> HomeStatus:
         waiting=counts.get("waiting", 0),
         pending=counts.get("pending", 0),
         overdue=len(overdue(client)),
+        gone=len(gone(client)),
         warned=count_completed_with_warnings(client.database, project=client.project, since_us=now_us() - DAY_US),
         runner=client.runner.state(),
     )
@@ -45,20 +46,15 @@ def status(client: KitaruClient) -> HomeStatus:
 
 def overdue(client: KitaruClient) -> list[str]:
     """Open executions of the project that nobody works on though they could go on."""
-    lost = [
-        row.exec_id
-        for row in reading.running_executions(client.database)
-        if row.project == client.project
-        and (row.lease_until_us or 0) < now_us()
-        and not is_held(execution_lock(client.home, row.exec_id))
-    ]
-    late = waits.late(client.database, project=client.project)
-    return [*lost, *late]
+    return [*gone(client), *waits.late(client.database, project=client.project)]
 
 
 def doctor(client: KitaruClient) -> list[DoctorCheck]:
     """Every check, whether it passed or not; none changes anything."""
-    checks = (check_python, check_uv, check_home, check_database, check_disk, check_snapshots, check_lost, check_runner)
+    checks = (
+        check_python, check_uv, check_home, check_database, check_disk, check_snapshots, check_interpreters, check_lost,
+        check_faults, check_runner,
+    )  # fmt: skip
     return [run_check(check, client) for check in checks]
 
 
@@ -88,14 +84,13 @@ def check_uv(_: KitaruClient) -> DoctorCheck:
 
 def check_home(client: KitaruClient) -> DoctorCheck:
     root = client.home.root
-    writable = os.access(root, os.W_OK) if root.exists() else os.access(root.parent, os.W_OK)
+    refused = why_not_written(client.home)
+    if refused is None and not root.exists() and not os.access(root.parent, os.W_OK):
+        refused = not_writable(client.home, None)
+    if refused is not None:
+        raise refused
     kind = file_system_of(root, Path("/proc/self/mounts"))
-    return DoctorCheck(
-        name="home",
-        ok=writable,
-        message=f"{root} ({kind or 'unknown file system'})",
-        hint=None if writable else "set KITARU_HOME to a folder that you own",
-    )
+    return DoctorCheck(name="home", ok=True, message=f"{root} ({kind or 'unknown file system'})")
 
 
 def check_database(client: KitaruClient) -> DoctorCheck:
@@ -128,6 +123,45 @@ def check_snapshots(client: KitaruClient) -> DoctorCheck:
     for version in versions:
         verify(client.layout, version.digest)
     return DoctorCheck(name="snapshots", ok=True, message=f"every blob of {len(versions)} version(s) is verified")
+
+
+def check_interpreters(client: KitaruClient) -> DoctorCheck:
+    from kitaru_registry.snapshots.artifact import fetch_lock, read_config
+    from kitaru_runner.environment import find_built, find_interpreter
+
+    missing: list[str] = []
+    said = hint = None
+    minors: set[str] = set()
+    for version in list_versions(client.database, project=client.project):
+        config = read_config(client.layout, version.digest)
+        minors.add(config.python)
+        try:
+            find_interpreter(config.python)
+        except KitaruError as error:
+            if find_built(client.home, lock=fetch_lock(client.layout, config), minor=config.python) is None:
+                missing.append(f"{version.flow} v{version.version}")
+                said, hint = error.message, error.hint
+    if missing:
+        return DoctorCheck(
+            name="interpreters", ok=False, message=f"{', '.join(missing)} cannot begin: {said}", hint=hint
+        )  # fmt: skip
+    said = f"there is a CPython {', '.join(sorted(minors))}" if minors else "no version needs one"
+    return DoctorCheck(name="interpreters", ok=True, message=said)
+
+
+def check_faults(client: KitaruClient) -> DoctorCheck:
+    found = queue.faults(client.database)
+    said = [f"{counted(exec_ids)}: {reason}" for reason, exec_ids in found.items()]
+    return DoctorCheck(
+        name="machine",
+        ok=not found,
+        message="; ".join(said) if said else "it lacks nothing that an execution waits for",
+        hint="they go on by themselves when that is mended" if found else None,
+    )
+
+
+def counted(exec_ids: Sequence[str]) -> str:
+    return f"{exec_ids[0]} cannot begin" if len(exec_ids) == 1 else f"{len(exec_ids)} executions cannot begin"
 
 
 def check_lost(client: KitaruClient) -> DoctorCheck:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import waits
-from kitaru_registry.models import Execution
+from kitaru_registry.executions import reading, waits
+from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
     held = is_held(execution_lock(client.home, execution.exec_id))
     reason = execution.status_reason
     if execution.status == "running" and not held:
-        reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
-    elif execution.status == "waiting":
+        return with_process(execution, [execution.exec_id])
+    if execution.status == "waiting":
         reason = why_waiting(client, execution, held=held) or reason
     elif execution.status == "pending" and client.runner.is_starting(execution.exec_id):
         reason = None
@@ -31,6 +32,28 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
     elif execution.status == "pending" and reason is None:
         reason = client.runner.why_pending(execution)
     return execution.model_copy(update={"status_reason": reason})
+
+
+def gone(client: KitaruClient) -> list[ExecutionId]:
+    """Executions of the project that run, as their record says, and whose process has died."""
+    left = [
+        row
+        for row in reading.running_executions(client.database)
+        if row.project == client.project and not is_held(execution_lock(client.home, row.exec_id))
+    ]
+    if not left:
+        return []
+    # What has ended meanwhile, or was taken over, has no process of that attempt either.
+    still = {(row.exec_id, row.attempt) for row in reading.running_executions(client.database)}
+    return [ExecutionId(row.exec_id) for row in left if (row.exec_id, row.attempt) in still]
+
+
+def with_process(execution: Execution, gone: Collection[ExecutionId]) -> Execution:
+    """Say so where it is one of those that run without a process."""
+    if execution.exec_id not in gone:
+        return execution
+    reason = f"its process is gone; go on: kitaru executions resume {execution.exec_id}"
+    return execution.model_copy(update={"status_reason": reason, "process_gone": True})
 
 
 def why_waiting(client: KitaruClient, execution: Execution, *, held: bool) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitaru.hash_seeds import SEED
+from kitaru_registry.clock import now_us
 from kitaru_registry.config import span_seconds
 from kitaru_registry.database import as_datetime
 from kitaru_registry.errors import KitaruStateError
@@ -93,6 +94,20 @@ class Runners:
             presence.ensure_runner(self._client.home, self._options())
         else:
             presence.wake(self._client.home)
+
+    def look_after_home(self) -> bool:
+        """Let the local runner begin where one has died and left work; not where it was stopped. Whether it has."""
+        home, database = self._client.home, self._client.database
+        if not self._client.config.runner.autostart or presence.was_stopped(home):
+            return False
+        if is_held(presence.local_lock(home)) or presence.list_runners(home):
+            return False
+        due_us = queue.next_due_us(database)
+        lost = [row for row in reading.running_executions(database) if row.kind == "deployed"]
+        if (due_us is not None and due_us <= now_us()) or any(not self.is_executed(row.exec_id) for row in lost):
+            self.ensure()
+            return True
+        return False
 
     def set_going(self, exec_id: ExecutionId, *, with_edits: bool = False) -> None:
         """Let an open execution go on now, whatever its kind. A child in its parent's process goes on with that."""

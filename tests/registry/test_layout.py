@@ -70,7 +70,7 @@ def test_reading_creates_nothing(store: OciLayout) -> None:
 def test_a_blob_is_read_only(store: OciLayout) -> None:
     put(store)
 
-    assert stat.S_IMODE(file_of(store).stat().st_mode) == 0o444
+    assert stat.S_IMODE(file_of(store).stat().st_mode) == 0o400
 
 
 @pytest.mark.parametrize("content", [b"other bytes", b"", CONTENT + b"x"])

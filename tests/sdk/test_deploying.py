@@ -181,7 +181,8 @@ def test_an_environment_variable_is_seen_at_import_if_declared(
 
     with pytest.raises(KitaruDeployError, match="REGION") as error:
         deployed(project, home)
-    assert "[deploy] env" in (error.value.hint or "")
+    assert "[flows." in (error.value.hint or "")
+    assert "] env = [" in (error.value.hint or "")
 
     (project / "kitaru.toml").write_text('[deploy]\nenv = ["REGION"]\n')
     assert deployed(project, home).version == 1

@@ -129,6 +129,7 @@ class JournalWriter:
     """Appends to the journals of one home. One for a process; any thread may append."""
 
     def __init__(self, database: Database) -> None:
+        database.require_writable()
         self._home = database.home
         self._connection = database.hold()
         self._cursor = self._connection.cursor()

@@ -236,6 +236,7 @@ def remember_policy(database: Database, project: str, seconds: int | None) -> No
     """
     if read_policies(database).get(project) == seconds:
         return
+    database.require_writable()
     file = database.home.root / POLICIES
     try:
         with file.with_suffix(".lock").open("ab") as lock:

@@ -182,6 +182,7 @@ class ValueStore:
         partial = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             with partial.open("xb") as file:
+                os.fchmod(file.fileno(), 0o600)
                 file.write(data)
                 sync(file)
             partial.rename(path)
@@ -190,7 +191,7 @@ class ValueStore:
 
     def _make(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
         except FileExistsError:
             return
         self._lasting.discard(folder)

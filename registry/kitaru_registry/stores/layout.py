@@ -160,6 +160,7 @@ class OciLayout:
     def _prepare(self) -> None:
         if (self.root / "index.json").exists():
             return
+        make_folder(self.root, mode=0o700)
         make_folder(self.root / "blobs" / "sha256")
         (self.root / "ingest").mkdir(exist_ok=True)
         with _locked(self.root / "index.lock"):
@@ -194,7 +195,7 @@ class OciLayout:
         with _ingesting(self.root / "ingest") as (file, place):
             file.write(content)
             sync(file)
-            place.chmod(0o644)
+            place.chmod(0o600)
             place.replace(target)
         sync_folder(target.parent)
 
@@ -218,7 +219,7 @@ def _publish(target: Path, content: IO[bytes], descriptor: Descriptor, *, ingest
         found = sha256_of_file(file)
         if found != descriptor.digest or file.tell() != descriptor.size:
             raise KitaruDigestMismatchError(descriptor.digest, "what was to be stored", found=found)
-        place.chmod(0o444)
+        place.chmod(0o400)
         place.replace(target)
     sync_folder(target.parent)
 
