@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     command(runner, "runner.list", examples=["kitaru runner list"])(list_runners)
     command(runner, "runner.start", examples=["kitaru runner start"])(start)
     command(runner, "runner.stop", examples=["kitaru runner stop"])(stop)
+    command(runner, "runner.drain", examples=["kitaru runner drain", "kitaru runner drain --timeout 600"])(drain)
 
 
 def status(output: Output = Format.text) -> Answer:
@@ -84,6 +85,18 @@ def stop(output: Output = Format.text) -> Answer:
     """Stop this home's runner. What it executes goes on when there is a runner again."""
     stopped = open_client().runner.stop()
     return item(stopped, lambda: [f"Stopped the runner (process {stopped.pid})"])
+
+
+def drain(
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait; it drains on after that."),
+    ] = None,
+    output: Output = Format.text,
+) -> Answer:
+    """Stop this home's runner when the checkpoints in flight have ended. Nothing new is begun."""
+    drained = open_client().runner.drain(timeout=timeout)
+    return item(drained, lambda: [f"Drained the runner (process {drained.pid})"])
 
 
 def status_text(found: HomeStatus) -> Sequence[Part]:

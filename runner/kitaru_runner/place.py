@@ -10,7 +10,9 @@ from kitaru_registry.executions import queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
+from kitaru_runner.children import Children
 from kitaru_runner.faults import Faults
+from kitaru_runner.recording import RegistryJournal
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,9 @@ class Place:
     """Lets the runner look: something has changed that it was not told of."""
     tell: Callable[[str], None] = lambda _: None
     """Says in the runner's own log what can be said nowhere else."""
+
+    def journal_of(self, claim: queue.Claim, code: str) -> RegistryJournal:
+        return RegistryJournal(
+            self.database, self.writer, claim, stays=False, code=code, children=Children(self.database),
+            lease_seconds=self.lease_seconds,
+        )  # fmt: skip

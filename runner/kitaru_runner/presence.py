@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
+from kitaru_registry.errors import KitaruBackendError, KitaruNotFinishedError, KitaruNotFoundError
 from kitaru_registry.home import Home
 from kitaru_runner.locks import FileLock, holder, is_held
 
@@ -205,15 +205,43 @@ def stop_local(home: Home) -> Presence:
     Raises:
         KitaruNotFoundError: there is none.
     """
+    local = require_local(home)
+    os.kill(local.pid, signal.SIGTERM)
+    if not has_ended(home, within=STOP_SECONDS):
+        raise KitaruBackendError(f"the local runner {local.pid} does not end", hint=f"kill -9 {local.pid}")
+    return local
+
+
+def drain_local(home: Home, *, timeout: float | None) -> Presence:
+    """End the local runner as soon as every call has ended that is in flight now; what it executes can be resumed.
+
+    Raises:
+        KitaruNotFoundError: there is none.
+        KitaruNotFinishedError: after so many seconds some had not; it goes on, and ends when they have.
+    """
+    local = require_local(home)
+    os.kill(local.pid, signal.SIGUSR1)
+    if not has_ended(home, within=timeout):
+        raise KitaruNotFinishedError(
+            f"the local runner {local.pid} still waits for calls to end", hint="kitaru runner list; kitaru runner stop"
+        )
+    return local
+
+
+def require_local(home: Home) -> Presence:
     local = [presence for presence in list_runners(home) if presence.local]
     if not local:
         raise KitaruNotFoundError(f"no local runner runs for {home.root}", hint="kitaru runner list")
-    os.kill(local[0].pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while is_held(local_lock(home)):
-        if time.monotonic() > deadline:
-            raise KitaruBackendError(f"the local runner {local[0].pid} does not end", hint=f"kill -9 {local[0].pid}")
-        time.sleep(0.01)
+    return local[0]
+
+
+def has_ended(home: Home, *, within: float | None) -> bool:
+    """Whether it does; it was ended on purpose then."""
     with suppress(OSError):
         stop_mark(home).touch(mode=0o600)
-    return local[0]
+    deadline = None if within is None else time.monotonic() + within
+    while is_held(local_lock(home)):
+        if deadline is not None and time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -298,7 +298,7 @@ class RegistryJournal:
 
     def beat(self) -> queue.Beat:
         """Renew the lease and show what runs."""
-        running = self._running()
+        running = self.running()
         known, self._in_flight_said = self._in_flight_said, running
         return queue.beat(
             self._database, self.row, self.attempt, running if running != known else None,
@@ -306,13 +306,14 @@ class RegistryJournal:
         )  # fmt: skip
 
     def running_keys(self) -> list[str]:
-        return [call["key"] for call in self._running()]
+        return [call["key"] for call in self.running()]
 
     def watch(self, in_flight: Callable[[], list[dict[str, Any]]]) -> None:
         """Ask there for what is under way, instead of being told."""
         self._watch = in_flight
 
-    def _running(self) -> list[dict[str, Any]]:
+    def running(self) -> list[dict[str, Any]]:
+        """The tries that are under way: `key`, `name`, `tries`, `started_us`."""
         if self._watch is not None:
             return self._watch()
         # A copy, made at once: other threads begin and end tries.

@@ -25,9 +25,9 @@ from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
 from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
-from kitaru_runner.children import Children
 from kitaru_runner.cutting import cut_failure, cut_text
 from kitaru_runner.describing import clean_environment
+from kitaru_runner.draining import Draining
 from kitaru_runner.environment import environment_for, shared_lock
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
@@ -83,21 +83,12 @@ class Serving:
         self.kill_at = float("inf")
         # What the machine has done to this attempt.
         self._fault: KitaruError | None = None
-        self._is_prepared = False
-        self._settled = False
+        self._is_prepared = self._settled = False
         self._gives_up = threading.Event()
+        self._draining: Draining | None = None
 
     def _journal_of(self, code: str) -> RegistryJournal:
-        place = self._place
-        journal = RegistryJournal(
-            place.database,
-            place.writer,
-            self._claim,
-            stays=False,
-            code=code,
-            children=Children(place.database),
-            lease_seconds=place.lease_seconds,
-        )
+        journal = self._place.journal_of(self._claim, code)
         journal.listener = self
         return journal
 
@@ -297,7 +288,10 @@ class Serving:
         answers: list[tuple[Header, bytes]] = []
         for id_, own in asked:
             seq += len(own)
-            answers.append(({"t": "ok", "seq": seq, "id": id_}, b""))
+            if self._draining is None or not self._draining.holds(own, self._journal.running()):
+                answers.append(({"t": "ok", "seq": seq, "id": id_}, b""))
+        if self._draining is not None:
+            self._place.ring()
         # At once, so that the child hears of all when it looks.
         return self._send_all(answers)
 
@@ -393,6 +387,12 @@ class Serving:
         return True
 
     # From the runner's main thread
+
+    def drain(self) -> None:
+        """Let what is in flight end, and then the attempt, which is due again at once."""
+        self._draining = self._draining or Draining()
+        if self._ended_by_us is None and self._draining.is_at_rest(self._journal.running()):
+            self.end("its runner was drained")
 
     def tick(self) -> None:
         """Kill a child that was asked to end, and did not."""

@@ -63,11 +63,16 @@ class Runner:
         self._of_others: list[queue.Candidate] = []
         self._next_due_us: int | None = None
         self._look_at = self._glance_at = 0.0
-        self._stopping = False
+        self._stopping = self._draining = False
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Stop after the present turn: children are ended, and their executions can be claimed at once."""
         self._stopping = True
+        self._bell.ring()
+
+    def drain(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """Claim nothing more, let the calls that are in flight end, and stop when they have."""
+        self._draining = True
         self._bell.ring()
 
     def run(self) -> None:
@@ -94,6 +99,10 @@ class Runner:
             now = time.monotonic()
             if now >= self._look_at or (now >= self._glance_at and self._is_other_than_seen()):
                 self._look()
+            if self._draining:
+                self._of_each(Serving.drain)
+                if not self._serving:
+                    return
             if self._serving:
                 busy_at = now
             elif self.presence.local and now - busy_at > self.config.idle_seconds and self._next_due_us is None:
@@ -180,7 +189,7 @@ class Runner:
         found = [seen for seen in queue.claimable(self._place.database) if seen.exec_id not in self._serving]
         self._of_others = [seen for seen in found if seen.status == "running"]
         for seen in found:
-            if len(self._serving) >= self.config.max_executions or self._stopping:
+            if len(self._serving) >= self.config.max_executions or self._stopping or self._draining:
                 break
             self._claim(seen)
 
@@ -224,6 +233,10 @@ class Runner:
             with suppress(OSError):
                 print(f"kitaru: {message}", file=sys.stderr, flush=True)
         self._told = message
+
+    @property
+    def is_to_end(self) -> bool:
+        return self._stopping or self._draining
 
     def _nothing_due(self) -> bool:
         try:
@@ -275,6 +288,7 @@ def run_runner(
     runner = Runner(home, open_database(home, synchronous=synchronous), config, version=version, local=local)
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
+    signal.signal(signal.SIGUSR1, runner.drain)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         if on_hold:
@@ -284,7 +298,7 @@ def run_runner(
             if lock is not None:
                 lock.release()
             # Whoever made work pending while the lock was still held counted on this runner.
-            if not local or runner._stopping or runner._nothing_due():
+            if not local or runner.is_to_end or runner._nothing_due():
                 return True
             lock = FileLock.acquire(local_lock(home))
             if lock is None:

@@ -72,6 +72,20 @@ class Runners:
         presence.stop_local(self._client.home)
         return state.model_copy(update={"running": False})
 
+    def drain(self, *, timeout: float | None = None) -> RunnerState:
+        """End the local runner when the checkpoints that are in flight have ended; what it executed can be resumed.
+
+        Args:
+            timeout: how many seconds to wait for that; it drains on after them.
+
+        Raises:
+            KitaruNotFoundError: there is none.
+            KitaruNotFinishedError: the time is over.
+        """
+        state = self.state()
+        presence.drain_local(self._client.home, timeout=timeout)
+        return state.model_copy(update={"running": False})
+
     def run(self) -> None:
         """Be a runner, in this process, until SIGINT or SIGTERM: the home's local one where it has none."""
         from importlib.metadata import version
