@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from kitaru import checkpoint, flow
+from kitaru import checkpoint, flow, wait
 
 
 @checkpoint
@@ -109,3 +109,43 @@ def killed(steps: int, notes: str) -> int:
     for number in range(steps):
         noted(number, notes)
     return steps
+
+
+@flow
+def counted(steps: int) -> int:
+    for number in range(steps):
+        step(number)
+    return steps
+
+
+@flow
+def waiting(steps: int) -> int:
+    """Waits behind so many steps."""
+    counting = sum(int(step(number)["ok"] is True) for number in range(steps))
+    wait(name="go", schema=bool)
+    return counting
+
+
+@flow
+def given(data: bytes, number: int) -> int:
+    return len(data) + number
+
+
+@flow
+def handing_on(size: int, children: int) -> int:
+    """The sizes of what its children were given."""
+    data = large(size)
+    return sum(child.wait() for child in [given.run(data, number) for number in range(children)])
+
+
+@checkpoint(runtime="isolated")
+def large_isolated(size: int) -> bytes:
+    return os.urandom(size)
+
+
+@flow
+def returning_isolated(size: int) -> float:
+    """Milliseconds of a step in a process of its own that returns so many bytes."""
+    began = time.perf_counter()
+    large_isolated(size)
+    return (time.perf_counter() - began) * 1000
