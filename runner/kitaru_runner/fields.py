@@ -36,14 +36,19 @@ def slots_of(kind: type) -> Mapping[str, MemberDescriptorType]:
     return found
 
 
-def state_of(value: Any, kind: type) -> dict[str, Any]:
-    """Its `__dict__`, and those of its slots that are set."""
-    state = dict(getattr(value, "__dict__", ()))
-    for name, slot in slots_of(kind).items():
+def set_slots(value: Any, kind: type, slots: Mapping[str, MemberDescriptorType]) -> dict[str, Any]:
+    found = {}
+    for name, slot in slots.items():
         try:
-            state[name] = slot.__get__(value, kind)
+            found[name] = slot.__get__(value, kind)
         except AttributeError:
             continue
+    return found
+
+
+def state_of(value: Any, kind: type) -> dict[str, Any]:
+    """Its `__dict__`, and those of its slots that are set."""
+    state = dict(getattr(value, "__dict__", ())) | set_slots(value, kind, slots_of(kind))
     # The hash that an attrs class keeps there is of this process.
     if "_attrs_cached_hash" in state:
         state["_attrs_cached_hash"] = None

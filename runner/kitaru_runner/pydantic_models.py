@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kitaru_runner.binary import NotTaggable
-from kitaru_runner.fields import is_made_by_object, keeps_itself_as, tag_state
+from kitaru_runner.fields import filled, is_made_by_object, keeps_itself_as, set_slots, slots_of, tag_state
 from kitaru_runner.types_as_values import reference, referred, required_name
 
 Tag = Callable[[Any], Any]
@@ -54,6 +54,9 @@ def tag_state_of_model(value: Any, kind: Any, tag: Tag) -> Json:
         found["extra"] = list(extra)
     if state.get("__pydantic_private__") is not None:
         found["private"] = {name: tag(item) for name, item in state["__pydantic_private__"].items()}
+    slots = {name: slot for name, slot in slots_of(kind).items() if not name.startswith("__pydantic_")}
+    if slots:
+        found["slots"] = tag_state(set_slots(value, kind, slots), kind, tag)
     return found
 
 
@@ -70,7 +73,7 @@ def read_model(tagged: Json, untag: Tag) -> Any:
     }
     value = object.__new__(kind)
     kind.__setstate__(value, state)
-    return value
+    return filled(value, kind, {name: untag(item) for name, item in tagged.get("slots", {}).items()})
 
 
 def tag_json_form(value: Any, kind: type) -> Json:

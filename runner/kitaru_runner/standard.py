@@ -51,6 +51,7 @@ def offset_seconds(zone: Any) -> int:
 TEXT = Made(str)
 MADE: dict[str, Made] = {
     "builtins:bytearray": Made(lambda v: base64.b64encode(v).decode(), lambda kind, v: kind(base64.b64decode(v))),
+    "array:array": Made(lambda v: [v.typecode, v.tolist()], called),
     "builtins:range": Made(lambda v: [v.start, v.stop, v.step], called),
     "builtins:slice": Made(lambda v: [v.start, v.stop, v.step], called),
     "collections:OrderedDict": Made(lambda v: [list(item) for item in v.items()]),

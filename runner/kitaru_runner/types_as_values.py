@@ -17,7 +17,9 @@ Json = dict[str, Any]
 
 
 def is_type(value: object) -> bool:
-    return isinstance(value, type) or typing.get_origin(value) is not None
+    return (
+        value is Ellipsis or value is NotImplemented or isinstance(value, type) or typing.get_origin(value) is not None
+    )
 
 
 def tagged(value: Any, tag: Tag) -> Json:
@@ -25,11 +27,13 @@ def tagged(value: Any, tag: Tag) -> Json:
     Raises:
         NotTaggable: neither a name nor parts lead to it.
     """
+    if value is Ellipsis or value is NotImplemented:
+        return {"$": "constant", "v": repr(value)}
     parts = parts_of(value)
     if parts is None:
         return {"$": "type", "v": "types:NoneType" if value is type(None) else required_name(value)}
     origin, args = parts
-    found = {"$": "generic", "of": origin_name(origin), "v": [tag(arg) for arg in args]}
+    found = {"$": "generic", "of": origin_name(origin, value), "v": [tag(arg) for arg in args]}
     try:
         same = read_generic(found, read_argument) == value
     except TypeError:
@@ -54,11 +58,15 @@ def required_name(kind: type) -> str:
     return type_name(kind)
 
 
-def origin_name(origin: Any) -> str:
-    if origin is typing.Union or origin is types.UnionType:
+def origin_name(origin: Any, value: Any) -> str:
+    """Of a form of typing's, the name there: `List[int]` is not `list[int]`."""
+    if origin is types.UnionType:
         return "types:UnionType"
-    if origin is typing.Literal:
-        return "typing:Literal"
+    if origin is typing.Union or origin is typing.Literal:
+        return "typing:Union" if origin is typing.Union else "typing:Literal"
+    name = getattr(value, "_name", None)
+    if type(value).__module__ == "typing" and name is not None and getattr(typing, name, origin) is not origin:
+        return f"typing:{name}"
     if not isinstance(origin, type):
         raise NotTaggable
     return required_name(origin)
@@ -94,9 +102,8 @@ def read_generic(tagged: Json, untag: Tag) -> Any:
     args = tuple(untag(arg) for arg in tagged["v"])
     if tagged["of"] == "types:UnionType":
         return functools.reduce(lambda one, other: one | other, args)
-    if tagged["of"] == "typing:Literal":
-        return typing.Literal[args]
-    kind: Any = found_type(tagged["of"])
+    module, _, name = tagged["of"].partition(":")
+    kind: Any = getattr(typing, name) if module == "typing" else found_type(tagged["of"])
     return kind[args if len(args) != 1 else args[0]]
 
 
@@ -104,4 +111,9 @@ def read_argument(said: Any) -> Any:
     return READERS[said["$"]](said, read_argument) if isinstance(said, dict) and said.get("$") in READERS else said
 
 
-READERS = {"type": read_type, "generic": read_generic}
+def read_constant(tagged: Json, untag: Tag) -> Any:
+    return CONSTANTS[tagged["v"]]
+
+
+CONSTANTS = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
+READERS = {"type": read_type, "generic": read_generic, "constant": read_constant}

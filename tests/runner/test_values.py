@@ -12,7 +12,7 @@ from datetime import UTC, datetime, time, timedelta, timezone
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Network
 from types import ModuleType, SimpleNamespace
-from typing import Any, Literal
+from typing import Any, List, Literal, Optional  # noqa: UP035  # what users write
 from zoneinfo import ZoneInfo
 
 import numpy
@@ -55,6 +55,7 @@ from value_kinds import (
     Usage,
     Validated,
     Version,
+    WithSlots,
     Word,
     seen,
 )  # fmt: skip
@@ -102,6 +103,12 @@ def cached() -> Cached:
     return made
 
 
+def with_slots() -> WithSlots:
+    made = WithSlots(number=1)
+    object.__setattr__(made, "beside", (1, 2))
+    return made
+
+
 def of_a_type_made_here() -> Any:
     return Page[dict[str, Literal["a", "b"] | None]](items=[{"k": "a"}])
 
@@ -116,6 +123,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "none beyond the declared, where there may be": lambda: beyond(),
     "private attributes": private,
     "a model that validation would change": lambda: Changing(text="a"),
+    "a model with slots": with_slots,
     "a frozen model": lambda: Frozen(number=1),
     "a model without validation": lambda: Patch.model_construct(name=3),
     "a model that lost a field": lambda: (made := Patch(name="x"), made.__dict__.pop("age"))[0],
@@ -123,6 +131,9 @@ MADE: dict[str, Callable[[], Any]] = {
     "a generic model": lambda: Page[int](items=[1]),
     "a generic model of models": lambda: Page[Patch](items=[Patch(age=1)]),
     "a generic model of a type that was made in a function": of_a_type_made_here,
+    "a generic model of a union": lambda: Page[Optional[int]](items=[1, None]),  # noqa: UP045  # of typing's
+    "a generic model of typing's lists": lambda: Page[List[int]](items=[[1]]),  # noqa: UP006  # as above
+    "a generic model of tuples": lambda: Page[tuple[int, ...]](items=[(1,)]),
     "a discriminated union": lambda: Pet(one=Dog(patch=Patch(age=2))),
     "a model with a secret and an address": lambda: Pet(
         one=Cat(), url=HttpUrl("http://a.b/c?d=e"), password=SecretStr("pass")

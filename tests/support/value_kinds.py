@@ -59,6 +59,11 @@ class Private(BaseModel):
         return self.shown * 2
 
 
+class WithSlots(BaseModel):
+    __slots__ = ("beside",)
+    number: int = 0
+
+
 class Changing(BaseModel):
     """Its validator would change what it has made of a value once more."""
 
