@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
-from typing import Any, ClassVar
+from types import FrameType
+from typing import Any, ClassVar, SupportsIndex
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import signatures
@@ -15,6 +17,39 @@ class Decorated:
     """What one of the decorators has made."""
 
     decorator: ClassVar[str]
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """As a function is pickled: by name, or as an attribute of its object. cloudpickle carries it whole."""
+        # A pickler in C has no frame of its own: this one is of what has called it.
+        if is_cloudpickle(sys._getframe(1)):
+            return super().__reduce_ex__(protocol)
+        return name_in_module(self) or attribute_of_object(self) or super().__reduce_ex__(protocol)
+
+
+def name_in_module(decorated: Any) -> str | None:
+    """By which its module gives it."""
+    name = str(getattr(decorated, "__qualname__", ""))
+    found: Any = sys.modules.get(decorated.__module__)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return name if found is decorated else None
+
+
+def attribute_of_object(decorated: Any) -> tuple[Any, ...] | None:
+    """How to get it of the object whose class has it."""
+    bound = decorated.function
+    if not isinstance(bound, functools.partial) or len(bound.args) != 1 or bound.keywords:
+        return None
+    instance, name = bound.args[0], getattr(bound, "__name__", "")
+    found: Any = inspect.getattr_static(type(instance), name, None)
+    return (
+        (getattr, (instance, name)) if isinstance(found, Decorated) and vars(found)["function"] is bound.func else None
+    )
+
+
+def is_cloudpickle(frame: FrameType) -> bool:
+    """Whether it pickles: for a process that may have another `__main__`, or none of the modules."""
+    return "cloudpickle" in str(frame.f_globals.get("__name__"))
 
 
 def require_function(given: Any, decorator: str) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import pickle
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from kitaru import Backoff, KitaruUsageError, checkpoint, flow, testing
@@ -110,3 +118,57 @@ def test_an_object_with_an_asynchronous_call_is_a_checkpoint_of_its_class_s_name
     assert outcome.result == ["about tea", "about rice"]
     assert sorted(entry.key for entry in outcome.journal) == ["Agent", "submit[0]/Agent"]
     assert checkpoint(functools.partial(function)).spec.name == "function"
+
+
+class Shop:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @checkpoint
+    def price(self, number: int) -> str:
+        return f"{number} at {self.name}"
+
+
+@checkpoint
+def double(number: int) -> int:
+    return 2 * number
+
+
+@flow
+def doubled(number: int) -> int:
+    return double(number)
+
+
+@pytest.mark.parametrize("value", [double, doubled, Shop.price])
+def test_outside_of_a_flow_it_is_pickled_by_name_as_its_function_would_be(value: Any) -> None:
+    assert pickle.loads(pickle.dumps(value)) is value
+    assert copy.deepcopy([value])[0] is value
+
+
+def test_that_of_an_object_is_pickled_with_the_object() -> None:
+    assert pickle.loads(pickle.dumps(Shop("ann").price))(3) == "3 at ann"
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_process_pool_takes_a_checkpoint() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        assert list(pool.map(double, [2, 3])) == [4, 6]
+        assert pool.submit(Shop("ann").price, 3).result() == "3 at ann"
+
+
+def test_what_no_name_leads_to_is_refused_as_its_function_would_be() -> None:
+    @checkpoint
+    def local(number: int) -> int:
+        return number + 1
+
+    with pytest.raises((AttributeError, pickle.PicklingError), match="local"):
+        pickle.dumps(local)
+
+
+def test_cloudpickle_carries_it_whole_into_a_process_that_has_no_such_module(tmp_path: Path) -> None:
+    (tmp_path / "pickled").write_bytes(cloudpickle.dumps(lambda number: double(number) + 1))
+    program = "import pickle; print(pickle.load(open('pickled', 'rb'))(2))"
+
+    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.stdout == "5\n", done.stderr
