@@ -144,7 +144,13 @@ def runners_text(states: Sequence[RunnerState]) -> Sequence[Part]:
         )
         for state in states
     ]
-    return [Table(("process", "started", "version", "kind", "executes"), rows, wraps=frozenset({"executes"}))]
+    lacking: list[Part] = [
+        dim(f"process {state.pid} lacks {', '.join(state.lacks)}, but for what commands hand to it")
+        for state in states
+        if state.lacks
+    ]
+    table = Table(("process", "started", "version", "kind", "executes"), rows, wraps=frozenset({"executes"}))
+    return [table, *lacking]
 
 
 def executed_text(state: RunnerState) -> str:

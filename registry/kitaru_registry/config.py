@@ -73,8 +73,8 @@ class FlowConfig(Section):
     exclude: tuple[str, ...] = Field(default=(), description="Never these files, in `.gitignore` syntax.")
     env: tuple[Variable, ...] = Field(
         default=(),
-        description="Names of environment variables that executions of this flow may see, with the values that the "
-        "runner has: those of whatever started it.",
+        description="Names of environment variables that executions of this flow may see, with the values of the "
+        "command that makes or resumes them, which it hands to the runner; else the runner's own.",
     )
     python: Annotated[str, AfterValidator(_minor)] | None = Field(
         default=None, description="The minor version of Python to run on. Default: the one that deploys."

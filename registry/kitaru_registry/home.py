@@ -7,7 +7,7 @@
     environments/ code/  rebuilt from snapshots at need
     cache/ tools/        rebuilt from the network at need
     executions/ID/       lock and output of one execution
-    runner/              lock, wake-up pipe and log of the local runner
+    runner/              lock, wake-up pipe, door for variables and log of the local runner
 
 Standard library only.
 """

@@ -473,6 +473,8 @@ class RunnerState(Record):
     """The processes that execute them, in the same order."""
     home: str
     version: str | None = None
+    lacks: tuple[str, ...] = ()
+    """Environment variables that versions declare (`[flows.X] env`) and its own environment has not."""
 
 
 class DoctorCheck(Record):

@@ -141,8 +141,17 @@ def start_local(home: Home, options: Sequence[str] = (), *, stdin: int = subproc
     try:
         command = [sys.executable, "-P", "-m", "kitaru_runner", f"--local={lock.descriptor}", *options]
         start_detached(command, home=home, folder=home.runner, cwd=Path("/"), stdin=stdin, pass_fds=[lock.descriptor])
+        _started_here.add(home.root)
     finally:
         lock.release()
+
+
+_started_here: set[Path] = set()
+
+
+def started_here(home: Home) -> bool:
+    """Whether this process has started a local runner, which has its environment."""
+    return home.root in _started_here
 
 
 def start_detached(

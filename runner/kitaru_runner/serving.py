@@ -185,7 +185,7 @@ class Serving:
     def _spawn(self, python: Path, used: int, config: SnapshotConfig) -> ChildProcess:
         if self._claim.attempt > 1:
             self._log(f"attempt {self._claim.attempt} begins")
-        passed = {name: os.environ[name] for name in config.options.env if name in os.environ}
+        passed = self._place.variables_of(self._claim, config.options.env)
         ours: list[socket.socket] = []
         theirs: list[int] = []
         log = -1

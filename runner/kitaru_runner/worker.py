@@ -33,6 +33,7 @@ from kitaru_runner.place import Place
 from kitaru_runner.presence import Presence, WakePipe, announce, local_lock, stop_mark
 from kitaru_runner.retention import Retention
 from kitaru_runner.serving import Serving
+from kitaru_runner.variables import Door
 
 IDLE_SECONDS = 0.5
 BUSY_SECONDS = 2.0
@@ -79,17 +80,19 @@ class Runner:
         """Work until stopped; the local runner also until there has been nothing to do for `idle_seconds`."""
         announced = announce(self.home, self.presence)
         try:
-            pipe = WakePipe(self.home, self.presence.pid)
+            pipe, door = WakePipe(self.home, self.presence.pid), Door(self.home, self.presence.pid)
             try:
-                self._work(pipe)
+                self._work(pipe, door)
             finally:
                 self._end_all()
                 pipe.close()
+                door.close()
         finally:
             announced.release(remove=True)
 
-    def _work(self, pipe: WakePipe) -> None:
+    def _work(self, pipe: WakePipe, door: Door) -> None:
         poll = select.poll()
+        poll.register(door.socket, select.POLLIN)
         poll.register(pipe.descriptor, select.POLLIN)
         poll.register(self._bell.descriptor, select.POLLIN)
         busy_at = beat_at = time.monotonic()
@@ -112,8 +115,8 @@ class Runner:
                 self._of_each(Serving.beat)
             self._of_each(Serving.tick)
             poll.poll(1_000 * self._pause_seconds(beat_at))
-            # Both, so that neither is left to wake the next turn.
-            if pipe.drain() | self._bell.silence():
+            # Each, so that none is left to wake the next turn.
+            if pipe.drain() | self._bell.silence() | door.receive(self._place.variables):
                 self._look_at = 0.0
 
     def _look(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
-from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
 from kitaru_runner.pydantic_models import is_model
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ def invoke(
     client: KitaruClient, ref: FlowRef, inputs: Mapping[str, Any], *, idempotency_key: str | None = None
 ) -> FlowHandle:
     """Validate, resolve and insert, and see to it that a runner hears of it."""
+    from kitaru_registry.deployments.versions import declared_variables
     from kitaru_registry.executions import creating, families
 
     plain = as_json(inputs)
@@ -27,8 +30,19 @@ def invoke(
         client.database, ref, plain, project=client.project, actor=client.actor,
         idempotency_key=idempotency_key, only_set=only_set,
     )  # fmt: skip
+    names = [name for name in declared_variables(client.database, new.digest) if name in os.environ]
+    new = replace(new, needs={**(new.needs or {}), "variables": names})
+    # Before it is there to be claimed.
+    heard = client.runner.hand_over(new.exec_id, new.digest, f"{new.project}/{new.flow}", names)
     exec_id, created = creating.create(client.database, new)
-    client.runner.ensure()
+    try:
+        client.runner.ensure()
+    except KitaruBackendError as error:
+        raise KitaruBackendError(
+            f"execution {exec_id} is pending, and no runner can be started: {error.message}", hint=error.hint
+        ) from error
+    if created and not heard:
+        client.runner.hand_over_to_starting(exec_id, new.digest, f"{new.project}/{new.flow}", names)
     return FlowHandle(client, exec_id, new.flow, created=created)
 
 

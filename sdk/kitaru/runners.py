@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,12 @@ from kitaru.hash_seeds import SEED
 from kitaru_registry.clock import now_us
 from kitaru_registry.config import span_seconds
 from kitaru_registry.database import as_datetime
+from kitaru_registry.deployments.versions import declared_variables
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import families, queue, reading, retention
 from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
-from kitaru_runner import presence
+from kitaru_runner import presence, variables
 from kitaru_runner.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class Runners:
     def list(self) -> builtins.list[RunnerState]:
         """Every living runner of this home, newest first."""
         rows = reading.running_executions(self._client.database)
+        declared = declared_variables(self._client.database)
         return [
             RunnerState(
                 running=True,
@@ -52,6 +56,7 @@ class Runners:
                 children=tuple(child_of(self._client, row.exec_id) for row in rows if row.owner == found.owner),
                 home=str(self._client.home.root),
                 version=found.version,
+                lacks=variables.lacking(found.pid, declared),
             )
             for found in reversed(presence.list_runners(self._client.home))
         ]
@@ -109,6 +114,25 @@ class Runners:
         else:
             presence.wake(self._client.home)
 
+    def hand_over(self, exec_id: ExecutionId, digest: str | None, flow: str, names: Sequence[str]) -> bool:
+        """Give the home's runners this process's values of declared variables, in memory. False: nobody has heard.
+
+        Args:
+            flow: with its project; other executions of it see them too, until they are given others.
+        """
+        values = {name: os.environ[name] for name in names if name in os.environ}
+        return not values or variables.hand_over(self._client.home, (exec_id, digest or "", flow), values)
+
+    def hand_over_to_starting(
+        self, exec_id: ExecutionId, digest: str | None, flow: str, names: Sequence[str]
+    ) -> None:  # fmt: skip
+        """As `hand_over`, to a runner that another process has started a moment ago; one of this process has them."""
+        if is_held(presence.local_lock(self._client.home)) and not presence.started_here(self._client.home):
+            presence.wait_for_runner(self._client.home)
+            self.hand_over(exec_id, digest, flow, names)
+            queue.make_due(self._client.database, exec_id)
+            self.wake()
+
     def look_after_home(self) -> bool:
         """Let the local runner begin where one has died and left work; not where it was stopped. Whether it has."""
         home, database = self._client.home, self._client.database
@@ -130,6 +154,8 @@ class Runners:
         if execution.status not in OPEN:
             self.wake()
         elif execution.kind == "deployed":
+            names, flow = declared_variables(database, execution.digest), f"{execution.project}/{execution.flow}"
+            self.hand_over(exec_id, execution.digest, flow, names)
             queue.make_due(database, exec_id)
             self.ensure()
         else:

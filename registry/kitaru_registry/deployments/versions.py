@@ -271,3 +271,13 @@ def as_event(row: Row[Any]) -> DeployEvent:
         git=GitFacts.model_validate(row.git) if row.git else None,
         created=row.created,
     )
+
+
+def declared_variables(database: Database, digest: str | None = None) -> tuple[str, ...]:
+    """Names of environment variables that the executions of a snapshot, or of all, may see."""
+    wanted = select(versions.c.config).where(versions.c.deleted_us.is_(None))
+    if digest is not None:
+        wanted = wanted.where(versions.c.digest == digest)
+    with database.read() as connection:
+        found = connection.execute(wanted).scalars().all()
+    return tuple(sorted({name for config in found for name in config["options"].get("env", ())}))

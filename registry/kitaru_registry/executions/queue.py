@@ -86,6 +86,8 @@ class Claim:
     cache: bool | None = None
     replay: Mapping[str, Any] | None = None
     is_child: bool = False
+    variables: tuple[str, ...] = ()
+    """Declared ones that whoever made it had: it does not begin without them."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
         cache=row.cache,
         replay=row.replay,
         is_child=row.parent is not None,
+        variables=tuple((row.needs or {}).get("variables", ())),
     )
 
 
