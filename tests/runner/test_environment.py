@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +20,19 @@ from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError, KitaruNotFoundError
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest
+from kitaru_registry.snapshots import uv_tool
 from kitaru_registry.snapshots.lock import LockedWheel, lock_text
 from kitaru_registry.stores.base import Descriptor
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.environment import Environment, ensure_environment, environment_key, find_interpreter, shared_lock
+from kitaru_runner.environment import (
+    Environment,
+    ensure_environment,
+    environment_for,
+    environment_key,
+    find_built,
+    find_interpreter,
+    shared_lock,
+)
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -308,3 +318,53 @@ def test_environments_need_no_database_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", "False"]
+
+
+# Where the machine lacks what it was built with
+
+
+@pytest.fixture
+def no_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It was there, and is gone."""
+    monkeypatch.setattr(uv_tool, "find_uv_bin", lambda: str(tmp_path / "gone" / "uv"))
+    uv_tool.uv_binary.cache_clear()
+    yield
+    uv_tool.uv_binary.cache_clear()
+
+
+def for_minor(snapshot: Snapshot, minor: str = MINOR) -> Environment:
+    return environment_for(
+        snapshot.home, lock=snapshot.lock, wheels=snapshot.digests, store=snapshot.store, minor=minor
+    )
+
+
+def test_one_that_is_built_is_used_without_uv_and_a_new_one_says_that_it_is_gone(
+    snapshot: Snapshot, request: pytest.FixtureRequest
+) -> None:
+    built = snapshot.ensure()
+    request.getfixturevalue("no_uv")
+
+    assert for_minor(snapshot) == built
+    snapshot.add("third")
+    with pytest.raises(KitaruBackendError, match="the uv binary is not where") as raised:
+        for_minor(snapshot)
+    assert "pip install" in (raised.value.hint or "")
+
+
+def test_one_that_is_built_is_found_by_its_lock_and_minor_alone(snapshot: Snapshot) -> None:
+    built = snapshot.ensure()
+
+    assert find_built(snapshot.home, lock=snapshot.lock, minor=MINOR) == built
+    assert find_built(snapshot.home, lock=snapshot.lock, minor="3.99") is None
+    assert find_built(snapshot.home, lock=snapshot.lock + b"\n", minor=MINOR) is None
+
+
+def test_one_that_was_changed_or_whose_interpreter_is_gone_is_not_found(snapshot: Snapshot) -> None:
+    built = snapshot.ensure()
+    built.python.parent.chmod(0o700)
+    target = built.python.readlink()
+    built.python.unlink()
+    assert find_built(snapshot.home, lock=snapshot.lock, minor=MINOR) is None
+
+    built.python.symlink_to(f"{target}-which-is-gone")
+    assert find_built(snapshot.home, lock=snapshot.lock, minor=MINOR) is None

@@ -149,3 +149,14 @@ def returning_isolated(size: int) -> float:
     began = time.perf_counter()
     large_isolated(size)
     return (time.perf_counter() - began) * 1000
+
+
+@checkpoint
+def work(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@flow
+def working(seconds: float) -> float:
+    return work(seconds)
