@@ -109,6 +109,7 @@ def wake(home: Home) -> None:
         except OSError as error:
             if error.errno == errno.ENXIO and not is_held(path.with_suffix(".lock")):
                 path.unlink(missing_ok=True)
+                path.with_suffix(".given").unlink(missing_ok=True)
                 path.with_suffix(".lock").unlink(missing_ok=True)
             continue
         try:

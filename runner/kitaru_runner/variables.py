@@ -16,6 +16,7 @@ from pathlib import Path
 from kitaru_registry.home import Home
 
 LARGEST_BYTES = 1 << 18
+REMEMBERED = 10_000
 
 
 class Variables:
@@ -26,7 +27,10 @@ class Variables:
 
     def take(self, whose: Iterable[str], values: Mapping[str, str]) -> None:
         for one in whose:
-            self._given.setdefault(one, {}).update(values)
+            # Behind all others: what was given longest ago is forgotten first.
+            self._given[one] = self._given.pop(one, {}) | dict(values)
+        while len(self._given) > REMEMBERED:
+            del self._given[next(iter(self._given))]
 
     def of(self, whose: Iterable[str], names: Iterable[str]) -> dict[str, str]:
         """The values of these names that there are: of the first that has one, or the runner's own."""
@@ -42,9 +46,9 @@ class Door:
         self.path = home.runner / f"{pid}.given"
         self.path.unlink(missing_ok=True)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        with _short(self.path) as name:
+        with suppress(OSError), _short(self.path) as name:  # a disk without sockets: nothing is handed over there
             self.socket.bind(name)
-        self.path.chmod(0o600)
+            self.path.chmod(0o600)
 
     def receive(self, variables: Variables) -> bool:
         """Take what has come; whether there was anything."""

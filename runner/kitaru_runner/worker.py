@@ -145,7 +145,10 @@ class Runner:
         """Whether nobody can have it any more: nobody on this host, or nobody within its lease."""
         if seen.owner_host != self._owner.host and not lease_over(seen):
             return False
-        return not is_held(execution_lock(self.home, seen.exec_id))
+        try:
+            return not is_held(execution_lock(self.home, seen.exec_id))
+        except OSError:
+            return False
 
     def _fire_times(self) -> None:
         """End the sleeps, waits and executions whose time has come."""
@@ -339,3 +342,5 @@ def main() -> None:
         )  # fmt: skip
     except KitaruError as error:
         sys.exit(f"kitaru: {error.message}")
+    except OSError as error:
+        sys.exit(f"kitaru: {error.filename or home.root} cannot be used: {error.strerror or error}")
