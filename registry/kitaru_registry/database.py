@@ -6,6 +6,7 @@ another writer was faster, and no timeout helps. Times are integers, microsecond
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import sqlite3
@@ -443,7 +444,8 @@ def migrate(database: Database) -> None:
             f"{database.home.database} has schema {found}; this Kitaru knows schema {SCHEMA_VERSION}",
             hint="a newer Kitaru wrote it: upgrade this one (pip install --upgrade kitaru)",
         )
-    with database.holding() as held:
+    with alone_in(database.home), database.holding() as held:
+        # Where two turn a new database into one with a log, SQLite refuses one of them at once.
         held.execute("PRAGMA journal_mode=WAL")
     with database.write() as connection:
         found = schema_version(connection)
@@ -452,6 +454,17 @@ def migrate(database: Database) -> None:
         elif found < SCHEMA_VERSION:
             add_what_is_new(connection)
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+@contextmanager
+def alone_in(home: Home) -> Iterator[None]:
+    """Whoever else opens the home for the first time waits."""
+    descriptor = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def add_what_is_new(connection: Connection) -> None:
