@@ -30,6 +30,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
             failure like others.
     """
     branch = Branch(engine)
+    branch.home = threading.get_ident()
     token = current.set(branch)
     engine.enter(caller_is_plain=False)
     # This thread counts as in flight up to the end that is recorded.
@@ -41,6 +42,7 @@ def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]
             value = call(branch, body, kwargs)
             if is_left_to_parent(engine):
                 end_fork()
+            engine.families.check_all_taken()
         except BaseException as error:
             if is_left_to_parent(engine):
                 end_fork(error)
@@ -100,7 +102,7 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
                 branch.engine.unconsumed.body_ended(branch.engine.passed)
                 raise
             finally:
-                branch.engine.loop_side.is_over = True
+                branch.engine.loops.end()
     finally:
         aside.back()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from threading import get_ident
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.arguments import is_opaque
+from kitaru_runner.arrivals import branches
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
@@ -59,8 +61,10 @@ async def run_checkpoint(
     """
     branch = branch_here(work.spec.name)
     engine = branch.engine
-    call = engine.place(branch, work.spec.name, id_)
     side = loop_side(engine, branch)
+    call = engine.place(branch, work.spec.name, id_)
+    if not branch.has_order and branch.family is not None and id_ is None:
+        call = branch.family.find(branch, call, engine.digest(work))
     first = (*after, *futures_in(work))
     entry = engine.recorded.find(call, b"")
     if first and (entry is None or not is_cancellation(entry)):
@@ -263,7 +267,17 @@ async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable
 
 async def in_try(branch: Branch, call: Call, work: Work) -> Any:
     """What the function gives, in the scope of a try."""
-    return await in_context(context_of_try(branch), in_time(work, call, branch))
+    task = branch.task = asyncio.current_task()
+    branch.home = get_ident()
+    assert task is not None
+    outer, branches[task] = branches.get(task), branch
+    try:
+        return await in_context(context_of_try(branch), in_time(work, call, branch))
+    finally:
+        if outer is None:
+            del branches[task]
+        else:
+            branches[task] = outer
 
 
 async def in_time(work: Work, call: Call, branch: Branch) -> Any:

@@ -18,7 +18,7 @@ from kitaru_registry.errors import (
     KitaruUserCodeError,
 )
 from kitaru_runner.arguments import digest_inputs
-from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.context import Branch, Call, this_branch
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
 from kitaru_runner.waiting import Stand, open_anew, open_stand
@@ -49,6 +49,8 @@ def start(
         )
     call = engine.place(branch, flow)
     digest = digest_inputs(inputs)
+    if branch.family is not None:
+        call = branch.family.find(branch, call, digest)
     entry = engine.recorded.find(call, digest)
     if entry is not None:
         engine.warn_of_other_inputs(call, entry, digest, lambda: inputs)
@@ -77,8 +79,7 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
     engine = branch.engine
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        if engine.loop_side is not None:
-            engine.loop_side.delivered(entry.seq)
+        engine.loops.delivered(entry.seq)
         return given(engine, entry, stand.child)
     if answer is None:
         answer = engine.parking.stand_at(call.key)
@@ -124,7 +125,7 @@ def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:
     try:
         value = engine.outcome(entry)
     except BaseException:
-        engine.unconsumed.given(entry.key, current.get())
+        engine.unconsumed.given(entry.key, this_branch())
         raise
     if exec_id is not None:
         # A result's id as an artifact is its execution's.

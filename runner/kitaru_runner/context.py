@@ -1,8 +1,8 @@
 """Where code runs: the current branch of an execution, and the keys that it gives out.
 
-A checkpoint's identity is a path of scopes. Each asyncio task, each `.submit` or `.map` element and each try of a
-checkpoint opens a scope, numbered by creation in its parent; a name and its ordinal count within the scope. So the
-keys depend on the flow's own structure, not on which branch was faster.
+A checkpoint's identity is a path of scopes. Each asyncio task, each thread and each call that a pool is given, each
+`.submit` or `.map` element and each try of a checkpoint opens a scope, numbered by creation in its parent; a name and
+its ordinal count within the scope. So the keys depend on the flow's own structure, not on which branch was faster.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from kitaru_runner.engine import Engine
+    from kitaru_runner.matching import Family
     from kitaru_runner.protocol import Saved
 
 MOST_LOGGED_BYTES = 4 << 20
@@ -29,6 +30,10 @@ _logging = threading.Lock()
 """The threads of a try log one after another; a lock for each try would cost all of them."""
 
 current: ContextVar[Branch | None] = ContextVar("kitaru_branch", default=None)
+"""The branch as the context has it. A thread may run in a copy of another's context: `this_branch` knows better."""
+
+THREADS = "threads/"
+"""The scope, in that of a branch, of the threads that call in it and whose creation nobody saw."""
 
 
 class Call(NamedTuple):
@@ -40,7 +45,7 @@ class Call(NamedTuple):
     place: int
 
 
-making = threading.Lock()
+making = threading.RLock()
 """Held while a branch gets its `Left`."""
 
 
@@ -92,7 +97,10 @@ class Span:
 class Branch:
     """One line of execution, in which calls come one after another."""
 
-    __slots__ = ("_ordinals", "_places", "call", "engine", "left_behind", "scope", "span", "task")
+    __slots__ = (
+        "_ordinals", "_places", "_unordered", "call", "engine", "family", "home", "left_behind", "scope", "span",
+        "task",
+    )  # fmt: skip
 
     def __init__(
         self, engine: Engine, scope: str = "", call: Call | None = None, span: Span | None = None
@@ -104,27 +112,72 @@ class Branch:
         self.span = span
         """Of the innermost try that has a timeout."""
         self.task: asyncio.Task[Any] | None = None
+        self.home: int | None = None
+        """The thread that runs it, once that is known. Another one that calls has a scope of its own."""
+        self.family: Family | None = None
+        """Of a thread's scope: says which record is a call's, where that need not follow from its place."""
+        self._unordered: Branch | None = None
         self.left_behind: Left | None = None
         """Made when something is: most tries leave nothing but their value."""
         self._ordinals: dict[str, int] = {}
         self._places = 0
 
     def next_call(self, name: str, id_: str | None = None) -> Call:
+        if not self.has_order:
+            return (
+                self.call_without_place(name)
+                if id_ is None
+                else Call(self.scope + self._taken(id_), name, self.scope, -1)
+            )
         place, self._places = self._places, self._places + 1
         return Call(self.scope + (self._taken(id_) if id_ else self._numbered(name)), name, self.scope, place)
 
     def open(self, kind: str) -> Branch:
-        """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`."""
+        """A scope of its own, numbered by creation: `submit[0]/`, `task[1]/`.
+
+        Raises:
+            KitaruContextError: this is the scope of threads that have no order, so there is none to number by.
+        """
+        if self.is_unordered:
+            raise without_order(f"{kind}s cannot be numbered")
         number = self._ordinals[f"[{kind}"] = self._ordinals.get(f"[{kind}", -1) + 1
         return self._inner(f"{self.scope}{kind}[{number}]/")
 
+    def open_thread(self, name: str) -> Branch:
+        """The scope of a thread, or of a call that a pool was given, for a function of that name."""
+        scope = self.open(f"thread:{name}")
+        scope.family = self.engine.families.of(f"{self.scope}thread:{name}[")
+        scope.family.shared = self
+        return scope
+
     def open_map(self, count: int) -> list[Branch]:
         """A scope for each element: `map[0]/`, and `map#2[0]/` of a second map in the same scope."""
+        if self.is_unordered:
+            raise without_order("elements of .map cannot be numbered")
         name = self._numbered("map")
         return [self._inner(f"{self.scope}{name}[{index}]/") for index in range(count)]
 
     def open_try(self, call: Call, number: int) -> Branch:
         return Branch(self.engine, f"{call.key}/try{number}/", call, self.span)
+
+    @property
+    def has_order(self) -> bool:
+        """Whether what comes first here is first in every attempt."""
+        return self.family is None or self.family.has_order(self)
+
+    @property
+    def is_unordered(self) -> bool:
+        return self.scope.endswith(THREADS)
+
+    def unordered(self) -> Branch:
+        """The one scope of all threads that call here and whose creation nobody saw."""
+        if self._unordered is None:
+            with making:
+                if self._unordered is None:
+                    unordered = self._inner(f"{self.scope}{THREADS}")
+                    unordered.family = self.engine.families.of(unordered.scope, unseen=True)
+                    self._unordered = unordered
+        return self._unordered
 
     @property
     def left(self) -> Left:
@@ -195,13 +248,50 @@ class ActiveEngines:
 active = ActiveEngines()
 
 
+scopes: dict[int, Branch] = {}
+"""By thread, the scope that was opened for what it runs now (creation.py)."""
+
+
+def this_branch() -> Branch | None:
+    """The branch that calls; None where the context has none, and no scope was opened for this thread."""
+    branch = current.get()
+    me = threading.get_ident()
+    if branch is None:
+        return scopes.get(me)
+    if branch.home != me:
+        return seen_from(branch, me)
+    return branch
+
+
+def seen_from(branch: Branch, me: int) -> Branch:
+    """What the branch of a context is in this thread, which need not be the one that runs it."""
+    if branch.home is None:
+        branch.home = me
+        return branch
+    own = scopes.get(me)
+    if own is not None and own.engine is branch.engine and own.scope.startswith(branch.scope):
+        return own
+    if branch.task is not None:
+        # Its task awaits the thread, and stands still meanwhile.
+        branch.engine.parking.count(me)
+        return branch
+    return branch.unordered()
+
+
+def without_order(what: str) -> KitaruContextError:
+    return KitaruContextError(
+        f"{what} in a thread that the flow did not see begin: nothing there comes before anything else",
+        hint="start it where the flow sees it: with .submit(...), threading.Thread or a ThreadPoolExecutor",
+    )
+
+
 def branch_of_call(name: str) -> Branch | None:
     """The branch that calls; None outside of any flow.
 
     Raises:
         KitaruContextError: in a thread, or an event loop, that the execution knows nothing of.
     """
-    branch = current.get()
+    branch = this_branch()
     if branch is None:
         if active.lost_context():
             raise KitaruContextError(

@@ -9,12 +9,12 @@ the `Journal` below it differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock, get_ident
 from typing import Any, NoReturn
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import (
     KitaruBackendError,
-    KitaruDivergenceError,
     KitaruFencedError,
     KitaruTimeoutError,
     KitaruUsageError,
@@ -22,13 +22,17 @@ from kitaru_registry.errors import (
 from kitaru_runner import codec, forking
 from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.cache_keys import cache_key
-from kitaru_runner.context import Branch, Call, active
+from kitaru_runner.context import Branch, Call, active, without_order
+from kitaru_runner.creation import creation
+from kitaru_runner.diverging import divergence
 from kitaru_runner.executing import Executing
-from kitaru_runner.failures import ExecutionCancelled, caller_line, describe_failure, rebuild
+from kitaru_runner.failures import ExecutionCancelled, rebuild
 from kitaru_runner.futures import CheckpointFuture, Deliveries, Turnstile, futures_in, with_values
 from kitaru_runner.isolating import Processes
 from kitaru_runner.lanes import Lane, Lanes, Slot
 from kitaru_runner.lineage import Lineage
+from kitaru_runner.loops import Loops
+from kitaru_runner.matching import Families
 from kitaru_runner.other_arguments import check_arguments, check_new
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
@@ -63,6 +67,7 @@ class Engine:
         self.opening = opening
         self.journal = journal
         self.recorded = Recorded(opening)
+        self.families = Families(self)
         self.lineage = Lineage()
         self.pace = pace
         self.parking = Parking(self)
@@ -74,21 +79,24 @@ class Engine:
         self._fenced = fenced
         self._turnstile = Turnstile(last_seq(opening.entries), pace)
         self._halted: BaseException | None = None
+        self._diverging = Lock()
         self.executing = Executing()
         self._end_main: Callable[[], object] | None = None
         self.root: str | None = None
         """Folder of the deployed code that runs; None in an execution that runs from source."""
         self._tasks: set[Any] = set()
         self.remaking = Remaking(self)
-        # Made at need by engine_async: importing asyncio costs more than all of this.
-        self.loop_side: Any = None
+        self.loops = Loops()
 
     def enter(self, *, caller_is_plain: bool) -> None:
         forking.watch(self)
         active.enter(caller_is_plain=caller_is_plain)
+        creation.begin()
 
     def leave(self) -> None:
         self.isolated.end()
+        self.loops.leave()
+        creation.end()
         active.leave()
 
     # Calls: keys, divergence
@@ -104,6 +112,8 @@ class Engine:
         if branch.span is not None:
             self.check_time(branch)
         call = branch.next_call(name, id_)
+        if branch.family is not None:
+            self.parking.count(get_ident())
         expected = self.recorded.expected_at(call) if self.recorded.has_places else None
         if expected is not None and expected.key != call.key:
             where = f" in {call.scope.rstrip('/')}" if call.scope else ""
@@ -115,21 +125,11 @@ class Engine:
         return call
 
     def diverge(self, call: Call, message: str, rule: str) -> NoReturn:
-        error = KitaruDivergenceError(
-            message,
-            hint=f"{rule}: move clocks, randomness and I/O into checkpoints; or go on with this call: "
-            f"kitaru executions resume {self.exec_id} --accept {call.key} --reason ...",
-            exec_id=self.exec_id,
-            status="failed",
-            failure_origin="divergence",
-        )
-        try:
-            raise error
-        except KitaruDivergenceError:
-            described = describe_failure(error, origin="divergence", checkpoint=call.key)
-        described.update(caller_line(), scope=call.scope, place=call.place)
-        self._halted = error
-        self.guard(lambda: self.journal.finish(Outcome(None, described)))
+        error, described = divergence(self.exec_id, call, message, rule)
+        with self._diverging:
+            self.check_halted()
+            self._halted = error
+            self.guard(lambda: self.journal.finish(Outcome(None, described)))
         raise error
 
     def keep(self, task: Any) -> None:
@@ -160,8 +160,7 @@ class Engine:
         self._halted = error
         self.isolated.end()
         self.parking.wake()
-        if self.loop_side is not None:
-            self.loop_side.halted(error)
+        self.loops.halted(error)
 
     @property
     def is_cancelled(self) -> bool:
@@ -186,6 +185,8 @@ class Engine:
 
     def end(self) -> None:
         """The flow's body is over: threads that it left behind go on to nothing."""
+        with self._diverging:
+            pass  # another thread has found that, and is about to record it
         if self._halted is None:
             self.halt(KitaruFencedError("the flow has ended"))
 
@@ -256,6 +257,8 @@ class Engine:
         """The outcome of a synchronous call: recorded, or executed and recorded."""
         call = self.place(branch, work.spec.name, id_)
         inputs = digest_inputs(work.arguments())
+        if branch.family is not None and id_ is None:
+            call = branch.family.find(branch, call, inputs)
         entry = self.recorded.find(call, inputs)
         try:
             if entry is None:
@@ -361,8 +364,8 @@ class Engine:
     def _record(self, ended: Executed, future: CheckpointFuture[Any] | None) -> Executed:
         if future is None:
             seq = self.commit([ended.entry])
-            if self.loop_side is not None:
-                self.loop_side.delivered(seq)
+            if self.loops.sides:
+                self.loops.delivered(seq)
             return ended
         future.failed = failed_key(ended.entry)
         self.commit([ended.entry], lambda seq: self.deliveries.recorded(future, seq, lambda: self.executed(ended)))
@@ -403,8 +406,7 @@ class Engine:
         Args:
             again: executes the call, whose value was not kept.
         """
-        if self.loop_side is not None:
-            self.loop_side.delivered(entry.seq)
+        self.loops.delivered(entry.seq)
         if is_unkept(entry):
             return self.remaking.checked(entry, again())
         return self.outcome(entry)
@@ -452,6 +454,8 @@ class Engine:
 
     def note(self, branch: Branch, name: str, make: Callable[[], Any]) -> Any:
         """A plain value that is the same in every attempt."""
+        if not branch.has_order:
+            raise without_order(f"{name}() cannot be noted")
         call = self.place(branch, name)
         entry = self.recorded.find(call)
         if entry is not None:

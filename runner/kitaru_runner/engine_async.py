@@ -8,25 +8,24 @@ that end in the same turn of the loop share one commit.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import heapq
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import ref
-from zlib import crc32
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
-from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.arrivals import Arrivals
+from kitaru_runner.context import Branch, Call, this_branch
 from kitaru_runner.engine import Engine
 from kitaru_runner.forking import end_fork, is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture
 from kitaru_runner.lanes import Lane
+from kitaru_runner.loops import SLOW_SECONDS, Side
 from kitaru_runner.protocol import Answer, Entry
 from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.threads import Threads
@@ -43,9 +42,6 @@ STALL_SECONDS = 0.02
 REST_SECONDS = 0.05
 """How long a loop rests before its execution parks."""
 
-TIMER_SECONDS = 5.0
-"""A timer of the flow's own that is due within this keeps the execution from parking."""
-
 SPINS_WITHOUT_INSIGHT = 10
 """Turns that count as rest on a loop that does not show its ready queue (uvloop)."""
 
@@ -53,18 +49,24 @@ MOST_SPINS = 10_000
 """Turns after which a loop counts as at rest that never is, as with `asyncio.sleep(0)` until a task is done."""
 
 
-class LoopSide:
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+class LoopSide(Side):
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, scope: str = "") -> None:
+        """
+        Args:
+            scope: that of the branch which runs the loop; others' outcomes have no turn here.
+        """
         self.engine = engine
-        self._loop = loop
+        self.loop = loop
         # The second number keeps those apart who stand at the same outcome.
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
-        self._recorded = deque(engine.recorded.order())
+        handed_out = engine.loops.handed_out
+        self._recorded = deque(seq for seq in engine.recorded.order(scope) if seq not in handed_out)
         self._undelivered = set(self._recorded)
         self._expected: set[int] = set()
         self._timers = Timers(self, loop, engine.opening)
         self._threads = Threads(self, loop, engine.opening, engine.parking)
+        self.arrivals = Arrivals(self, loop, engine.opening)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -74,22 +76,38 @@ class LoopSide:
         self._watched_activity = -1
         self._rested_seconds = 0.0
         self._parked_activity = -1
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._watching = False
         self.is_over = False
         """The body has ended. The tasks that it left are cut short, which is no outcome of theirs."""
-        engine.loop_side = self
+
+    @property
+    def is_running(self) -> bool:
+        return self.loop.is_running()
+
+    def leave(self) -> None:
+        self._timers.leave()
+        self._threads.leave()
+        self.arrivals.leave()
+
+    def made(self, branch: Branch, task: asyncio.Task[Any]) -> None:
+        """That task of this loop is in that branch."""
+        self.arrivals.made(branch, task)
+
+    def given(self, scope: Branch) -> None:
+        self.arrivals.given(scope)
 
     # Turns
 
     async def turn(self, seq: int) -> None:
         """Wait until it is this outcome's turn."""
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         self.enlist(seq, future)
         await future
 
     def delivered(self, seq: int) -> None:
         """A recorded outcome has had its turn, or was given to synchronous code, in its own order."""
+        self.engine.loops.handed_out.add(seq)
         self._undelivered.discard(seq)
         self._expected.discard(seq)
         self._timers.reached(seq)
@@ -103,7 +121,7 @@ class LoopSide:
         self._spins = 0
         if not self._pumping:
             self._pumping = True
-            self._loop.call_soon(self._pump)
+            self.loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         while self._turns and self._turns[0][2].done():
@@ -111,7 +129,7 @@ class LoopSide:
         if not self._turns:
             self._pumping = False
         elif not self._at_rest():
-            self._loop.call_soon(self._pump)
+            self.loop.call_soon(self._pump)
         else:
             self._deliver_first()
 
@@ -120,15 +138,21 @@ class LoopSide:
         earlier = self._undelivered_before(seq)
         if not self._expected.isdisjoint(earlier):
             self._pumping = False
+        elif self._is_coming(earlier):
+            self.engine.pace.later(self.loop, STALL_SECONDS, self._pump)
         elif earlier and self._stalled_at != seq:
             self._stalled_at = seq
-            self.engine.pace.later(self._loop, STALL_SECONDS, self._pump)
+            self.engine.pace.later(self.loop, STALL_SECONDS, self._pump)
         else:
             self._undelivered.difference_update(earlier)
             self.delivered(seq)
             heapq.heappop(self._turns)[2].set_result(None)
             self._spins = 0
-            self._loop.call_soon(self._pump)
+            self.loop.call_soon(self._pump)
+
+    def _is_coming(self, earlier: Sequence[int]) -> bool:
+        turns = [turn for _, _, turn in self._turns] if earlier else ()
+        return any(self.arrivals.is_coming(known, turns) for known in earlier)
 
     def _undelivered_before(self, seq: int) -> list[int]:
         """Looks at no more than these, however much is recorded."""
@@ -139,15 +163,15 @@ class LoopSide:
 
     def _at_rest(self) -> bool:
         self._spins += 1
-        ready = getattr(self._loop, "_ready", None)
+        ready = getattr(self.loop, "_ready", None)
         if ready is not None:
             return not ready or self._spins > MOST_SPINS
         return self._spins > SPINS_WITHOUT_INSIGHT
 
     async def rest(self, seconds: float) -> None:
         """Let a time of the engine's own pass, which is no part of the flow's way."""
-        over = self._loop.create_future()
-        clock = self._timers.call_at(self._loop.time() + seconds, end, over)
+        over = self.loop.create_future()
+        clock = self._timers.call_at(self.loop.time() + seconds, end, over)
         try:
             await over
         finally:
@@ -160,11 +184,11 @@ class LoopSide:
         return not self.engine.is_halted and not self.is_over
 
     def is_flows(self, branch: Branch | None) -> bool:
-        return branch is not None and branch.call is None and self.records
+        return branch is not None and branch.call is None and branch.engine is self.engine and self.records
 
     async def commit(self, entry: Entry) -> None:
         """Make the entry durable, together with all that end in this turn of the loop, and wait for its turn."""
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         self.commit_soon(entry, future)
         try:
             await future
@@ -174,7 +198,7 @@ class LoopSide:
 
     async def commit_surely(self, entry: Entry) -> None:
         """`commit`, by a task that has been cancelled, and may be once more."""
-        turn = self._loop.create_future()
+        turn = self.loop.create_future()
         self.commit_soon(entry, turn)
         with suppress(asyncio.CancelledError):
             await surely(turn)
@@ -182,7 +206,7 @@ class LoopSide:
     def commit_soon(self, entry: Entry, turn: asyncio.Future[None]) -> None:
         self._batch.append((entry, turn))
         if len(self._batch) == 1:
-            self._loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -209,13 +233,14 @@ class LoopSide:
 
     async def answer(self, key: str) -> Answer:
         """Stand until the answer is there."""
-        future: asyncio.Future[Answer] = self._loop.create_future()
+        future: asyncio.Future[Answer] = self.loop.create_future()
         self._waiting[key] = future
         early = self.engine.parking.take(key)
         if early is not None:
             future.set_result(early)
         self._parked_activity = -1
-        self._begin_to_watch()
+        for side in self.engine.loops.running:
+            side.watch()
         try:
             return await future
         finally:
@@ -226,7 +251,7 @@ class LoopSide:
         self._call(self._resolve, key)
 
     def _call(self, call: Callable[..., None], *args: object) -> None:
-        call_on(self._loop, call, *args)
+        call_on(self.loop, call, *args)
 
     def _resolve(self, key: str) -> None:
         future = self._waiting.get(key)
@@ -250,39 +275,48 @@ class LoopSide:
         """What holds back the calls above a limit, in order."""
         return self._lanes.setdefault(lane, asyncio.Semaphore(lane.limit))
 
-    def watch_from_thread(self) -> bool:
-        """A thread is about to stand at a wait, beside the loop; False, and nothing done, where it is the loop's."""
-        if threading.get_ident() == self._thread:
-            return False
-        if not self.is_over:
-            self._call(self._begin_to_watch)
-        return True
+    def watch(self) -> None:
+        self._call(self._begin_to_watch)
 
     def _begin_to_watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
+            self.engine.pace.later(self.loop, REST_SECONDS, self._watch)
 
     def _watch(self) -> None:
         """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
         parking = self.engine.parking
-        if not self._waiting and not parking.is_stood_at:
+        others = [side for side in self.engine.loops.running if side is not self]
+        if not self._waiting and not parking.is_stood_at and not any(side.waits for side in others):
             self._watching = False
             return
-        moved = parking.activity != self._watched_activity or not parking.idle or bool(self._turns)
+        moved = parking.activity != self._watched_activity or bool(self._turns) or not parking.rests()
+        moved = moved or not all(side.rests for side in others)
         self._watched_activity = parking.activity
         self._rested_seconds = 0.0 if moved else self._rested_seconds + REST_SECONDS
         if not moved and self._parked_activity != parking.activity and not self._held_by_timer():
             self._parked_activity = parking.activity
             parking.park()
-        self.engine.pace.later(self._loop, REST_SECONDS, self._watch)
+        self.engine.pace.later(self.loop, REST_SECONDS, self._watch)
 
     def _held_by_timer(self) -> bool:
-        if self._rested_seconds > TIMER_SECONDS:
+        if self._rested_seconds > SLOW_SECONDS:
             return False
-        timers = getattr(self._loop, "_scheduled", ())
-        horizon = self._loop.time() + TIMER_SECONDS
-        return any(not t.cancelled() and t.when() < horizon for t in timers)
+        timers = list(getattr(self.loop, "_scheduled", ()))
+        horizon = self.loop.time() + SLOW_SECONDS
+        return any(not t.cancelled() and t.when() < horizon and not self._is_ours(t._callback) for t in timers)
+
+    def _is_ours(self, callback: object) -> bool:
+        return getattr(callback, "__self__", None) is self
+
+    @property
+    def rests(self) -> bool:
+        is_ready = bool(getattr(self.loop, "_ready", False))
+        return not (self._turns or self._batch or is_ready or self._held_by_timer())
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
 
 
 def end(turn: asyncio.Future[None]) -> None:
@@ -299,61 +333,28 @@ def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args:
             raise
 
 
-class ScopedTask(asyncio.Task[T]):
-    """A task whose hash is the same in every attempt: `asyncio.wait` gives sets, and flows iterate over them."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], *, scope: str, **options: Any) -> None:
-        self._hash = crc32(scope.encode())
-        by = asyncio.current_task(options["loop"])
-        self.created_by: Callable[[], asyncio.Task[Any] | None] | None = None if by is None else ref(by)
-        super().__init__(coroutine, **options)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-def task_factory(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: Coroutine[Any, Any, Any],
-    context: contextvars.Context | None = None,
-    **options: Any,
-) -> asyncio.Task[Any]:
-    """Tasks that open a scope of their own, numbered by creation in the branch that creates them."""
-    parent = current.get()
-    if parent is None:
-        return asyncio.Task(coroutine, loop=loop, context=context, **options)
-    context = contextvars.copy_context() if context is None else context
-    branch = parent.open("task")
-    context.run(current.set, branch)
-    branch.task = task = ScopedTask(coroutine, scope=branch.scope, loop=loop, context=context, **options)
-    return task
-
-
-_as_completed = asyncio.as_completed
-
-
-def as_completed(awaitables: Iterable[Any], *, timeout: float | None = None) -> Any:
-    """`asyncio.as_completed`. That makes tasks of coroutines in the order of a set, which is another in each process,
-    so within a flow they are made here, in the order that they are given in."""
-    if current.get() is not None:
-        awaitables = [asyncio.ensure_future(each) for each in dict.fromkeys(awaitables)]
-    return _as_completed(awaitables, timeout=timeout)
-
-
 def loop_side(engine: Engine, branch: Branch) -> LoopSide:
     """The engine's side on the running loop.
 
     Raises:
-        KitaruContextError: the loop is not the flow's own, so tasks in it have no scopes.
+        KitaruContextError: the task is none that has a scope.
     """
-    loop = asyncio.get_running_loop()
-    if loop.get_task_factory() is not task_factory:
-        if asyncio.current_task() is None or branch.task is not None:
-            raise KitaruContextError("a checkpoint was called on an event loop that is not the flow's own")
-        loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # typeshed's protocol changes by minor
-    side: LoopSide | None = engine.loop_side
-    if side is None or side._loop is not loop:
-        side = LoopSide(engine, loop)
+    task = asyncio.current_task()
+    if task is None or (branch.call is None and branch.task is not None and branch.task is not task):
+        raise KitaruContextError(
+            "a checkpoint was called in a task, or a callback, that the flow did not see begin",
+            hint="start tasks with asyncio.create_task, gather or a TaskGroup",
+        )
+    return side_on(engine, asyncio.get_running_loop(), branch)
+
+
+def side_on(engine: Engine, loop: asyncio.AbstractEventLoop, branch: Branch) -> LoopSide:
+    """The engine's side on that loop; made at need, by the branch that comes there first."""
+    for known in engine.loops.sides:
+        if isinstance(known, LoopSide) and known.loop is loop:
+            return known
+    side = LoopSide(engine, loop, branch.scope)
+    engine.loops.add(side)
     return side
 
 
@@ -460,7 +461,7 @@ async def giving_up_standing(side: LoopSide, call: Call) -> AsyncIterator[None]:
 
 
 def branch_here(name: str) -> Branch:
-    branch = current.get()
+    branch = this_branch()
     if branch is None:
         raise KitaruContextError(
             f"{name} was awaited outside of its flow", hint="await it in the flow's own tasks, or use .submit"
@@ -473,12 +474,10 @@ async def run_on_loop(
 ) -> Any:
     """A flow's asynchronous body, on a loop whose tasks have scopes."""
     loop = asyncio.get_running_loop()
-    loop.set_task_factory(task_factory)  # type: ignore[arg-type]  # as above
-    asyncio.as_completed = asyncio.tasks.as_completed = as_completed  # type: ignore[assignment]  # of one minor's typeshed
     branch.task = main = asyncio.current_task()
     assert main is not None
     branch.engine.has_loop(lambda: call_on(loop, main.cancel))
-    LoopSide(branch.engine, loop)
+    side_on(branch.engine, loop, branch)
     return await in_one_process(branch.engine, body(*args, **kwargs))
 
 

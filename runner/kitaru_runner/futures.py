@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.context import current
+from kitaru_runner.context import this_branch
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.specs import Work
 
@@ -108,7 +108,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         self._look()
 
     def __await__(self) -> Generator[Any, None, T]:
-        branch = current.get()
+        branch = this_branch()
         if self._deliveries is None or branch is None:
             return self._awaited().__await__()
         from kitaru_runner.engine_async import take_in_turn
@@ -128,7 +128,7 @@ class CheckpointFuture(Future[T], Generic[T]):
     def _given(self) -> None:
         """The flow's code gets the outcome."""
         if self.unconsumed is not None and super().done():
-            self.unconsumed.seen(self, current.get())
+            self.unconsumed.seen(self, this_branch())
 
     def settle(self) -> None:
         """Resolve with the recorded outcome; by whoever claimed the future."""

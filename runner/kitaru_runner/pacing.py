@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.clock import clock
+from kitaru_runner.blocking import stands
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +68,10 @@ class Pace:
     def noted(self, name: str, make: Callable[[], Any]) -> Any:
         """A value that a flow's body notes (now, random, uuid4), where it is not recorded yet."""
         return make()
+
+    def stands(self, thread: int) -> bool:
+        """Whether a thread waits for another, and for no short time."""
+        return stands(thread)
 
     def later(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
         """Call on the loop after it had so much time to come to rest."""

@@ -2,7 +2,8 @@
 
 In flight is each try, each submitted call from its beginning to its end, and the thread of a synchronous body. A thread
 that blocks, at a wait or at an outcome that another brings, steps aside; who ends its standing still counts it again
-before it can be missed.
+before it can be missed. Threads of the flow's own are in flight from their first call on. One of these that waits for
+another thread, or runs a loop that rests, keeps nothing from parking: that is seen when it has been so for a while.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kitaru_runner.blocking import rests_on_its_loop
 from kitaru_runner.protocol import Answer
 
 if TYPE_CHECKING:
     from kitaru_runner.engine import Engine
+
+
+REST_SECONDS = 0.05
+"""How long threads that wait for others do so before their execution parks."""
+
+LONGEST_LOOK_SECONDS = 1.0
 
 
 class Parking:
@@ -27,10 +35,14 @@ class Parking:
         self._in_flight = 0
         # Threads that are in flight, and may step aside.
         self._owners: set[int] = set()
+        # Those of them that count because they have called.
+        self._counted: set[int] = set()
         # Key of a wait to whether its thread is to be counted again.
         self._standing: dict[str, bool] = {}
         self._answers: dict[str, Answer] = {}
         self._parked_at = -1
+        # Since when nothing moved, and at which activity.
+        self._rested = (-1, 0.0)
         self.activity = 0
 
     def begin(self) -> None:
@@ -42,7 +54,7 @@ class Parking:
         with self._lock:
             self._in_flight -= 1
             self.activity += 1
-            if self._standing and not self._in_flight:
+            if self._standing and self._in_flight <= len(self._owners):
                 self._condition.notify_all()
 
     def own(self) -> None:
@@ -53,6 +65,22 @@ class Parking:
     def disown(self) -> None:
         with self._condition:
             self._owners.discard(threading.get_ident())
+
+    def count(self, ident: int) -> None:
+        """A thread of the flow's own has called Kitaru: from now on the execution parks only when that stands too."""
+        with self._condition:
+            if ident not in self._owners:
+                self._counted.add(ident)
+                self._owners.add(ident)
+                self.begin()
+
+    def uncount(self, ident: int) -> None:
+        """It has come to its end."""
+        with self._condition:
+            if ident in self._counted:
+                self._counted.discard(ident)
+                self._owners.discard(ident)
+                self.end()
 
     def aside(self) -> Aside:
         """This thread is about to block: until `back`, it does not keep the execution from parking."""
@@ -74,9 +102,14 @@ class Parking:
         finally:
             self.end()
 
-    @property
-    def idle(self) -> bool:
-        return self._in_flight == 0
+    def rests(self) -> bool:
+        """Whether nothing is in flight but threads that wait for others, or whose loops rest."""
+        with self._lock:
+            owners = list(self._owners)
+            if self._in_flight != len(owners):
+                return False
+        of_loops = {side.thread for side in self._engine.loops.running}
+        return all(rests_on_its_loop(ident, of_loops) or self.pace.stands(ident) for ident in owners)
 
     @property
     def is_stood_at(self) -> bool:
@@ -93,9 +126,7 @@ class Parking:
                 self._standing[key] = False
                 self._in_flight += 1
             self._condition.notify_all()
-        side = self._engine.loop_side
-        if side is not None:
-            side.answered(key)
+        self._engine.loops.answered(key)
 
     def wake(self) -> None:
         """Let whoever stands look again: the engine was halted."""
@@ -109,17 +140,21 @@ class Parking:
 
     def stand_at(self, key: str) -> Answer:
         """Block this thread until the answer is there; park whenever nothing else is in flight."""
-        side = self._engine.loop_side
         # Beside a loop, that decides: its tasks are nothing that is counted here.
-        beside_loop = side is not None and side.watch_from_thread()
+        beside_loop = False
+        for side in self._engine.loops.running:
+            if side.thread != threading.get_ident():
+                side.watch()
+                beside_loop = True
         with self._condition:
             counted = self._standing[key] = self._step_aside()
         try:
             while True:
                 with self._condition:
-                    there = partial(self._may_go_on, key, beside_loop)
+                    there, looks_after = partial(self._may_go_on, key, beside_loop), REST_SECONDS
                     while not there():
-                        self.pace.wait(self._condition, there)
+                        self.pace.wait(self._condition, there, looks_after if self._owners else None)
+                        looks_after = min(2 * looks_after, LONGEST_LOOK_SECONDS)
                     if key in self._answers:
                         return self._answers.pop(key)
                     self._engine.check_halted()
@@ -147,7 +182,16 @@ class Parking:
         self._engine.park()
 
     def _should_park(self) -> bool:
-        return not self._in_flight and self._parked_at != self.activity
+        if self._parked_at == self.activity:
+            return False
+        if not self._in_flight:
+            return True
+        now = self.pace.monotonic()
+        if not self.rests():
+            self._rested = (-1, now)
+        elif self._rested[0] != self.activity:
+            self._rested = (self.activity, now)
+        return self._rested[0] == self.activity and now - self._rested[1] >= REST_SECONDS
 
     def _step_aside(self) -> bool:
         ident = threading.get_ident()

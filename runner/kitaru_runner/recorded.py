@@ -33,7 +33,7 @@ class Recorded:
         self._places = {
             (scope_of(entry.key), entry.place): entry
             for entry in opening.entries
-            if entry.place is not None and not entry.soft and not passed_by(entry, accepted)
+            if entry.place is not None and entry.place >= 0 and not entry.soft and not passed_by(entry, accepted)
         }
         self.mistaken: list[Entry] = []
         """Outcomes that went to calls with other arguments."""
@@ -93,12 +93,13 @@ class Recorded:
     def try_failed(self, key: str, number: int, ended_us: int) -> None:
         self._failed_tries[key] = max((number, ended_us), self.failed_tries(key))
 
-    def order(self) -> list[int]:
-        """The numbers of the outcomes that a replay hands out: not those within a checkpoint that is recorded."""
+    def order(self, scope: str = "") -> list[int]:
+        """The numbers of the outcomes that a replay hands out in a scope: not those within a checkpoint that is
+        recorded."""
         return [
             entry.seq
             for key, entry in self._entries.items()
-            if entry.kind in OUTCOMES and not entry.soft and not self._is_inner(key)
+            if key.startswith(scope) and entry.kind in OUTCOMES and not entry.soft and not self._is_inner(key)
         ]
 
     def _is_inner(self, key: str) -> bool:

@@ -7,13 +7,15 @@ checkpoint. When they come back is part of the way that the flow took: in a repl
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import current
+from kitaru_runner.context import current, this_branch
+from kitaru_runner.creation import peeled, run_in, scope_for
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import ENDED, Entry, Opening
 from kitaru_runner.turns import Turns, ended
@@ -40,20 +42,42 @@ class Threads:
             pass
 
     def _run(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        branch = current.get()
+        branch = this_branch()
+        # It is awaited where it is called, so what it calls is called in that task's own order.
+        stands = sys._getframe(1).f_code is asyncio.to_thread.__code__
         if branch is None or not self._turns.is_flows(branch):
-            return self._run_in_executor(executor, func, *args)
+            return self._begin(stands, executor, func, *args)
         key = branch.call_without_place(NAME).key
         if executor is None or isinstance(executor, ThreadPoolExecutor):
+            if not stands:
+                func = partial(run_in, scope_for(branch, *peeled(func, args)), func)
             func = partial(self._owned, func)
         self._parking.begin()
         try:
-            running = self._run_in_executor(executor, func, *args)
+            running = self._begin(True, executor, func, *args)
         except BaseException:
             self._parking.end()
             raise
         running.add_done_callback(lambda _: self._parking.end())
         return ComingBack(self._turns, key, self._ended.get(key), running).future
+
+    def _begin(
+        self, has_scope: bool, executor: Executor | None, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """
+        Args:
+            has_scope: the pool opens none for it.
+        """
+        token = current.set(None) if has_scope else None
+        try:
+            return self._run_in_executor(executor, func, *args)
+        finally:
+            if token is not None:
+                current.reset(token)
+
+    def leave(self) -> None:
+        if vars(self._loop).get("run_in_executor") == self._run:
+            del vars(self._loop)["run_in_executor"]
 
     def _owned(self, func: Callable[..., T], *args: Any) -> T:
         """Call it as a thread that is in flight, and may step aside."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import Branch, current
+from kitaru_runner.context import Branch, current, this_branch
 from kitaru_runner.protocol import ENDED, Entry, Opening
 from kitaru_runner.turns import Turns, ended
 
@@ -83,6 +83,10 @@ class Timers:
         except AttributeError:  # uvloop's cannot be replaced: its timers are not recorded
             pass
 
+    def leave(self) -> None:
+        if vars(self._loop).get("call_at") == self._begin:
+            del vars(self._loop)["call_at"]
+
     def reached(self, seq: int) -> None:
         """That outcome was handed out."""
         self._reached = max(self._reached, seq)
@@ -90,7 +94,7 @@ class Timers:
     def _begin(
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:  # fmt: skip
-        branch = current.get() if context is None else context.get(current)
+        branch = this_branch() if context is None else context.get(current)
         if not self._is_flows(branch, callback):
             return self.call_at(when, callback, *args, context=context)
         assert branch is not None

@@ -43,7 +43,7 @@ def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer
     """The call's place, its record if it has one, and the answer if it is there already."""
     refuse_in_checkpoint(branch, stand)
     engine = branch.engine
-    call = engine.place(branch, stand.name)
+    call = place_of(branch, stand)
     entry = engine.recorded.find(call)
     if entry is not None:
         return call, entry, answer_of(entry)
@@ -57,6 +57,26 @@ def open_anew(engine: Engine, call: Call, stand: Stand) -> Answer | None:
     for request in requests_of(call, stand):
         answer = answer or open_wait(engine, request)
     return answer
+
+
+def place_of(branch: Branch, stand: Stand) -> Call:
+    """Its call. In a thread without an order it goes by its name, whichever thread it is that stands.
+
+    Raises:
+        KitaruContextError: another one of that name was there, and nothing tells them apart.
+    """
+    engine = branch.engine
+    if branch.has_order:
+        return engine.place(branch, stand.name)
+    assert branch.family is not None
+    shared = branch.family.shared
+    call = engine.place(branch if shared is None else shared.unordered(), stand.name)
+    if call.key.rpartition("/")[2] != stand.name:
+        raise KitaruContextError(
+            f"{stand.name} is waited for several times by threads that have no order",
+            hint="give each wait a name of its own, or start its thread where the flow sees it",
+        )
+    return call
 
 
 def refuse_in_checkpoint(branch: Branch, stand: Stand) -> None:
@@ -102,8 +122,7 @@ def stand_at(branch: Branch, stand: Stand) -> Answer:
     engine = branch.engine
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        if engine.loop_side is not None:
-            engine.loop_side.delivered(entry.seq)
+        engine.loops.delivered(entry.seq)
         assert answer is not None
         return replace(answer, key=call.key)
     if answer is None:

@@ -9,7 +9,7 @@ from kitaru.execution import require_branch
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_runner import codec
-from kitaru_runner.context import current
+from kitaru_runner.context import this_branch
 from kitaru_runner.json_text import compact
 from kitaru_runner.named_types import type_name
 from kitaru_runner.protocol import Saved
@@ -58,7 +58,7 @@ def load(exec_id: str, name: str, *, index: int | None = None, trust_pickle: boo
     """
     check_text("load(exec_id)", exec_id)
     check_text("load(name)", name)
-    branch = current.get()
+    branch = this_branch()
     if branch is not None:
         from kitaru_runner.loading import load as load_in_flow
 

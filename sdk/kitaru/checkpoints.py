@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from threading import get_ident
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from kitaru.decorating import Decorated, own_name, require_function, signature_of
@@ -61,7 +62,7 @@ class Checkpoint(Decorated, Generic[P, R]):
         Keyword `id`: the call's own name in the journal, instead of the function's name and ordinal. Keyword `after`:
         a future, or several, that are to end well first. A parameter of the function's own goes before both.
         """
-        branch = current.get() or branch_of_call(self.spec.name)
+        branch = branch_of_call(self.spec.name)
         id_, after = self._options(kwargs) if kwargs else (None, ())
         work = Work(self.spec, self.function, args, kwargs)
         if branch is not None and self.is_async:
@@ -159,6 +160,7 @@ class Checkpoint(Decorated, Generic[P, R]):
         async def execute() -> None:
             # The element's scope is its own, not one more for this task.
             current.set(scope)
+            scope.task, scope.home = asyncio.current_task(), get_ident()
             try:
                 value = await self._on_loop(work, id_, lanes, after)
             except asyncio.CancelledError:

@@ -20,7 +20,7 @@ from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
-from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.context import Branch, Call, this_branch
 from kitaru_runner.protocol import ChildRequest
 from kitaru_runner.waiting import Stand
 
@@ -154,7 +154,7 @@ class ChildHandle(FlowHandle):
         )
 
     def _branch(self, what: str) -> Branch:
-        branch = current.get()
+        branch = this_branch()
         if branch is None:
             raise KitaruContextError(
                 f"{what} of the child execution {self.exec_id} was called outside of its parent's flow",

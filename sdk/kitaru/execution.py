@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner.context import Branch, active, current
+from kitaru_runner.context import Branch, active, this_branch
 
 
 def current_execution_id() -> str | None:
     """The id of the execution that calls; None outside of any flow."""
-    branch = current.get()
+    branch = this_branch()
     return branch.engine.exec_id if branch is not None else None
 
 
@@ -18,7 +18,7 @@ def require_branch(name: str) -> Branch:
     Raises:
         KitaruContextError: called outside of any flow, or in a thread that the flow's context did not come to.
     """
-    branch = current.get()
+    branch = this_branch()
     if branch is None and active.lost_context():
         raise KitaruContextError(
             f"{name}() was called in a thread without the flow's context",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, ca
 from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
-from kitaru_runner.context import current
+from kitaru_runner.context import this_branch
 from kitaru_runner.loader import InertHandle, is_loading
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Flow(Decorated, Generic[P, R]):
             return cast("FlowHandle", InertHandle())
         options = take_options(self.options, kwargs)
         inputs = self.bind(*args, **kwargs)
-        branch = current.get()
+        branch = this_branch()
         if branch is not None:
             from kitaru.children import run_child
 
@@ -119,7 +119,7 @@ class Flow(Decorated, Generic[P, R]):
         """
         if is_loading():
             return cast("FlowHandle", InertHandle())
-        branch = current.get()
+        branch = this_branch()
         if branch is not None:
             from kitaru.children import invoke_child
 
@@ -182,7 +182,7 @@ class Flow(Decorated, Generic[P, R]):
 
 
 def require_no_flow(name: str) -> None:
-    if current.get() is not None:
+    if this_branch() is not None:
         raise KitaruContextError(
             f"a replay of {name} was started inside a flow",
             hint=f"start it from outside; a child execution is {name}.run(...)",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import current
+from kitaru_runner.context import this_branch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +40,7 @@ def uuid4() -> UUID:
 
 
 def noted(name: str, make: Callable[[], T]) -> T:
-    branch = current.get()
+    branch = this_branch()
     if branch is None or branch.call is not None:
         return make()
     value: T = branch.engine.note(branch, name, make)

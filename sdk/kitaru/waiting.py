@@ -12,7 +12,7 @@ from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
 from kitaru_registry.names import LONGEST_TEXT, check_text
-from kitaru_runner.context import Branch, current
+from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.exception_parts import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
@@ -146,7 +146,7 @@ def sleep_until(moment: datetime) -> Any:
 
 
 def sleep_to(deadline_us: int) -> Any:
-    branch = current.get()
+    branch = this_branch()
     if branch is not None:
         return standing(branch, Stand("sleep", kind="sleep", deadline_us=deadline_us), lambda _: None)
     left = max(0.0, (deadline_us - now_us()) / 1_000_000)

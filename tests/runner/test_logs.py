@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import io
 import logging
@@ -80,9 +81,14 @@ def test_the_terminal_shows_what_it_would_without_a_log(
 
 def test_code_outside_of_the_flow_is_not_taken(execution: TestExecution) -> None:
     def body() -> None:
-        thread = threading.Thread(target=print, args=("a thread that knows of no flow",))
-        thread.start()
-        thread.join()
+        done = threading.Event()
+
+        def say_it() -> None:
+            print("a thread that knows of no flow")
+            done.set()
+
+        _thread.start_new_thread(say_it, ())
+        done.wait()
         print("the flow")
 
     with taken(execution) as path:
@@ -91,6 +97,18 @@ def test_code_outside_of_the_flow_is_not_taken(execution: TestExecution) -> None
         print("after")
 
     assert told(read_log(path)) == [(None, "the flow")]
+
+
+def test_what_a_thread_of_the_flow_prints_is_the_flow_s(execution: TestExecution) -> None:
+    def body() -> None:
+        thread = threading.Thread(target=print, args=("its thread",))
+        thread.start()
+        thread.join()
+
+    with taken(execution) as path:
+        execution.attempt(body)
+
+    assert told(read_log(path)) == [(None, "its thread")]
 
 
 def test_halves_of_lines_from_parallel_checkpoints_stay_apart(execution: TestExecution) -> None:

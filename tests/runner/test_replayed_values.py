@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
-import concurrent.futures
+import threading
 from typing import Any
 
 import pytest
@@ -33,13 +34,21 @@ def nothing_ran() -> None:
 # Where calls have no place
 
 
-def test_a_checkpoint_in_a_thread_of_the_flow_s_own_names_submit(execution: TestExecution) -> None:
+def test_a_checkpoint_in_a_thread_that_the_flow_did_not_start_names_submit(execution: TestExecution) -> None:
     def body() -> str:
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        said: list[str] = []
+        done = threading.Event()
+
+        def call() -> None:
             try:
-                return str(pool.submit(double, 1).result())
+                double(1)
             except KitaruContextError as error:
-                return f"{error.message}: {error.hint}"
+                said.append(f"{error.message}: {error.hint}")
+            done.set()
+
+        _thread.start_new_thread(call, ())
+        done.wait()
+        return said[0]
 
     execution.attempt(body)
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
-from attempts import Executions, TestExecution
+from attempts import PATIENCE_SECONDS, Executions, TestExecution
 
 from kitaru import checkpoint, wait
+from kitaru.testing.crashes import ProcessEnded
+from kitaru_registry.errors import KitaruFencedError
 
 
 @checkpoint
@@ -156,3 +163,98 @@ def test_a_pool_of_the_flow_s_own_keeps_its_order_too(execution: TestExecution) 
 
     assert orders[0] == orders[1]
     assert execution.result == orders[0]
+
+
+# Threads of libraries
+
+
+async def by_anyio(work: Callable[[int], int], number: int) -> int:
+    return await anyio.to_thread.run_sync(work, number)
+
+
+async def by_asyncio(work: Callable[[int], int], number: int) -> int:
+    return await asyncio.to_thread(work, number)
+
+
+async def by_wrapped_future(work: Callable[[int], int], number: int) -> int:
+    return await asyncio.wrap_future(POOL.submit(contextvars.copy_context().run, work, number))
+
+
+async def by_a_thread_of_its_own(work: Callable[[int], int], number: int) -> int:
+    """As aiosqlite and others do it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[int] = loop.create_future()
+
+    def run() -> None:
+        with suppress(ProcessEnded, KitaruFencedError):
+            loop.call_soon_threadsafe(future.set_result, work(number))
+
+    threading.Thread(target=run).start()
+    return await future
+
+
+async def by_an_event(work: Callable[[int], int], number: int) -> int:
+    loop = asyncio.get_running_loop()
+    done, found = asyncio.Event(), list[int]()
+
+    def run() -> None:
+        with suppress(ProcessEnded, KitaruFencedError):
+            found.append(work(number))
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run).start()
+    await done.wait()
+    return found[0]
+
+
+POOL = ThreadPoolExecutor(3)
+
+WAYS = [by_asyncio, by_anyio, by_wrapped_future, by_a_thread_of_its_own, by_an_event]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_whosever_thread_it_is_comes_back_in_the_recorded_order(
+    executions: Executions, way: Callable[..., Coroutine[Any, Any, int]], own_loop: bool
+) -> None:
+    gates: list[list[threading.Event]] = []
+
+    def work(number: int) -> int:
+        assert gates[-1][number].wait(PATIENCE_SECONDS)
+        return double(number)
+
+    async def main() -> list[str]:
+        queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+
+        async def one(number: int) -> None:
+            await queue.put((number, await way(work, number)))
+
+        tasks = [asyncio.create_task(one(number)) for number in range(3)]
+        found = []
+        try:
+            for at in range(3):
+                # One after another in the first attempt; in the replay all are ready, and another one begins first.
+                for number in [(2, 0, 1)[at]] if len(gates) == 1 else (1, 0, 2):
+                    gates[-1][number].set()
+                number, doubled = await queue.get()
+                found.append(f"{number}: {await add(doubled, 0)}")
+        finally:
+            for gate in gates[-1]:
+                gate.set()
+        await asyncio.gather(*tasks)
+        await add(9, 9)
+        return found
+
+    def plain() -> list[str]:
+        return asyncio.run(main())
+
+    for writes in (9, 4):
+        gates.clear()
+        execution = executions.new()
+        gates.append([threading.Event() for _ in range(3)])
+        execution.attempt(plain if own_loop else main, writes=writes)
+        gates.append([threading.Event() for _ in range(3)])
+        execution.attempt(plain if own_loop else main)
+
+        assert sorted(execution.result) == ["0: 0", "1: 2", "2: 4"]
+        assert execution.result[0] == "2: 4"

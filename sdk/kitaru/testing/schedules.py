@@ -188,6 +188,12 @@ class Schedule(Pace):
             return self._random.random()
         return UUID(int=self._random.getrandbits(128), version=4) if name == "uuid4" else make()
 
+    def stands(self, thread: int) -> bool:
+        line = self._lines.get(thread)
+        if line is None:
+            return super().stands(thread)
+        return line.due_us is None and not line.may_go_on()
+
     def later(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
         assert isinstance(loop, SeededLoop)
         loop.at_rest.append((seconds, call))
