@@ -16,7 +16,7 @@ EXECUTION = {
 """The contract; the item says a little more."""
 MORE = {
     "project", "status_reason", "metadata", "source", "parent", "children", "original_exec_id", "replay", "accepted",
-    "deleted_at", "warnings",
+    "deleted_at", "warnings", "process_gone",
 }  # fmt: skip
 CHECKPOINT = {"key", "name", "status", "attempts", "started_at", "ended_at"}
 WAIT = {"key", "name", "question", "schema", "metadata", "entered_at", "deadline"}
