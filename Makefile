@@ -25,7 +25,7 @@ help:
 	@echo "make lint    the first three of these"
 	@echo "make bench   the speed of what matters, beside the limits of this machine: docs/benchmarks.md"
 	@echo "make bench-peers  the same work by DBOS, LangGraph and Absurd, from the package index: their part of that page"
-	@echo "make soak    crash and property tests over and over, with new examples, and power cuts (TURNS=10)"
+	@echo "make soak    crash and property tests over and over, with new examples, power cuts and random kills (TURNS=10)"
 	@echo "make format  lay out the code"
 	@echo "make lock    choose new versions of the test tools"
 	@echo "make clean   remove everything that these commands made"

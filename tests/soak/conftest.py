@@ -28,12 +28,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def deployed(project: Path, warm_home: Home, kitaru_executable: Path) -> Home:
     """A home outside of the disk, in which `careful` is deployed."""
-    home = Home(project.with_name("home"))
+    return home_with("flows.py:careful", project, warm_home, kitaru_executable)
+
+
+@pytest.fixture(scope="session")
+def stormy(project: Path, warm_home: Home, kitaru_executable: Path) -> Home:
+    """A home in which `storm` is deployed."""
+    return home_with("storm.py:storm", project, warm_home, kitaru_executable)
+
+
+def home_with(target: str, project: Path, warm_home: Home, executable: Path) -> Home:
+    home = Home(project.with_name(f"home of {target.partition(':')[2]}"))
     home.root.mkdir(mode=0o700)
     for warm in (warm_home.cache, warm_home.tools):
         (home.root / warm.name).symlink_to(warm)
     subprocess.run(
-        [kitaru_executable, "deploy", "flows.py:careful"],
+        [executable, "deploy", target],
         cwd=project,
         env={**os.environ, "KITARU_HOME": str(home.root)},
         check=True,
