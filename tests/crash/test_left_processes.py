@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from crashes import Trial, until, watched
+from crashes import PATIENCE_SECONDS, Trial, until, watched
 
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.locks import execution_lock, is_held
@@ -120,3 +120,32 @@ def test_a_deployed_process_ends_as_a_python_process_does(trial: Trial) -> None:
     assert Path(f"{trial.trace}.rows").read_text() == "1,2,3\n"
     assert [line.key for line in trial.lines()] == ["thread", "goodbye"]
     assert [entry.message for entry in trial.client.executions.logs(exec_id)] == ["the last line"]
+
+
+def test_a_deployed_process_that_does_not_end_is_killed_and_its_log_says_so(trial: Trial) -> None:
+    exec_id = trial.invoke("leaving", what="end", then="")
+    trial.start_killing_runner(exec_id, exit_seconds=0.0)
+
+    assert trial.ended(exec_id).status == "completed"
+    until(lambda: not is_held(execution_lock(trial.home, exec_id)), what="the end of the process")
+
+    assert not Path(f"{trial.trace}.goodbye").exists()
+    (said,) = [line for line in trial.client.executions.logs(exec_id) if line.level == "WARNING"]
+    assert said.message == "its process was killed 0 s after its end: exit handlers or threads still ran"
+
+
+def test_a_runner_that_is_stopped_ends_a_pool_at_work_and_the_next_one_goes_on(trial: Trial) -> None:
+    runner = trial.start_runner()
+    exec_id = trial.invoke("leaving", what="stand", then="")
+    (pid,) = left(trial, "work")
+    with watched(pid) as has_ended:
+        runner.terminate()
+
+        assert runner.wait(PATIENCE_SECONDS) == 0
+        until(has_ended, what="the end of the pool")
+    assert trial.client.executions.status(exec_id) == "pending"
+    assert not is_held(execution_lock(trial.home, exec_id))
+    trial.gate.touch()
+    trial.start_runner()
+
+    assert trial.ended(exec_id).result == "went on"

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 from attempts import TestExecution
 
-from kitaru import KitaruContextError, checkpoint, current_execution_id, load, log, now, save, wait
+from kitaru import KitaruBackendError, KitaruContextError, checkpoint, current_execution_id, load, log, now, save, wait
+from kitaru_registry.clock import now_us
+from kitaru_runner import codec
+from kitaru_runner.failures import describe_failure
 from kitaru_runner.locks import FileLock, is_held
+from kitaru_runner.protocol import Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -215,3 +219,31 @@ class StandingFork:
     def end(self) -> None:
         os.close(self._until[1])
         os.waitpid(self.pid, 0)
+
+
+def outcome(value: object, *, error: dict[str, Any] | None = None) -> Entry:
+    return Entry("c", "charge", now_us(), value=None if error else codec.encode(value), error=error)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_second_outcome_of_a_call_is_refused_and_the_first_stays(execution: TestExecution, together: bool) -> None:
+    _, attempt, _ = execution.begin()
+    first, second = outcome("by the flow"), outcome("by a copy of it")
+    if not together:
+        attempt.journal.record([first])
+
+    with pytest.raises(KitaruBackendError, match="charge has its outcome already; a second one was refused"):
+        attempt.journal.record([first, second] if together else [second])
+
+    assert execution.outcomes == ({} if together else {"charge": "by the flow"})
+    attempt.journal.record([Entry("c", "refund", now_us(), value=codec.encode(1))])
+    assert "refund" in execution.outcomes
+
+
+def test_that_its_caller_had_given_up_is_no_second_outcome(execution: TestExecution) -> None:
+    _, attempt, _ = execution.begin()
+    attempt.journal.record([outcome("too late")])
+
+    attempt.journal.record([outcome(None, error=describe_failure(asyncio.CancelledError()))])
+
+    assert execution.keys == ["charge", "charge"]

@@ -113,11 +113,20 @@ class Trial:
 
     # Processes
 
-    def start_killing_runner(self, exec_id: str, kill: Kill | None = None) -> BaseProcess:
+    def start_killing_runner(
+        self, exec_id: str, kill: Kill | None = None, *, exit_seconds: float | None = None
+    ) -> BaseProcess:
         process = fork_server.Process(
             target=killing_runner.run,
             args=(self.home,),
-            kwargs={"trace": self.trace, "exec_id": exec_id, "count": self.count, "kill": kill},
+            kwargs={
+                "trace": self.trace,
+                "exec_id": exec_id,
+                "count": self.count,
+                "kill": kill,
+                "gate": self.gate,
+                "exit_seconds": exit_seconds,
+            },
         )
         process.start()
         self.forked.append(process)

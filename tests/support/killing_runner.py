@@ -21,6 +21,7 @@ from kitaru_registry.database import Database, open_database
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
+from kitaru_runner import serving
 from kitaru_runner.locks import execution_lock
 from kitaru_runner.protocol import nothing
 from kitaru_runner.worker import Runner
@@ -121,12 +122,19 @@ def arm(killer: Killer) -> None:
     waits.open_wait = counted("open wait", waits.open_wait)
 
 
-def run(home: Home, *, trace: Path, exec_id: str, count: Path, kill: Kill | None) -> None:
+def run(
+    home: Home, *, trace: Path, exec_id: str, count: Path, kill: Kill | None, gate: Path, exit_seconds: float | None
+) -> None:
     """Be a runner until SIGTERM, or until the kill. To be the target of a process.
 
     The pauses between attempts are a hundredth of what they are.
+
+    Args:
+        exit_seconds: instead of what a process has at its end.
     """
-    os.environ["CRASH_TRACE"] = str(trace)
+    os.environ.update(CRASH_TRACE=str(trace), CRASH_GATE=str(gate))
+    if exit_seconds is not None:
+        serving.EXIT_SECONDS = exit_seconds
     ending.FIRST_PAUSE_SECONDS /= 100
     arm(Killer(kill, home=home, exec_id=exec_id, count=count))
     runner = Runner(home, open_database(home), RunnerConfig(), version="test", local=False)
