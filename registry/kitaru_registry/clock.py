@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 OWNED_LOOK_SECONDS = 0.005
 """How often a thread that waits for a time looks at a clock that a test owns."""
@@ -42,3 +46,13 @@ clock = Clock()
 def now_us() -> int:
     """Microseconds since 1970 UTC."""
     return time.time_ns() // 1000 if clock.read is machine_us else clock.read()
+
+
+def as_microseconds(moment: datetime) -> int:
+    """Since 1970 UTC. A naive moment is of this machine's zone; where none can say so early or late a time, of UTC."""
+    from datetime import UTC
+
+    try:
+        return int(moment.timestamp() * 1_000_000)
+    except (OverflowError, ValueError, OSError):
+        return int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PrivateAttr
 
+from kitaru.door import checked, checked_methods
 from kitaru_registry.executions import artifacts, lineage, reading
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.models import Artifact, Lineage
@@ -27,6 +28,7 @@ class ArtifactRef(Artifact):
 
     _client: KitaruClient = PrivateAttr()
 
+    @checked
     def load(self, *, trust_pickle: bool = False) -> Any:
         """The value.
 
@@ -52,6 +54,7 @@ class ArtifactRef(Artifact):
         return as_json(self.codec, self.data())
 
 
+@checked_methods
 class Artifacts:
     """Ids are `EXEC/KEY`, `EXEC/KEY:NAME` and `EXEC`; of the execution's, a unique beginning or end is enough."""
 

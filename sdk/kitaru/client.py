@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from kitaru.databases import shared
+from kitaru.door import checked, checked_methods
 from kitaru_registry.errors import KitaruContextError
 from kitaru_registry.home import Home, default_home
 
@@ -32,6 +33,7 @@ CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
 """What the process of a deployed flow is started as, and the one that imports it for a deploy."""
 
 
+@checked_methods
 class KitaruClient:
     """A home and a project. What it opened is closed when it goes, or at the end of a `with` block.
 
@@ -41,6 +43,7 @@ class KitaruClient:
         cwd: where kitaru.toml is looked for; by default the present folder.
     """
 
+    @checked
     def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
         require_registry()
         self.home = Home(home) if isinstance(home, Path) else home or default_home()

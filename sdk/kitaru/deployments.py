@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kitaru.door import checked_methods
 from kitaru_registry.config import load_project
 from kitaru_registry.deployments import tags, versions
 from kitaru_registry.deployments.refs import FlowRef, parse_ref, parse_tag_ref, parse_version
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kitaru.handle import FlowHandle
 
 
+@checked_methods
 class Deployments:
     def __init__(self, client: KitaruClient) -> None:
         self._client = client
@@ -116,6 +118,7 @@ class Deployments:
         return deleted
 
 
+@checked_methods
 class Tags:
     """Each `tag` may be written `FLOW@TAG`; without a flow it is kitaru.toml's, or the only one there is."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kitaru.bound import BoundExecution, bind
+from kitaru.door import LARGEST, checked_methods
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
 from kitaru.reasons import gone, not_resumable, with_process, with_reason
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SHOWN_KEYS = 10
 
 
+@checked_methods
 class Executions:
     """Every id may be given by a unique beginning or end of it."""
 
@@ -88,7 +90,7 @@ class Executions:
             tag=tag,
             replay_of=None if replay_of is None else reading.find_id(self._client.database, replay_of),
             limit=limit if page is None else size,
-            offset=0 if page is None else (page - 1) * size,
+            offset=0 if page is None else min((page - 1) * size, LARGEST),
         )
         if any(execution.status == "running" for execution in found):
             lost = gone(self._client)
@@ -470,6 +472,7 @@ class Executions:
             )
 
 
+@checked_methods
 class Waits:
     def __init__(self, client: KitaruClient) -> None:
         self._client = client

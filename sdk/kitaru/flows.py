@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from kitaru.decorating import Decorated, own_name, require_function, signature_of
+from kitaru.door import checked
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.context import this_branch
@@ -82,6 +83,7 @@ class Flow(Decorated, Generic[P, R]):
 
         return run_here(self, inputs, options=options)
 
+    @checked
     def deploy(
         self, *, tag: str | None = None, adopt: bool = False, stack: str | None = None, image: None = None,
         cache: bool | None = None, retries: int | None = None, tags: Mapping[str, bool] | None = None,
@@ -112,6 +114,7 @@ class Flow(Decorated, Generic[P, R]):
         changed = None if options == self.options else options
         return client.deployments.create(f"{file}:{self.name}", tag=named, adopt=adopt, options=changed)
 
+    @checked
     def invoke(self, *, version: int | str | None = None, tag: str | None = None, **inputs: Any) -> FlowHandle:
         """Start a deployed version, by default what the tag `default` points at.
 
@@ -129,6 +132,7 @@ class Flow(Decorated, Generic[P, R]):
         client = KitaruClient(cwd=self.file.parent if self.file else None)
         return client.deployments.invoke(flow=self.name, inputs=inputs, version=version, tag=tag)
 
+    @checked
     def replay(
         self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
         only_recorded: bool = False, **inputs: Any,
@@ -146,6 +150,7 @@ class Flow(Decorated, Generic[P, R]):
         client = KitaruClient(cwd=self.file.parent if self.file else None)
         return replay_here(client, self, exec_id, Request(from_, overrides or {}, inputs, only_recorded=only_recorded))
 
+    @checked
     def deployment(self, *, version: int | str | None = None, tag: str | None = None) -> VersionDetail:
         from kitaru.client import KitaruClient
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from kitaru.door import checked, checked_methods
 from kitaru_registry.errors import (
     KitaruDivergenceError,
     KitaruExecutionError,
@@ -37,9 +38,11 @@ SETTLED = frozenset({"completed", "failed", "cancelled", "waiting"})
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
+@checked_methods
 class FlowHandle:
     """An execution. It outlives the handle, and this process where it was deployed."""
 
+    @checked
     def __init__(self, client: KitaruClient, exec_id: ExecutionId, flow: str, *, created: bool = True) -> None:
         self._client = client
         self.exec_id = exec_id

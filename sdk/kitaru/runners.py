@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitaru.door import checked_methods
 from kitaru.hash_seeds import SEED
 from kitaru_registry.clock import now_us
 from kitaru_registry.config import span_seconds
@@ -29,6 +30,7 @@ STARTING = "starting"
 """A file of an execution's folder: the process that was started last to go on with it."""
 
 
+@checked_methods
 class Runners:
     """`KitaruClient().runner`"""
 

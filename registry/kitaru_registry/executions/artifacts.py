@@ -19,6 +19,7 @@ from sqlalchemy import and_, exists, func, literal, null, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
+from kitaru_registry.clock import as_microseconds
 from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal, waits
 from kitaru_registry.errors import (
     KitaruBackendError,
@@ -415,7 +416,7 @@ def narrowed(
     if wanted.producing_call is not None:
         conditions.append(key == wanted.producing_call)
     if wanted.since is not None:
-        conditions.append(at_us >= int(wanted.since.timestamp() * 1_000_000))
+        conditions.append(at_us >= as_microseconds(wanted.since))
     if wanted.digest is not None:
         same_row = [data == wanted.data] if wanted.data is not None else []
         conditions.append(or_(value_digest == wanted.digest, *same_row))

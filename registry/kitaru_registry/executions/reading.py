@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.engine import Connection
 
+from kitaru_registry.clock import as_microseconds
 from kitaru_registry.database import Database, as_datetime, executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
@@ -62,7 +63,22 @@ def find_id(database: Database, given: str) -> ExecutionId:
         return ExecutionId(found[0])
     if found:
         raise KitaruConflictError(f"several executions fit {given}: {', '.join(found)}", hint="give more of the id")
-    raise KitaruNotFoundError(f"there is no execution {given}", hint="kitaru executions list")
+    raise no_execution(given)
+
+
+def no_execution(given: str) -> KitaruNotFoundError:
+    return KitaruNotFoundError(f"there is no execution {given}", hint="kitaru executions list")
+
+
+def row_of(connection: Connection, exec_id: str) -> Any:
+    """
+    Raises:
+        KitaruNotFoundError: there is no execution of that whole id.
+    """
+    row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one_or_none()
+    if row is None:
+        raise no_execution(exec_id)
+    return row
 
 
 def fitting_ids(connection: Connection, given: str) -> Sequence[str]:
@@ -96,22 +112,23 @@ def get_status(database: Database, exec_id: ExecutionId) -> str:
     """At a tenth of the price of a compiled statement: a caller that waits asks again and again."""
     with database.cursor() as cursor:
         cursor.execute("SELECT status FROM executions WHERE exec_id = ?", (exec_id,))
-        return str(cursor.fetchall()[0][0])
+        found = cursor.fetchall()
+    if not found:
+        raise no_execution(exec_id)
+    return str(found[0][0])
 
 
 def recorded_error(database: Database, exec_id: ExecutionId) -> dict[str, Any] | None:
     """How a failed execution ended, as its attempt described it."""
     with database.read() as connection:
-        found: dict[str, Any] | None = connection.execute(
-            select(executions.c.error).where(executions.c.exec_id == exec_id)
-        ).scalar_one()
+        found: dict[str, Any] | None = row_of(connection, exec_id).error
         return found
 
 
 def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        row = row_of(connection, exec_id)
         read, family = read_calls(connection, row), read_family(connection, row)
     return as_execution(
         row,
@@ -128,7 +145,7 @@ def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
 def get_brief(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its pending waits and result; nothing of its journal is read, which may be very long."""
     with database.read() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        row = row_of(connection, exec_id)
         family, warnings = read_family(connection, row), read_warnings(connection, [row.id]).get(row.id, ())
     shown = shown_values(database, row)
     return as_execution(row, **shown, **family, pending_waits=pending_waits(database, row), warnings=warnings)
@@ -137,13 +154,13 @@ def get_brief(database: Database, exec_id: ExecutionId) -> Execution:
 def get_state(database: Database, exec_id: ExecutionId) -> Execution:
     """How it stands, and the error that it ended with: of one row."""
     with database.read() as connection:
-        return as_execution(connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one())
+        return as_execution(row_of(connection, exec_id))
 
 
 def get_outline(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution without its checkpoints, waits and result: as cheap, however long its journal is."""
     with database.read() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        row = row_of(connection, exec_id)
         return as_execution(row, children=read_children(connection, row.id))
 
 
@@ -218,7 +235,7 @@ def list_executions(
         if value is not None:
             wanted = wanted.where(column == value)
     if since is not None:
-        wanted = wanted.where(executions.c.created_us >= int(since.timestamp() * 1_000_000))
+        wanted = wanted.where(executions.c.created_us >= as_microseconds(since))
     if parent is not None:
         started_by = executions.alias()
         wanted = wanted.where(
@@ -430,7 +447,9 @@ def require_values(connection: Connection, exec_id: str) -> int:
         KitaruNotFoundError: they were deleted.
     """
     wanted = select(executions.c.id, executions.c.deleted_us, executions.c.status_reason)
-    found = connection.execute(wanted.where(executions.c.exec_id == exec_id)).one()
+    found = connection.execute(wanted.where(executions.c.exec_id == exec_id)).one_or_none()
+    if found is None:
+        raise no_execution(exec_id)
     if found.deleted_us is not None:
         raise KitaruNotFoundError(
             f"the values of execution {exec_id} are gone: {found.status_reason} at "
@@ -455,7 +474,7 @@ def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
     """
     with database.read() as connection:
         require_values(connection, exec_id)
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
+        row = row_of(connection, exec_id)
     data = row.result_data if row.result_data is not None else ValueStore(database.home.values).get(row.result_digest)
     return row.result_codec, data
 
@@ -463,5 +482,5 @@ def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
 def warnings_of(database: Database, exec_id: ExecutionId) -> tuple[str, ...]:
     """What its code did otherwise than its journal has it, in recorded order."""
     with database.read() as connection:
-        row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
+        row = row_of(connection, exec_id).id
         return read_warnings(connection, [row]).get(row, ())

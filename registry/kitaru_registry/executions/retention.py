@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.clock import now_us
+from kitaru_registry.clock import as_microseconds, now_us
 from kitaru_registry.database import Database, artifacts, executions, input_parts, journal, waits
 from kitaru_registry.errors import KitaruBackendError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions.states import ENDED, OPEN, STATUSES
@@ -66,9 +66,9 @@ def ended(
         if value is not None:
             wanted = wanted.where(column == value)
     if since is not None:
-        wanted = wanted.where(executions.c.ended_us >= int(since.timestamp() * 1_000_000))
+        wanted = wanted.where(executions.c.ended_us >= as_microseconds(since))
     if before is not None:
-        wanted = wanted.where(executions.c.ended_us < int(before.timestamp() * 1_000_000))
+        wanted = wanted.where(executions.c.ended_us < as_microseconds(before))
     with database.read() as connection:
         return [ExecutionId(i) for i in connection.execute(wanted.order_by(executions.c.id).limit(limit)).scalars()]
 
