@@ -20,6 +20,7 @@ from kitaru_runner.loader import import_file
 KILLS = int(os.environ.get("KILLS", "300"))
 PATIENCE_SECONDS = 60.0
 PROJECT = Path(__file__).parent / "project"
+SMALL = "-small"
 
 Faults = Callable[[Record], list[str]]
 
@@ -75,7 +76,11 @@ def test_no_process_is_left_and_every_slot_is_free(storm: Storm) -> None:
 # The same, where it must fail: a judge that finds nothing in any record would prove nothing.
 
 
-SMALL = "-small"
+@pytest.fixture(scope="module")
+def found(record: Record, faults: Faults) -> Faults:
+    """What the judge finds in a changed record that it did not find before."""
+    before = faults(record)
+    return lambda changed: [fault for fault in faults(changed) if fault not in before]
 
 
 def line_of(record: Record, event: str) -> list[str]:
@@ -87,56 +92,56 @@ def without_row_of(record: Record, label: str) -> Record:
     return replace(record, rows=[row for row in record.rows if row.label != label])
 
 
-def test_the_judge_sees_an_execution_after_the_outcome_had_come(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_an_execution_after_the_outcome_had_come(record: Record, found: Faults) -> None:
     _, exec_id, label, _ = line_of(record, "got")
 
-    found = faults(replace(record, lines=[*record.lines, ["begin", exec_id, label, "another"]]))
+    seen = found(replace(record, lines=[*record.lines, ["begin", exec_id, label, "another"]]))
 
-    assert found == [f"twice: {label} was executed again after its outcome had come to the flow"]
+    assert seen == [f"twice: {label} was executed again after its outcome had come to the flow"]
 
 
-def test_the_judge_sees_an_execution_after_the_record(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_an_execution_after_the_record(record: Record, found: Faults) -> None:
     line = line_of(record, "begin")
     at = record.lines.index(line) + 1
 
-    found = faults(replace(record, lines=[*record.lines[:at], [*line[:3], "another"], *record.lines[at:]]))
+    seen = found(replace(record, lines=[*record.lines[:at], [*line[:3], "another"], *record.lines[at:]]))
 
-    assert found == [f"twice: {line[2]} was executed again after its outcome was recorded, or by two at once"]
+    assert seen == [f"twice: {line[2]} was executed again after its outcome was recorded, or by two at once"]
 
 
-def test_the_judge_sees_what_is_not_recorded(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_what_is_not_recorded(record: Record, found: Faults) -> None:
     _, exec_id, label, _ = line_of(record, "got")
 
-    found = faults(without_row_of(record, label))
+    seen = found(without_row_of(record, label))
 
-    assert found == [
+    assert seen == [
         f"lost: the journal of {exec_id} has gaps",
         f"lost: the outcome of {label} is not recorded",
     ]
 
 
-def test_the_judge_sees_a_second_outcome(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_a_second_outcome(record: Record, found: Faults) -> None:
     row = next(row for row in reversed(record.rows) if row.kind == "c")
     last = max(other.seq for other in record.rows if other.execution == row.execution)
 
-    found = faults(replace(record, rows=[*record.rows, replace(row, seq=last + 1)]))
+    seen = found(replace(record, rows=[*record.rows, replace(row, seq=last + 1)]))
 
-    assert found == [f"twice: {row.key} of {row.execution} has two outcomes"]
+    assert seen == [f"twice: {row.key} of {row.execution} has two outcomes"]
 
 
-def test_the_judge_sees_another_value(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_another_value(record: Record, found: Faults) -> None:
     line = line_of(record, "got")
 
-    found = faults(replace(record, lines=[*record.lines, [*line[:3], "another"]]))
+    seen = found(replace(record, lines=[*record.lines, [*line[:3], "another"]]))
 
-    assert [one.partition(" came as")[0] for one in found] == [f"wrong: {line[2]}"]
+    assert [one.partition(" came as")[0] for one in seen] == [f"wrong: {line[2]}"]
 
 
-def test_the_judge_sees_another_result_and_an_execution_that_has_not_ended(record: Record, faults: Faults) -> None:
+def test_the_judge_sees_another_result_and_an_execution_that_has_not_ended(record: Record, found: Faults) -> None:
     seed = next(iter(record.results))
     exec_id, flow, _ = record.executions[0]
     running = [(exec_id, flow, "running"), *record.executions[1:]]
 
-    found = faults(replace(record, results={**record.results, seed: {}}, executions=running))
+    seen = found(replace(record, results={**record.results, seed: {}}, executions=running))
 
-    assert found == [f"stuck: {flow} {exec_id} is running", f"wrong: the result of seed {seed}"]
+    assert seen == [f"stuck: {flow} {exec_id} is running", f"wrong: the result of seed {seed}"]

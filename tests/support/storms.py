@@ -25,7 +25,7 @@ POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 120.0
 """Without a sign of life of any execution."""
 
-BETWEEN_KILLS_SECONDS = (0.1, 1.2)
+BETWEEN_KILLS_SECONDS = (0.05, 0.7)
 PAUSED_SECONDS = (0.2, 1.0)
 MOST_IN_VAIN = 2
 """Kills in a row of an execution that recorded nothing in between: at five it fails, as it is to."""
