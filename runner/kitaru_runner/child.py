@@ -24,6 +24,7 @@ from kitaru_runner.body import run_body
 from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
+from kitaru_runner.kept_entries import KeptEntries
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.packing import pack_entries, unpack_entries
@@ -113,11 +114,11 @@ class SocketJournal:
         """Say hello; what the runner knows of the execution."""
         send(self._connection, {"t": "hello", "protocol": PROTOCOL, "pid": os.getpid()})
         welcome, inputs = self._expect("welcome")
-        entries: list[Entry] = []
+        entries = KeptEntries()
         last = False
         while not last:
             header, payload = self._expect("entries")
-            entries += unpack_entries(header["entries"], payload)
+            entries.extend(unpack_entries(header["entries"], payload))
             last = header["last"]
         opening = Opening(
             exec_id=welcome["exec_id"],
@@ -126,7 +127,7 @@ class SocketJournal:
             entrypoint=welcome["entrypoint"],
             retries=welcome["retries"],
             inputs=Encoded(welcome["codec"], inputs),
-            entries=tuple(entries),
+            entries=entries,
             cache=welcome.get("cache"),
             code=welcome.get("code", ""),
             replay=welcome.get("replay"),

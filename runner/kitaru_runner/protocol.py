@@ -217,7 +217,7 @@ class Opening:
     entrypoint: str
     retries: int
     inputs: Encoded
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     cache: bool | None = None
     """What the execution says of `cache=`; None: as each checkpoint says."""
     code: str = ""

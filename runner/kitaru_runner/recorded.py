@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kitaru_registry.giving_up import says_given_up
-from kitaru_runner.arguments import same_inputs
+from kitaru_runner.arguments import DIGEST_BYTES, same_inputs
 from kitaru_runner.context import Call
 from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, ENDED, GIVEN, REPLAY_NEVER, Answer, Entry, Opening
 
@@ -22,23 +22,34 @@ NUMBER = re.compile(r"\[\d+\]")
 
 class Recorded:
     def __init__(self, opening: Opening) -> None:
-        self._entries = {entry.key: entry for entry in opening.entries if entry.kind not in NO_CALLS}
-        self.was_retried = any(entry.kind == "r" for entry in opening.entries)
+        self._all = opening.entries
+        self._index: dict[str, int] = {}
+        self._added: dict[str, Entry] = {}
+        self.was_retried = False
         """Whether the flow may go another way than one that is recorded."""
         self._failed_tries: dict[str, tuple[int, int]] = {}
-        for entry in opening.entries:
-            if entry.kind == "t" and not entry.soft:
-                self.try_failed(entry.key, entry.tries or 1, entry.ended_us)
         self._accepted = accepted = dict(opening.accepted)
-        self._places = {
-            (scope_of(entry.key), entry.place): entry
-            for entry in opening.entries
-            if entry.place is not None and entry.place >= 0 and not entry.soft and not passed_by(entry, accepted)
-        }
+        self._places: dict[str, list[int | None]] = {}
+        for index, entry in enumerate(self._all):
+            if entry.kind not in NO_CALLS:
+                self._index[entry.key] = index
+            elif entry.kind == "r":
+                self.was_retried = True
+            elif entry.kind == "t" and not entry.soft:
+                self.try_failed(entry.key, entry.tries or 1, entry.ended_us)
+            if entry.place is not None and entry.place >= 0 and not entry.soft and not passed_by(entry, accepted):
+                put_at(self._places.setdefault(scope_of(entry.key), []), entry.place, index)
+        self._by_inputs: dict[bytes, list[int]] | None = None
         self.mistaken: list[Entry] = []
         """Outcomes that went to calls with other arguments."""
         self.has_places = bool(self._places)
         """Whether any call has its place in the journal; not in an execution's first attempt."""
+
+    def _get(self, key: str) -> Entry | None:
+        added = self._added.get(key)
+        if added is not None or key not in self._index:
+            return added
+        return self._all[self._index[key]]
 
     def is_accepted(self, call: Call) -> bool:
         """Whether a divergence at this place of its scope, or before it, was accepted."""
@@ -47,7 +58,9 @@ class Recorded:
 
     def expected_at(self, call: Call) -> Entry | None:
         """The entry at the call's place, whatever its key."""
-        return self._places.get((call.scope, call.place))
+        places = self._places.get(call.scope, ())
+        index = places[call.place] if 0 <= call.place < len(places) else None
+        return None if index is None else self._all[index]
 
     def find(self, call: Call, inputs: bytes | None = None) -> Entry | None:
         """The outcome of that very call.
@@ -55,22 +68,29 @@ class Recorded:
         One behind a superseded failure counts if the arguments are the same too: the flow may have come there by
         another way.
         """
-        entry = self._entries.get(call.key)
+        entry = self._get(call.key)
         if entry is None or not entry.soft or entry.flags & (REPLAY_NEVER | GIVEN):
             return entry
         same = entry.inputs == inputs or (entry.inputs and inputs and same_inputs(entry.inputs, inputs))
         return entry if same else None
 
     def add(self, entry: Entry) -> None:
-        self._entries[entry.key] = entry
+        self._added[entry.key] = entry
 
     def has(self, key: str) -> bool:
-        return key in self._entries
+        return key in self._index or key in self._added
 
     def of_arguments(self, call: Call, inputs: bytes) -> Entry | None:
         """Another recorded call of the same name and scope that was made with these arguments."""
-        for key, entry in self._entries.items():
-            if key != call.key and entry.inputs and same_inputs(entry.inputs, inputs) and self.is_such(entry, call):
+        if self._by_inputs is None:
+            self._by_inputs = {}
+            for index in self._index.values():
+                entry = self._all[index]
+                if entry.inputs:
+                    self._by_inputs.setdefault(entry.inputs[:DIGEST_BYTES], []).append(index)
+        for index in self._by_inputs.get(inputs[:DIGEST_BYTES], ()):
+            entry = self._all[index]
+            if entry.key != call.key and self.is_such(entry, call):
                 return entry
         return None
 
@@ -83,7 +103,7 @@ class Recorded:
 
     def remark(self, key: str) -> Mapping[str, Any]:
         """What was said beside the calls under that key."""
-        entry = self._entries.get(key)
+        entry = self._get(key)
         return (entry.metadata if entry is not None else None) or {}
 
     def failed_tries(self, key: str) -> tuple[int, int]:
@@ -98,12 +118,21 @@ class Recorded:
         recorded."""
         return [
             entry.seq
-            for key, entry in self._entries.items()
+            for key, entry in self._items()
             if key.startswith(scope) and entry.kind in OUTCOMES and not entry.soft and not self._is_inner(key)
         ]
 
     def _is_inner(self, key: str) -> bool:
-        return "/try" in key and key.partition("/try")[0] in self._entries
+        return "/try" in key and self.has(key.partition("/try")[0])
+
+    def _items(self) -> Iterator[tuple[str, Entry]]:
+        yield from ((key, self._all[index]) for key, index in self._index.items() if key not in self._added)
+        yield from self._added.items()
+
+
+def put_at(places: list[int | None], place: int, index: int) -> None:
+    places.extend([None] * (place + 1 - len(places)))
+    places[place] = index
 
 
 def passed_by(entry: Entry, accepted: dict[str, Any]) -> bool:

@@ -89,9 +89,10 @@ def peak(pid: int) -> float:
 
 def children_of(pid: int) -> list[int]:
     try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:
         return []
+    return [int(each) for text in listed for each in text.split()]
 
 
 def main() -> None:

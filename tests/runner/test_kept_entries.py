@@ -1,0 +1,42 @@
+"""A child keeps a journal's entries as a few bytes each, and gives them back as they came."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitaru_runner.kept_entries import KeptEntries
+from kitaru_runner.protocol import Encoded, Entry
+
+ENTRIES = st.builds(
+    Entry,
+    kind=st.sampled_from("ctwsnldxera"),
+    key=st.text(min_size=1),
+    ended_us=st.integers(0, 2**60),
+    value=st.none() | st.builds(Encoded, st.sampled_from(["json", "str", "pickle-3.11"]), st.binary()),
+    place=st.none() | st.integers(-1, 10**6),
+    inputs=st.none() | st.binary(),
+    started_us=st.none() | st.integers(0, 2**60),
+    name=st.none() | st.text(),
+    seq=st.integers(0, 2**40),
+    error=st.none() | st.dictionaries(st.text(), st.text()),
+    tries=st.none() | st.integers(1, 9),
+    metadata=st.none() | st.dictionaries(st.text(), st.integers()),
+    size=st.none() | st.integers(0, 2**40),
+    parents=st.lists(st.text()).map(tuple),
+    flags=st.integers(0, 15),
+    soft=st.booleans(),
+)
+PLAIN = st.builds(Entry, kind=st.just("c"), key=st.text(), ended_us=st.integers(0, 2**60), seq=st.integers(1, 2**40))
+
+
+@given(st.lists(ENTRIES | PLAIN))
+def test_entries_come_back_as_they_were_in_their_order(entries: list[Entry]) -> None:
+    kept = KeptEntries()
+    for entry in entries:
+        kept.extend([entry])
+
+    assert list(kept) == entries
+    assert [kept[index] for index in range(len(kept))] == entries
+    assert kept[1:3] == entries[1:3]
+    assert all(type(entry) is Entry for entry in kept)
