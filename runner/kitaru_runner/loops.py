@@ -54,12 +54,29 @@ class Side(Protocol):
         """Give the loop its own methods back."""
 
 
+class Numbers:
+    """A set of numbers of a journal's entries: a bit each, for there may be very many."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, number: int) -> None:
+        at = number >> 3
+        if at >= len(self._bits):
+            self._bits.extend(bytes(at + 1 - len(self._bits)))
+        self._bits[at] |= 1 << (number & 7)
+
+    def __contains__(self, number: int) -> bool:
+        at = number >> 3
+        return at < len(self._bits) and bool(self._bits[at] & 1 << (number & 7))
+
+
 class Loops:
     """The sides of one attempt."""
 
     def __init__(self) -> None:
         self.sides: list[Side] = []
-        self.handed_out: set[int] = set()
+        self.handed_out = Numbers()
         """Numbers of the recorded outcomes that this attempt has handed out."""
 
     def add(self, side: Side) -> None:

@@ -27,7 +27,7 @@ def test_a_typed_answer_sets_a_typed_flow_going(shared_place: Place, flow: str) 
         "customer": "Ada",
         "pieces": 43,
         "currency": "JPY",
-        "ordered_at": "1843-07-10T12:00:00Z",
+        "ordered_at": "1843-07-10T12:00:00+00:00",
         "deliver_at": "1843-08-01T09:30:00+02:00",
     }
     assert done["inputs"] == INPUTS
