@@ -17,6 +17,8 @@ VERSION = re.compile(r"v[0-9]+")
 LONGEST_NAME = 4_096
 """Characters of an artifact's or a wait's name, a tag, a call's id."""
 
+TOLD_WIDTH = 200
+
 LONGEST_TEXT = 1 << 20
 """Characters of a question, a reason; and bytes of metadata as JSON."""
 
@@ -32,7 +34,7 @@ def check_name(kind: str, name: str) -> str:
     """
     if not NAME.fullmatch(name):
         raise KitaruUsageError(
-            f"{name!r} cannot be the name of a {kind}",
+            f"{told(name)} cannot be the name of a {kind}",
             hint=f"a {kind} name is 1 to 100 letters, digits, '.', '_' or '-', and begins with a letter or digit",
         )
     if kind == "tag" and VERSION.fullmatch(name):
@@ -65,6 +67,16 @@ def check_text(what: str, given: str, *, most: int = LONGEST_NAME) -> str:
             hint="give text that has a UTF-8 form",
         )
     return given
+
+
+def told(value: object) -> str:
+    """The value as Python writes it, cut short; its type alone where it is too deep or too large to be written."""
+    try:
+        said = repr(value)
+    # Whatever a class's own repr raises.
+    except Exception:
+        return f"something of type {type(value).__name__}"
+    return said if len(said) <= TOLD_WIDTH else f"{said[:TOLD_WIDTH]}..."
 
 
 def is_utf8(text: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.names import told
 from kitaru_runner.protocol import Encoded
 
 T = TypeVar("T")
@@ -48,12 +49,16 @@ def register_codec(
     """
     if not isinstance(kind, type) or kind in OWN_TYPES:
         raise KitaruUsageError(
-            f"register_codec({kind!r}): no codec of its own is possible", hint="give a class of yours"
+            f"register_codec({told(kind)}): no codec of its own is possible", hint="give a class of yours"
         )
-    if not NAME.fullmatch(name) or name.startswith("kitaru."):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.startswith("kitaru."):
         raise KitaruUsageError(
-            f"register_codec(name={name!r}) has no namespace",
+            f"register_codec(name={told(name)}) has no namespace",
             hint="write name='acme.image': small letters, a dot between",
+        )
+    if not callable(encode) or not callable(decode):
+        raise KitaruUsageError(
+            f"register_codec(name={name!r}): encode and decode are functions", hint="give two functions"
         )
     known = by_name.get(name)
     if known is not None and path_of(known.kind) != path_of(kind):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruTimeoutError, KitaruUsageError
+from kitaru_registry.names import told
 
 YEAR = 366 * 86_400.0
 
@@ -34,7 +35,7 @@ class Backoff:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
                 raise KitaruUsageError(
-                    f"Backoff({name}={value!r}) is no pause", hint=f"give a number from {least} to {most:g}"
+                    f"Backoff({name}={told(value)}) is no pause", hint=f"give a number from {least} to {most:g}"
                 )
 
     def pause_us(self, failed_tries: int, *, salt: str) -> int:

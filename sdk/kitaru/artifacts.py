@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kitaru.execution import require_branch
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.names import LONGEST_TEXT, check_text
+from kitaru_registry.names import LONGEST_TEXT, check_text, told
 from kitaru_runner import codec
 from kitaru_runner.context import this_branch
 from kitaru_runner.json_text import compact
@@ -27,12 +27,13 @@ def save(name: str, value: object, *, type: str = "output", tags: Sequence[str] 
         KitaruContextError: outside of a flow.
     """
     if type not in ARTIFACT_TYPES:
-        raise KitaruUsageError(f"there is no artifact type {type!r}", hint=f"one of {', '.join(ARTIFACT_TYPES)}")
+        raise KitaruUsageError(f"there is no artifact type {told(type)}", hint=f"one of {', '.join(ARTIFACT_TYPES)}")
     if not isinstance(name, str) or not name:
-        raise KitaruUsageError(f"save({name!r}) has no name", hint="give a text")
+        raise KitaruUsageError(f"save({told(name)}) has no name", hint="give a text")
     check_text("save(name)", name)
-    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
-        raise KitaruUsageError(f"save(tags={tags!r}) are no tags", hint='give a list of texts: tags=["draft"]')
+    is_several = isinstance(tags, Collection) and not isinstance(tags, str)
+    if not is_several or not all(isinstance(tag, str) and tag for tag in tags):
+        raise KitaruUsageError(f"save(tags={told(tags)}) are no tags", hint='give a list of texts: tags=["draft"]')
     for tag in tags:
         check_text("save(tags)", tag)
     branch = require_branch("save")

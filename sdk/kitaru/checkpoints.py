@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 from kitaru.decorating import Decorated, own_name, require_function, signature_of
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.names import check_text
+from kitaru_registry.names import check_text, told
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.lanes import Lane
@@ -232,14 +232,15 @@ def combined(called: str, combine: Callable[..., Iterable[Any]], iterables: Sequ
 def take_id(kwargs: dict[str, Any]) -> str | None:
     id_ = kwargs.pop("id", None)
     if id_ is not None and (not isinstance(id_, str) or not id_ or any(mark in id_ for mark in "/#!")):
-        raise KitaruUsageError(f"id={id_!r} cannot name a call", hint="give a text without '/', '#' and '!'")
+        raise KitaruUsageError(f"id={told(id_)} cannot name a call", hint="give a text without '/', '#' and '!'")
     return None if id_ is None else check_text("id=", id_)
 
 
 def take_after(kwargs: dict[str, Any]) -> Sequence[CheckpointFuture[Any]]:
     """What is to end before this call begins."""
     after = kwargs.pop("after", None)
-    futures = [after] if isinstance(after, CheckpointFuture) else list(after or ())
+    several = isinstance(after, Iterable) and not isinstance(after, str | CheckpointFuture)
+    futures = list(after) if several else [after]
     # A plain value has ended: `after=draft` where draft = write() is an order that holds anyway.
     return [future for future in futures if isinstance(future, CheckpointFuture)]
 
@@ -344,17 +345,19 @@ def spec_of(
     check_one_of("replay", replay, ("allowed", "never"))
     check_one_of("record", record, ("value", "digest"))
     if type is not None and not (isinstance(type, str) and type):
-        raise KitaruUsageError(f"type={type!r} is no label", hint="give a text, such as llm_call")
+        raise KitaruUsageError(f"type={told(type)} is no label", hint="give a text, such as llm_call")
     if type is not None:
         check_text("type= of a checkpoint", type)
     if cache is not None and not isinstance(cache, bool):
-        raise KitaruUsageError(f"cache={cache!r} is neither True nor False", hint="leave it out, or write cache=True")
+        raise KitaruUsageError(
+            f"cache={told(cache)} is neither True nor False", hint="leave it out, or write cache=True"
+        )
     limit, pause = seconds_of(timeout), seconds_of(backoff)
     if limit is not None and not (is_number(limit) and 0 < limit <= YEAR):
-        raise KitaruUsageError(f"timeout={timeout!r} is no time", hint="give seconds, more than 0, or a timedelta")
+        raise KitaruUsageError(f"timeout={told(timeout)} is no time", hint="give seconds, more than 0, or a timedelta")
     if not isinstance(pause, Backoff) and not (is_number(pause) and 0 <= pause <= YEAR):
         raise KitaruUsageError(
-            f"backoff={backoff!r} is no pause", hint="give seconds, 0 or more, a timedelta or a kitaru.Backoff"
+            f"backoff={told(backoff)} is no pause", hint="give seconds, 0 or more, a timedelta or a kitaru.Backoff"
         )
     name = own_name(function)
     return CheckpointSpec(
@@ -380,7 +383,7 @@ def passing_types(given: Any) -> tuple[type[BaseException], ...]:
     kinds = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         raise KitaruUsageError(
-            f"passes={given!r} names no exceptions", hint="give exception types: passes=(Postponed,)"
+            f"passes={told(given)} names no exceptions", hint="give exception types: passes=(Postponed,)"
         )
     return kinds
 
@@ -388,7 +391,7 @@ def passing_types(given: Any) -> tuple[type[BaseException], ...]:
 def ignored_names(given: Any) -> frozenset[str]:
     names = (given,) if isinstance(given, str) else given
     if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
-        raise KitaruUsageError(f"ignore={given!r} names no arguments", hint='give their names: ignore=("ctx",)')
+        raise KitaruUsageError(f"ignore={told(given)} names no arguments", hint='give their names: ignore=("ctx",)')
     return frozenset(names)
 
 
@@ -401,7 +404,7 @@ def retry_filter(given: Any) -> RetryOn:
     if callable(given) and not isinstance(given, type):
         return cast(RetryOn, given)
     raise KitaruUsageError(
-        f"retry_on={given!r} says not what to retry on", hint="give exception types, or a function of the exception"
+        f"retry_on={told(given)} says not what to retry on", hint="give exception types, or a function of the exception"
     )
 
 
@@ -409,12 +412,12 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
     if value is None and least == 1:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise KitaruUsageError(f"{name}={value!r} is not a number of them", hint=f"give {least} or more")
+        raise KitaruUsageError(f"{name}={told(value)} is not a number of them", hint=f"give {least} or more")
 
 
 def check_one_of(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise KitaruUsageError(f"{name}={value!r} does not exist", hint=f"one of {', '.join(choices)}")
+        raise KitaruUsageError(f"{name}={told(value)} does not exist", hint=f"one of {', '.join(choices)}")
 
 
 def seconds_of(duration: Any) -> Any:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, ClassVar, SupportsIndex
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.names import told
 from kitaru_runner import signatures
 
 
@@ -67,7 +68,7 @@ def require_function(given: Any, decorator: str) -> None:
         )
     if not callable(given):
         raise KitaruUsageError(
-            f"{decorator} got {given!r}, which is no function",
+            f"{decorator} got {told(given)}, which is no function",
             hint=f"write it above a def, with options by name: {decorator}(retries=2)",
         )
     if inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.names import told
 
 OPTIONS = ("stack", "image", "cache", "retries", "finish_timeout")
 PER_CALL = ("stack", "image", "cache", "retries")
@@ -58,9 +59,9 @@ def changed(options: FlowOptions, given: Mapping[str, Any]) -> FlowOptions:
     check_place(given.get("stack"), given.get("image"))
     retries, cache = given.get("retries"), given.get("cache")
     if retries is not None and (not isinstance(retries, int) or isinstance(retries, bool) or retries < 0):
-        raise KitaruUsageError(f"retries={retries!r} is not a number of them", hint="give 0 or more")
+        raise KitaruUsageError(f"retries={told(retries)} is not a number of them", hint="give 0 or more")
     if cache is not None and not isinstance(cache, bool):
-        raise KitaruUsageError(f"cache={cache!r} is neither True nor False", hint="None: as each checkpoint says")
+        raise KitaruUsageError(f"cache={told(cache)} is neither True nor False", hint="None: as each checkpoint says")
     finish_timeout = seconds_of(given.get("finish_timeout"))
     return FlowOptions(
         retries=options.retries if retries is None else retries,
@@ -73,7 +74,8 @@ def check_place(stack: object, image: object) -> None:
     """Refuse what says where and in what to execute: there is one place, and what runs is the snapshot."""
     if stack not in STACKS:
         raise KitaruUsageError(
-            f"stack={stack!r}: this release executes on this machine only", hint='leave it out, or write stack="local"'
+            f"stack={told(stack)}: this release executes on this machine only",
+            hint='leave it out, or write stack="local"',
         )
     if image is not None:
         raise KitaruUsageError(
@@ -88,7 +90,7 @@ def seconds_of(duration: object) -> float | None:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < LONGEST_SECONDS:
         raise KitaruUsageError(
-            f"finish_timeout={duration!r} is no time", hint="give seconds, more than 0, or a timedelta"
+            f"finish_timeout={told(duration)} is no time", hint="give seconds, more than 0, or a timedelta"
         )
     return float(seconds)
 

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
-from kitaru_registry.names import LONGEST_TEXT, check_text
+from kitaru_registry.names import LONGEST_TEXT, check_text, told
 from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.exception_parts import FAILED_CALL
 from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
 
 LONGEST_SECONDS = 100 * 366 * 86_400
+
+LAST_US = 253_402_300_799 * 1_000_000
+"""The last second of the year 9999 in UTC, in microseconds since 1970."""
 
 
 class NoDefault:
@@ -137,12 +140,13 @@ def sleep_until(moment: datetime) -> Any:
         KitaruUsageError: no datetime, or a naive one, which says no time without a zone.
     """
     if not isinstance(moment, datetime):
-        raise KitaruUsageError(f"sleep_until({moment!r}) is no moment", hint="give an aware datetime")
+        raise KitaruUsageError(f"sleep_until({told(moment)}) is no moment", hint="give an aware datetime")
     if moment.tzinfo is None:
         raise KitaruUsageError(
             f"sleep_until({moment.isoformat()}) has no time zone", hint="write datetime(..., tzinfo=timezone.utc)"
         )
-    return sleep_to(int(moment.timestamp() * 1_000_000))
+    # West of Greenwich the last hours of 9999 are a year that no datetime in UTC can say.
+    return sleep_to(min(max(int(moment.timestamp() * 1_000_000), 0), LAST_US))
 
 
 def sleep_to(deadline_us: int) -> Any:
@@ -186,7 +190,7 @@ def question_of(
     *, name: str, schema: Any = None, question: str | None = None, metadata: Mapping[str, Any] | None = None
 ) -> Question:
     if question is not None and not isinstance(question, str):
-        raise KitaruUsageError(f"question={question!r} is no text", hint="write the question as text")
+        raise KitaruUsageError(f"question={told(question)} is no text", hint="write the question as text")
     if question is not None:
         check_text("question= of a wait", question, most=LONGEST_TEXT)
     if metadata is not None:
@@ -231,9 +235,9 @@ def check_question(given: Any) -> None:
 
 def check_name(name: str) -> str:
     if not isinstance(name, str):
-        raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text")
+        raise KitaruUsageError(f"name={told(name)} cannot name a wait", hint="give a text")
     if not name or not name.isprintable() or "/" in name or "#" in name or "!" in name:
-        raise KitaruUsageError(f"name={name!r} cannot name a wait", hint="give a text without '/', '#' and '!'")
+        raise KitaruUsageError(f"name={told(name)} cannot name a wait", hint="give a text without '/', '#' and '!'")
     return check_text("name= of a wait", name)
 
 
@@ -245,7 +249,7 @@ def deadline_after(duration: float | timedelta, what: str) -> int:
     """Microseconds since 1970 at which a duration that begins now is over."""
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < LONGEST_SECONDS:
-        raise KitaruUsageError(f"{what} of {duration!r} is no time", hint="give seconds, 0 or more, or a timedelta")
+        raise KitaruUsageError(f"{what} of {told(duration)} is no time", hint="give seconds, 0 or more, or a timedelta")
     return now_us() + int(seconds * 1_000_000)
 
 
@@ -274,7 +278,7 @@ def json_schema(schema: Any) -> dict[str, Any] | None:
     except Exception as error:
         said = str(getattr(error, "message", "it is no type")).splitlines()[0].split(". Set `")[0]
         raise KitaruUsageError(
-            f"wait(schema={schema!r}): {said}", hint="give a type that pydantic can validate"
+            f"wait(schema={told(schema)}): {said}", hint="give a type that pydantic can validate"
         ) from error
 
 

@@ -20,7 +20,7 @@ from kitaru_registry.home import Home
 
 AFAR = datetime(9999, 12, 31, 23, 59, 59, 999_999)
 ODD_VALUES: tuple[Any, ...] = (
-    10**400, -(10**400),
+    10**400, -(10**400), 10**6_000,
     2**63, -(2**63) - 1, 2**62, -1, 0, 1, True, 1e308, -1e308, 5e-324, float("nan"), float("inf"),
     float("-inf"), 0.5, 1j, None, [], {}, (), set(), b"\xff", object(), object, len, lambda: 1, {1: 2},
     {"a\ud800": 1}, {"a": "\ud800"}, {"a": b"\xff"}, [[]], ["\0"], [None], {"a": {}}, {BAD_TEXT: BAD_TEXT}, {"": ""},

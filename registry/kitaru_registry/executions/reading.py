@@ -34,7 +34,7 @@ from kitaru_registry.models import (
     Source,
     Wait,
 )
-from kitaru_registry.names import check_text
+from kitaru_registry.names import check_text, told
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
@@ -55,7 +55,7 @@ def find_id(database: Database, given: str) -> ExecutionId:
         KitaruConflictError: several fit.
     """
     if not isinstance(given, str):
-        raise KitaruUsageError(f"{given!r} is no id of an execution", hint="give handle.exec_id, or enough of it")
+        raise KitaruUsageError(f"{told(given)} is no id of an execution", hint="give handle.exec_id, or enough of it")
     check_text("the id of an execution", given)
     with database.read() as connection:
         found = fitting_ids(connection, given) if given else []
