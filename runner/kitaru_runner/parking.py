@@ -153,7 +153,8 @@ class Parking:
                 with self._condition:
                     there, looks_after = partial(self._may_go_on, key, beside_loop), REST_SECONDS
                     while not there():
-                        self.pace.wait(self._condition, there, looks_after if self._owners else None)
+                        looks = self._owners and self._parked_at != self.activity
+                        self.pace.wait(self._condition, there, looks_after if looks else None)
                         looks_after = min(2 * looks_after, LONGEST_LOOK_SECONDS)
                     if key in self._answers:
                         return self._answers.pop(key)

@@ -12,13 +12,13 @@ import tested_flows as flows
 
 from kitaru import (
     KitaruContextError,
+    KitaruStateError,
     KitaruTimeoutError,
     KitaruUsageError,
     KitaruUserCodeError,
     KitaruWaitValidationError,
     checkpoint,
     flow,
-    sleep,
     testing,
 )
 
@@ -238,25 +238,36 @@ def test_a_flow_is_not_tested_inside_a_flow() -> None:
     assert isinstance(outcome.error, KitaruContextError)
 
 
+taken = threading.Lock()
+
+
 @flow
 def blocks() -> None:
-    threading.Event().wait()
+    with taken:
+        pass
 
 
 def test_a_flow_that_blocks_is_an_error_with_the_line() -> None:
-    with pytest.raises(KitaruTimeoutError, match=r"blocks has not ended in 0.2 s; it blocks at .*test_runs.py:\d+ in"):
-        testing.run(blocks, patience_seconds=0.2)
+    with (
+        taken,
+        pytest.raises(KitaruTimeoutError, match=r"blocks has not ended in 1 s; it blocks at .*test_runs.py:\d+ in"),
+    ):
+        testing.run(blocks, patience_seconds=1)
 
 
 @checkpoint
-def ends_only_once() -> None:
-    sleep(1)
+def stands() -> None:
+    threading.Event().wait()
 
 
 @flow
-def sleeps_in_a_checkpoint() -> None:
-    ends_only_once()
+def waits_for_nobody() -> None:
+    stands()
 
 
-def test_what_is_wrong_in_a_flow_is_its_failure() -> None:
-    assert isinstance(testing.run(sleeps_in_a_checkpoint).error, KitaruContextError)
+def test_a_flow_that_waits_for_nobody_is_an_error_with_the_thread_and_the_checkpoint() -> None:
+    with pytest.raises(
+        KitaruStateError,
+        match=r"waits_for_nobody cannot go on: nothing can: flow in checkpoint stands at .*test_runs.py:\d+ in stands",
+    ):
+        testing.run(waits_for_nobody)

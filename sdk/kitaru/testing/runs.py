@@ -21,6 +21,7 @@ from kitaru.testing.crashes import crash_at as at_write
 from kitaru.testing.flows import Family, FlowSimulation, in_thread, simulation_of
 from kitaru.testing.homes import home_in_use
 from kitaru.testing.outcomes import Outcome, read_outcome
+from kitaru.testing.own_threads import turns
 from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.errors import KitaruContextError, KitaruStateError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.executions import creating, waits
@@ -193,7 +194,8 @@ def blocked_at() -> str:
     frames = sys._current_frames()
     for thread in threading.enumerate():
         stack = list(traceback.walk_stack(frames.get(thread.ident or 0)))
-        if not thread.name.startswith("kitaru") or any(frame.f_code is Schedule._stand.__code__ for frame, _ in stack):
+        is_flows = thread.name.startswith("kitaru") or thread.ident in turns
+        if not is_flows or any(frame.f_code is Schedule._stand.__code__ for frame, _ in stack):
             continue
         for frame, line in stack:
             if not is_ours(frame) and not frame.f_code.co_filename.startswith(STANDARD_LIBRARY):

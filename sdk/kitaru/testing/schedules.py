@@ -7,40 +7,38 @@ the seed chooses among the threads that can go on and what may happen outside (a
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import inspect
-import selectors
+import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable
 from math import ceil
+from queue import Empty, SimpleQueue
 from random import Random
-from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from types import FrameType
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from kitaru.testing.loops import SeededLoop
+from kitaru.testing.own_threads import is_of_standard_library, others_at_work, own_threads, turns
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import current
+from kitaru_runner.context import Branch, current
 from kitaru_runner.executing import Executing
-from kitaru_runner.failures import ProcessEnded
+from kitaru_runner.failures import ProcessEnded, is_ours
 from kitaru_runner.pacing import Pace
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 MOVE_SHARE = 0.2
 """How often something happens outside although a thread could go on."""
 
-LONGEST_REST_SECONDS = 6.0
-"""How long a loop at rest is asked to look again before time passes: longer than the engine's own patience."""
+LOOK_SECONDS = 0.05
+"""How often those who wait for a turn look whether the one who has it blocks, in the machine's time."""
 
+BLOCKED_SECONDS = 0.25
+"""A thread that is in the same place for so long, in the machine's time, blocks, as for a lock: others go on."""
 
-OUTSIDE_SECONDS = 0.01
-"""How long a loop blocks, in the machine's time, for a thread, a process or a socket before it looks at the rest."""
-
-QUIET_SECONDS = 1.0
-"""How long a socket may be quiet, in the machine's time, before the test's passes: one that is kept open is quiet."""
-
+IDLE_SECONDS = 0.001
+"""How long all stand still, in the machine's time, until a thread's own time-out is looked at again."""
 
 TURNS = 200_000
 """More than these in one attempt, and it goes round and round."""
@@ -66,19 +64,49 @@ class World(Protocol):
 class Line:
     """A thread that takes turns with others."""
 
-    __slots__ = ("due_us", "go", "interrupted", "name", "outside", "there")
-
     def __init__(self, name: str) -> None:
         self.name = name
-        self.go = threading.Semaphore(0)
+        self.go: SimpleQueue[None] = SimpleQueue()
         self.there: Callable[[], bool] = always
         self.due_us: int | None = None
         self.interrupted = False
         self.outside = False
         """What it waits for may come from outside of this process."""
+        self.blocks = False
+        """It waits for a thread by means of the flow's own, not by Kitaru's."""
+        self.machine_due: float | None = None
+        """When it stops to, in the machine's time."""
+        self.is_idle = False
+        """Nothing of the flow's is under way in it: a pool's thread without work."""
+        self.is_blind = False
+        """It is about to start a thread, which is no point to hand on at."""
+        self.is_away = False
+        """It blocks where nobody sees it, so the turn was taken from it."""
+        self.is_main = False
+        """It runs the flow's body."""
+        self.is_left = False
+        """It takes turns no more: the attempt is over."""
+        self.is_standing = False
+        self.branch: Branch | None = None
 
     def may_go_on(self) -> bool:
+        if self.is_away:
+            return False
+        if self.machine_due is not None and time.monotonic() >= self.machine_due:
+            return True
         return self.interrupted or (self.due_us is not None and now_us() >= self.due_us) or self.there()
+
+    def where(self, ident: int) -> str:
+        """Its name, and at which line of whose code it stands."""
+        said = self.name
+        if self.branch is not None and self.branch.call is not None:
+            said += f" in checkpoint {self.branch.call.key}"
+        frame = sys._current_frames().get(ident)
+        while frame is not None and not is_users(frame):
+            frame = frame.f_back
+        if frame is not None:
+            said += f" at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return said
 
 
 class Schedule(Pace):
@@ -92,6 +120,12 @@ class Schedule(Pace):
         self._started = 0
         self._turns = 0
         self._stuck: Stuck | None = None
+        self._deciding = threading.Lock()
+        self._holder: Line | None = None
+        # Where the one that has the turn was when it was looked at, and since when.
+        self._seen: tuple[object, float] = (None, 0.0)
+        self._body_is_over = False
+        self._main = threading.current_thread()
         # Some seeds let a thread go on for long, others switch at every point.
         self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
         self._move_share = random.choice((0.0, MOVE_SHARE, MOVE_SHARE))
@@ -102,12 +136,19 @@ class Schedule(Pace):
 
     def run(self, body: Callable[[], T]) -> T:
         """Call it in this thread, which takes turns with those that it starts, until all of them have ended."""
-        me = self._enlist(threading.get_ident(), "flow")
+        own_threads.begin()
+        self._main = threading.current_thread()
+        me = Line("flow")
+        me.is_main = True
+        self._enlist(threading.get_ident(), me)
+        self._holder = me
         try:
             return body()
         finally:
+            self._body_is_over = True
             self._until_alone(me)
-            del self._lines[threading.get_ident()]
+            self._strike_off(threading.get_ident())
+            own_threads.end()
             if self._stuck is not None:
                 raise self._stuck
 
@@ -117,28 +158,43 @@ class Schedule(Pace):
     # Pace
 
     def start(self, run: Callable[[], None], name: str, *, daemon: bool = False) -> threading.Thread:
+        thread = threading.Thread(target=run, name=name, daemon=daemon)
+        self.adopt(thread, thread.start)
+        return thread
+
+    def adopt(self, thread: threading.Thread, start: Callable[[], None]) -> None:
+        """Start a thread that takes turns with the others from its beginning to its end."""
         self._started += 1
-        line = Line(f"{name} {self._started}")
+        line = Line(f"{thread.name} {self._started}")
+        run = thread.run
 
         def in_turn() -> None:
             ident = threading.get_ident()
-            line.go.acquire()
+            self._take(line)
             try:
                 if not self.ended:
                     run()
             except ProcessEnded:
                 pass
             finally:
-                del self._lines[ident]
-                del self._by_thread[thread]
-                self._hand_on(self._choose())
+                self._by_thread.pop(thread, None)
+                with self._deciding:
+                    has_turn = self._strike_off(ident) and not line.is_away
+                if has_turn:
+                    self._hand_on(self._choose())
 
-        thread = threading.Thread(target=in_turn, name=line.name, daemon=daemon)
+        thread.run = in_turn  # type: ignore[method-assign]
         self._by_thread[thread] = line
-        thread.start()
+        own = self._lines.get(threading.get_ident())
+        if own is not None:
+            own.is_blind = True
+        try:
+            start()
+        finally:
+            if own is not None:
+                own.is_blind = False
         assert thread.ident is not None
-        self._lines[thread.ident] = line
-        return thread
+        self._enlist(thread.ident, line)
 
     def start_unawaited(self, run: Callable[[], None], name: str) -> None:
         # It waits for its turn anyway.
@@ -160,6 +216,18 @@ class Schedule(Pace):
             line.outside = outside
             self._stand(there, timeout)
             line.outside = False
+
+    def block(self, line: Line, there: Callable[[], bool], seconds: float | None) -> bool:
+        """Let the others go on until that holds, or the machine's time is over; False: wait without this schedule."""
+        line.blocks = True
+        line.is_idle = is_idle(sys._getframe(1))
+        line.machine_due = None if seconds is None else time.monotonic() + seconds
+        try:
+            self._stand(there)
+        finally:
+            line.blocks = line.is_idle = False
+            line.machine_due = None
+        return not line.is_left
 
     def wait(self, condition: threading.Condition, there: Callable[[], bool], timeout: float | None = None) -> None:
         if threading.get_ident() not in self._lines:
@@ -195,8 +263,10 @@ class Schedule(Pace):
         return line.due_us is None and not line.may_go_on()
 
     def later(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
-        assert isinstance(loop, SeededLoop)
-        loop.at_rest.append((seconds, call))
+        if isinstance(loop, SeededLoop):
+            loop.at_rest.append((seconds, call))
+        else:  # one that was made before, or elsewhere
+            super().later(loop, seconds, call)
 
     # Turns
 
@@ -205,31 +275,45 @@ class Schedule(Pace):
         me = self._lines.get(threading.get_ident())
         if me is None:
             return
-        if self.ended:
-            raise ProcessEnded
-        self._turns += 1
-        if self._turns > TURNS and self._stuck is None:
-            self._stuck = Stuck(f"no end after {TURNS} turns: {', '.join(line.name for line in self._lines.values())}")
-            self.end()
-            raise ProcessEnded
-        me.there = there
-        me.due_us = None if seconds is None else now_us() + ceil(seconds * 1_000_000)
-        following = me if self._random.random() < self._stays and me.may_go_on() else self._choose()
-        if following is not me:
-            self._hand_on(following)
-            me.go.acquire()
-        me.there, me.due_us = always, None
-        if self.ended:
+        with self._deciding:
+            has_turn, me.is_away = not me.is_away, False
+            me.is_standing = True
+            me.there = there
+            me.due_us = None if seconds is None else now_us() + ceil(seconds * 1_000_000)
+        me.branch = current.get()
+        try:
+            if has_turn:
+                self._stop_endless()
+                if self.ended and not me.is_idle:
+                    raise ProcessEnded
+                following = me if self._random.random() < self._stays and me.may_go_on() else self._choose()
+                if following is not me:
+                    self._hand_on(following)
+                    self._take(me)
+            else:
+                self._take(me)
+        finally:
+            me.there, me.due_us, me.is_standing = always, None, False
+        if self.ended and not me.is_left:
             raise ProcessEnded
         if me.interrupted:
             me.interrupted = False
             raise TimeoutError
 
+    def _stop_endless(self) -> None:
+        self._turns += 1
+        if self._turns > TURNS and self._stuck is None:
+            self._stuck = Stuck(f"no end after {TURNS} turns: {', '.join(line.name for line in self._lines.values())}")
+            self.end()
+
     def _choose(self) -> Line | None:
         while self._lines:
             lines = list(self._lines.values())
             if self.ended:
-                return lines[-1]
+                self._leave(lambda line: line.is_idle or line.is_away)
+                return next(reversed(self._lines.values()), None)
+            # First: one that comes back meanwhile is looked at again.
+            some_may_come = any(line.machine_due is not None or line.is_away for line in lines)
             ready = [line for line in lines if line.may_go_on()]
             looks = not ready or self._random.random() < self._move_share
             moves = self._world.moves() if looks else []
@@ -243,10 +327,19 @@ class Schedule(Pace):
                 continue
             elif outside := [line for line in lines if line.outside]:
                 return outside[0]
+            elif self._body_is_over and self._leave(lambda line: line.blocks or line.is_away):
+                continue
+            elif some_may_come or self._waits_for_others(lines):
+                time.sleep(IDLE_SECONDS)
             else:
-                self._stuck = Stuck(f"nothing can go on: {', '.join(line.name for line in lines)}")
+                said = "; ".join(line.where(ident) for ident, line in list(self._lines.items()))
+                self._stuck = Stuck(f"nothing can: {said}")
                 self.end()
         return None
+
+    def _waits_for_others(self, lines: list[Line]) -> bool:
+        """Whether somebody blocks, and threads that take no turns are at work."""
+        return any(line.blocks for line in lines) and others_at_work({*self._by_thread, self._main})
 
     def _let_time_pass(self, lines: list[Line]) -> bool:
         """Go on to the next time that anybody waits for; False: there is none."""
@@ -260,24 +353,80 @@ class Schedule(Pace):
             self._world.move_clock(to)
         return to is not None
 
+    def _leave(self, which: Callable[[Line], bool]) -> bool:
+        """Let those threads go their own ways; whether there were any."""
+        found = [(ident, line) for ident, line in list(self._lines.items()) if which(line) and not line.is_main]
+        for ident, line in found:
+            self._strike_off(ident)
+            line.is_left = True
+            line.go.put(None)
+        return bool(found)
+
     def _hand_on(self, line: Line | None) -> None:
         if line is not None:
-            line.go.release()
+            self._holder = line
+            line.go.put(None)
+
+    def _take(self, me: Line) -> None:
+        """Wait for the turn."""
+        while True:
+            try:
+                return me.go.get(timeout=LOOK_SECONDS)
+            except Empty:
+                self._take_from_blocked()
+
+    def _take_from_blocked(self) -> None:
+        """Let another one go on where the one that has the turn blocks, such as for a lock."""
+        with self._deciding:
+            holder = self._holder
+            if holder is None or holder.is_standing or holder.is_away or not self._is_blocked(holder):
+                return
+            ready = [line for line in self._lines.values() if line is not holder and line.may_go_on()]
+            if ready or self.ended:
+                holder.is_away = True
+                self._hand_on(self._random.choice(ready) if not self.ended else self._choose())
+
+    def _is_blocked(self, holder: Line) -> bool:
+        ident = next((ident for ident, line in list(self._lines.items()) if line is holder), 0)
+        frame = sys._current_frames().get(ident)
+        place = None if frame is None else (id(frame), frame.f_lasti)
+        now = time.monotonic()
+        if frame is None or place != self._seen[0]:
+            self._seen = (place, now)
+        return frame is not None and now - self._seen[1] > BLOCKED_SECONDS and not is_ours(frame)
 
     def _until_alone(self, me: Line) -> None:
+        if me.is_away:
+            self._take(me)
+            me.is_away = False
         while len(self._lines) > 1:
-            me.there, me.due_us = self._is_alone, None
+            me.there, me.due_us, me.is_standing = self._is_alone, None, True
             following = self._choose()
             if following is not me:
                 self._hand_on(following)
-                me.go.acquire()
+                self._take(me)
 
     def _is_alone(self) -> bool:
         return len(self._lines) == 1
 
-    def _enlist(self, ident: int, name: str) -> Line:
-        line = self._lines[ident] = Line(name)
-        return line
+    def _enlist(self, ident: int, line: Line) -> None:
+        self._lines[ident] = line
+        turns[ident] = (self, line)
+
+    def _strike_off(self, ident: int) -> bool:
+        """Whether that thread took turns here until now."""
+        if self._lines.pop(ident, None) is None:
+            return False
+        del turns[ident]
+        return True
+
+    def turns_all(self, threads: Iterable[object]) -> bool:
+        """Whether all of these threads take turns here."""
+        return all(thread in self._by_thread for thread in threads)
+
+    @property
+    def for_loops(self) -> tuple[Schedule, Random]:
+        return self, self._random
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         return SeededLoop(self, self._random)
@@ -287,163 +436,14 @@ def always() -> bool:
     return True
 
 
-class SeededLoop(asyncio.SelectorEventLoop):
-    """An event loop by the clock of the test, on which a checkpoint's body takes as long as the seed says.
-
-    The flow's own tasks go on as asyncio has them: their order follows from what they are given.
-    """
-
-    _ready: Any
-    _selector: Any
-
-    def __init__(self, schedule: Schedule, random: Random) -> None:
-        self._random = random
-        self.at_rest: list[tuple[float, Callable[[], None]]] = []
-        """To be called once nothing is ready, as if so many seconds had passed."""
-        super().__init__(TurnSelector(self))
-        self._schedule = schedule
-        self._began_us = now_us()
-        self._clock_resolution = 1e-6
-        self._rested_seconds = 0.0
-        self._looks_again = False
-        self._postponed: list[Any] = []
-        self._in_threads = 0
-        self._processes: list[asyncio.SubprocessTransport] = []
-        self._heard_at = time.monotonic()
-
-    def time(self) -> float:
-        return (now_us() - self._began_us) / 1_000_000
-
-    def _run_once(self) -> None:
-        if not self._schedule.ended:
-            self._postpone()
-        super()._run_once()  # type: ignore[misc]  # not in typeshed
-
-    def _postpone(self) -> None:
-        """Hold back some of the steps within checkpoints, and let others go on that were held back."""
-        ready = list(self._ready)
-        self._ready.clear()
-        back = [handle for handle in self._postponed if self._random.random() < 0.5]
-        self._postponed = [handle for handle in self._postponed if handle not in back]
-        for handle in ready:
-            if is_in_checkpoint(handle) and self._random.random() < 0.5:
-                self._postponed.append(handle)
-            else:
-                self._ready.append(handle)
-        self._ready.extend(back)
-
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
-    ) -> asyncio.Future[T]:
-        if executor is not None:
-            future = super().run_in_executor(executor, func, *args)
-            self._in_threads += 1
-            future.add_done_callback(self._thread_ended)
-            return future
-        return asyncio.wrap_future(self._in_turn(lambda: func(*args)), loop=self)
-
-    def _in_turn(self, call: Callable[[], T]) -> concurrent.futures.Future[T]:
-        """Where `asyncio.to_thread` runs: in a thread that takes turns too."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                value = call()
-            except ProcessEnded:
-                raise
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-
-        self._schedule.start(run, "executor", daemon=True)
-        return future
-
-    def _thread_ended(self, _: object) -> None:
-        self._in_threads -= 1
-
-    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
-        transport, protocol = await super().subprocess_exec(*args, **kwargs)
-        self._processes.append(transport)
-        return transport, protocol
-
-    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
-        transport, protocol = await super().subprocess_shell(*args, **kwargs)
-        self._processes.append(transport)
-        return transport, protocol
-
-    @property
-    def _sockets(self) -> int:
-        # The loop itself has one, to be woken by.
-        return len(self._selector.get_map()) - 1
-
-    def _is_busy_outside(self) -> bool:
-        """Whether threads, processes or sockets of the flow's are at work, for which no time of the test's passes."""
-        if self._in_threads or any(process.get_returncode() is None for process in self._processes):
-            return True
-        return self._sockets > 0 and time.monotonic() - self._heard_at < QUIET_SECONDS
-
-    def heard(self, events: int) -> None:
-        """So many sockets have something to say; its own, too."""
-        if events:
-            self._heard_at = time.monotonic()
-
-    def stand(self, timeout: float | None) -> float:
-        """Nothing is ready: let the others go on, until something is. Seconds of the machine's time to block then."""
-        if timeout == 0:
-            if not self._looks_again:
-                self._rested_seconds = 0.0
-            self._looks_again = False
-        elif self.at_rest and self._rested_seconds < min(LONGEST_REST_SECONDS, timeout or LONGEST_REST_SECONDS):
-            self._looks_again = True
-            calls, self.at_rest = self.at_rest, []
-            for seconds, call in calls:
-                self._rested_seconds += seconds
-                self.call_soon(call)
-        elif self._postponed:
-            self._ready.append(self._postponed.pop(self._random.randrange(len(self._postponed))))
-        else:
-            self._rested_seconds = 0.0
-            if self._is_busy_outside():
-                self._schedule.point()
-                return OUTSIDE_SECONDS
-            outside = self._sockets > 0
-            self._schedule.until_from_outside(lambda: bool(self._ready), timeout, outside=outside)
-            return OUTSIDE_SECONDS if outside and not self._ready else 0.0
-        return 0.0
-
-    def close(self) -> None:
-        if self._schedule.ended:
-            # What a process that ends has not begun yet is nothing to warn of.
-            for task in asyncio.all_tasks(self):
-                coroutine = task.get_coro()
-                if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-                    coroutine.close()
-        super().close()
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        # Tasks of a process that has ended are just gone.
-        if not self._schedule.ended:
-            super().call_exception_handler(context)
+def is_users(frame: FrameType) -> bool:
+    return not is_ours(frame) and not is_of_standard_library(frame)
 
 
-def is_in_checkpoint(handle: Any) -> bool:
-    if not isinstance(getattr(handle._callback, "__self__", None), asyncio.Task):
-        return False
-    branch = handle._context.get(current)
-    return branch is not None and branch.call is not None
-
-
-class TurnSelector(selectors.DefaultSelector):
-    """What a loop waits with."""
-
-    def __init__(self, loop: SeededLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        found = super().select(self._loop.stand(timeout))
-        self._loop.heard(len(found))
-        return found
+def is_idle(frame: FrameType | None) -> bool:
+    """Whether nothing but the standard library's code is under way, down to where the thread begins."""
+    while frame is not None:
+        if is_users(frame):
+            return False
+        frame = frame.f_back
+    return True
