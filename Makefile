@@ -7,6 +7,8 @@ REPO ?= $(CURDIR)
 TESTS ?= tests
 OPTIONS ?=
 TURNS ?= 10
+# Random kills in each turn of make soak: 300 in ten.
+KILLS ?= 30
 
 SOURCES := $(shell find registry runner sdk cli templates -type f -not -path '*/__pycache__/*' | LC_ALL=C sort)
 # The tests start `kitaru` in environments of their own; nothing of the caller's may reach them.
@@ -58,7 +60,7 @@ bench-peers: .venv-test/kitaru
 # pytest tests/soak repeats turn 7. Of a random program that failed, SEED=106 pytest tests/runner/test_random_programs.py.
 soak: tools soak-tools .venv-test/kitaru
 	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
-	  $(CLEAN) KITARU_TEST_WHEEL=1 KITARU_SOAK=1 SOAK_SEED=$$turn HYPOTHESIS=random $(TEST)/pytest -n 2 \
+	  $(CLEAN) KITARU_TEST_WHEEL=1 KITARU_SOAK=1 SOAK_SEED=$$turn KILLS=$(KILLS) HYPOTHESIS=random $(TEST)/pytest -n 2 \
 	    --dist loadfile $(OPTIONS) tests/crash tests/runner tests/snapshots tests/cli/test_any_words.py \
 	    tests/soak || exit 1; done
 
