@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from kitaru.databases import shared
-from kitaru.door import checked, checked_methods
+from kitaru.door import check_path, checked, checked_methods
 from kitaru_registry.errors import KitaruContextError
 from kitaru_registry.home import Home, default_home
 
@@ -47,6 +47,7 @@ class KitaruClient:
     def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
         require_registry()
         self.home = Home(home) if isinstance(home, Path) else home or default_home()
+        check_path("the home", self.home.root)
         self.cwd = cwd or Path.cwd()
         self._project = project
         self._use: Use | None = None

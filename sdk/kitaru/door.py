@@ -5,9 +5,11 @@ So what is behind it meets no text without a UTF-8 form, no number beyond the da
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -124,8 +126,13 @@ def check_size(name: str, value: float) -> None:
 
 
 def check_path(name: str, value: Path) -> None:
-    if "\0" in str(value):
-        raise KitaruUsageError(f"{name} has a NUL in it: {str(value)[:WIDTH]!a}", hint="give a path")
+    """Refuse what cannot be the path of anything; whether something is there is another question."""
+    try:
+        os.lstat(value)
+    except (OSError, ValueError) as error:
+        # Of a NUL, or of text that no file name's bytes decode to.
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise KitaruUsageError(f"{name} can be no path: {str(value)[:WIDTH]!a}", hint="give a path") from error
 
 
 def check_names(name: str, value: Mapping[Any, Any]) -> None:

@@ -16,10 +16,11 @@ from uuid import UUID
 
 import pytest
 from bad_calls import check
+from bad_words import BAD_TEXT
 from odd_records import write_odd_records, write_versions
 from queues import Queue
 
-from kitaru import FlowHandle, KitaruClient, testing
+from kitaru import FlowHandle, KitaruClient, KitaruError, testing
 from kitaru.artifact_client import ArtifactRef
 from kitaru.door import TAKEN, kinds_of
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
@@ -151,3 +152,16 @@ def test_an_execution_that_is_not_there_is_not_found_by_its_whole_id_either(grou
     for ask in (ground.client.executions.status, ground.client.executions.brief, ground.client.runner.look_after):
         with pytest.raises(KitaruNotFoundError, match="there is no execution"):
             ask(ExecutionId(str(UUID(int=0))))
+
+
+@pytest.mark.parametrize(
+    "path", ["a\0b", "x" * 300, "x/" * 3_000, "\ud800", "a-file", "a-file/below", BAD_TEXT, "below"]
+)
+def test_a_client_of_any_folder_answers_or_gives_one_error(ground: Ground, path: str) -> None:
+    for given in ({"home": Path(path)}, {"home": Home(Path(path))}, {"home": ground.home, "cwd": Path(path)}):
+        try:
+            with KitaruClient(**given) as client:  # type: ignore[arg-type]
+                found = client.executions.list()
+        except KitaruError:
+            continue
+        assert found is not None
