@@ -123,6 +123,13 @@ def fed_by_a_queue() -> list[int]:
 
 
 @flow
+def ends_where_nobody_sees_it_wait() -> int:
+    found: queue.SimpleQueue[int] = queue.SimpleQueue()
+    threading.Thread(target=lambda: found.put(double(3))).start()
+    return found.get()
+
+
+@flow
 def locked() -> int:
     lock, total = threading.Lock(), [0]
 
@@ -219,3 +226,7 @@ def test_a_crash_at_any_write_changes_nothing(flow: Any, result: Any) -> None:
 @each_flow
 def test_no_order_changes_anything(flow: Any, result: Any) -> None:
     assert testing.explore(flow, seeds=range(15), patience_seconds=10) == 16
+
+
+def test_a_flow_ends_that_waits_where_nobody_sees_it() -> None:
+    assert testing.run(ends_where_nobody_sees_it_wait, patience_seconds=10).result == 6

@@ -397,8 +397,8 @@ class Schedule(Pace):
 
     def _until_alone(self, me: Line) -> None:
         if me.is_away:
-            self._take(me)
             me.is_away = False
+            self._take(me)
         while len(self._lines) > 1:
             me.there, me.due_us, me.is_standing = self._is_alone, None, True
             following = self._choose()
