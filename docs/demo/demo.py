@@ -90,10 +90,7 @@ def crash(scene: Stage, repository: Path, *, areas: int) -> None:
     middle = min(2, areas)
     before = scene.wait_until(started, lambda execution: sum(map(is_recorded, execution["checkpoints"])) >= middle)
     scene.kill_runner_and_child()
-    before = scene.get(before)
     kept = {call["key"]: call for call in before["checkpoints"] if is_recorded(call)}
-    require(before["status"] == "running", "an execution whose processes are gone is not lost: it is still open")
-
     say(
         "Its journal is on disk. Resumed, it goes through the code from the top, and takes what is recorded from there."
     )

@@ -17,6 +17,7 @@ from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.failures import describe_unkept, rebuild, recorded_failure
+from kitaru_runner.forking import is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.lanes import Lane
@@ -61,6 +62,9 @@ async def run_checkpoint(
     """
     branch = branch_here(work.spec.name)
     engine = branch.engine
+    if is_left_to_parent(engine):
+        # It refuses; a fork has no running loop to ask first, whatever its parent had.
+        engine.place(branch, work.spec.name)
     side = loop_side(engine, branch)
     call = engine.place(branch, work.spec.name, id_)
     if not branch.has_order and branch.family is not None and id_ is None:

@@ -40,7 +40,7 @@ def test_the_commands_are_those_that_scripts_rely_on() -> None:
             ),
             *(f"artifacts.{name}" for name in ("list", "show", "download", "lineage")),
             *(f"waits.{name}" for name in ("list", "show", "answer")),
-            *("runner", "runner.list", "runner.start", "runner.stop", "gc"),
+            *("runner", "runner.drain", "runner.list", "runner.start", "runner.stop", "gc"),
         ]
     )
 
