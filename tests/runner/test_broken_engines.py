@@ -116,6 +116,10 @@ def numbers_calls_in_the_order_of_the_schedule(patch: Patch) -> None:
     patch.setattr(context.Branch, "open", lambda self, kind: self)
 
 
+def calls_threads_by_who_comes_first(patch: Patch) -> None:
+    patch.setattr(context.Branch, "open_thread", lambda self, name: self)
+
+
 def tries_once_more(patch: Patch) -> None:
     again = CheckpointSpec.retries_after
 
@@ -166,6 +170,7 @@ ANY = [
     records_before_it_executes,
     gives_an_outcome_without_recording_it,
     numbers_calls_in_the_order_of_the_schedule,
+    calls_threads_by_who_comes_first,
     tries_once_more,
     starts_a_child_again,
     forgets_which_timers_were_over,

@@ -25,6 +25,7 @@ from programs import (
     Step,
     Tasks,
     Thread,
+    Threads,
     Wait,
     WaitAny,
     walked,
@@ -46,6 +47,10 @@ def fans(holds: Callable[[Fan], object]) -> Callable[[Step], bool]:
 
 def tasks(how: str) -> Callable[[Step], bool]:
     return lambda step: isinstance(step, Tasks) and step.how == how
+
+
+def own_threads(holds: Callable[[Threads], object]) -> Callable[[Step], bool]:
+    return lambda step: isinstance(step, Threads) and bool(holds(step))
 
 
 def children(holds: Callable[[Child], object]) -> Callable[[Step], bool]:
@@ -80,6 +85,14 @@ FEATURES: Mapping[str, Callable[[Step], bool]] = {
     "tasks that are cancelled": tasks("race"),
     "a pool of tasks": lambda step: isinstance(step, Pool) and step.workers > 1,
     "to_thread": lambda step: isinstance(step, Thread),
+    "threads of its own": own_threads(lambda own: own.how == "threads"),
+    "a pool of threads of its own": own_threads(lambda own: own.how in ("pool", "map")),
+    "threads with a copied context": own_threads(lambda own: own.copies_context),
+    "threads that wait": own_threads(lambda own: any(holds_any(block, Wait) for block in own.blocks)),
+    "threads in threads": own_threads(lambda own: any(holds_any(block, Threads) for block in own.blocks)),
+    "a failure in a thread that goes through": own_threads(
+        lambda own: own.raises and any(holds_any(block, Raise) for block in own.blocks)
+    ),
     "asyncio.sleep": lambda step: isinstance(step, Rest),
     "wait_for": lambda step: isinstance(step, InTime),
     "wait_for that is too late": lambda step: (

@@ -6,7 +6,10 @@ import asyncio
 import concurrent.futures
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from programs import (
@@ -26,6 +29,7 @@ from programs import (
     Step,
     Tasks,
     Thread,
+    Threads,
     Wait,
     WaitAny,
     Walk,
@@ -36,7 +40,7 @@ import kitaru
 from kitaru.checkpoints import Checkpoint, spec_of
 from kitaru.flows import Flow
 from kitaru_registry.errors import KitaruNotFinishedError
-from kitaru_runner.context import current
+from kitaru_runner.context import current, this_branch
 
 RUNNING = ("running",)
 """What is known of a child that has not ended."""
@@ -159,7 +163,7 @@ class Body(Walk):
         index = {id(future): number for number, future in enumerate(futures)}
         order: list[int] = []
         found: list[object] = []
-        if self.program.is_async and not in_checkpoint():
+        if on_loop():
             for first in asyncio.as_completed([self._numbered(n, f) for n, f in enumerate(futures)]):
                 number, outcome = await first
                 order.append(number)
@@ -196,7 +200,7 @@ class Body(Walk):
 
     async def _outcome(self, future: Any) -> object:
         try:
-            return await future if self.program.is_async and not in_checkpoint() else future.result()
+            return await future if on_loop() else future.result()
         except Boom as error:
             return error.args
         except kitaru.KitaruTimeoutError:
@@ -290,6 +294,23 @@ class Body(Walk):
 
         return await asyncio.to_thread(block)
 
+    async def threads(self, place: Place, step: Threads) -> object:
+        def line(number: int) -> object:
+            inside = Place(f"{place.path}/{step.number}[{number}]", place.so_far)
+            try:
+                return run_plain(self.block(inside, step.blocks[number]))
+            except Boom as error:
+                if step.raises and step.how == "pool":
+                    raise
+                return error
+
+        found = in_threads(line, step)
+        if step.raises:
+            for value in found:
+                if isinstance(value, Boom):
+                    raise value
+        return [outcome_of(value) for value in found]
+
     # Child flows
 
     async def child(self, place: Place, step: Child) -> object:
@@ -359,7 +380,7 @@ class Body(Walk):
         return found and tuple(found)
 
     async def _stood(self, outcome: Any) -> Any:
-        return await outcome if self.program.is_async else outcome
+        return await outcome if on_loop() else outcome
 
     async def keep(self, place: Place, step: Keep) -> object:
         if step.what == "save":
@@ -372,9 +393,11 @@ class Body(Walk):
         raise AssertionError("walked by Walk")
 
 
-def in_checkpoint() -> bool:
-    branch = current.get()
-    return branch is not None and branch.call is not None
+def on_loop() -> bool:
+    """Whether the flow's code, not a checkpoint's, goes on in a task."""
+    branch = this_branch()
+    assert branch is not None
+    return branch.call is None and asyncio._get_running_loop() is not None
 
 
 def cause_of(error: BaseException) -> tuple[object, ...]:
@@ -390,6 +413,32 @@ def outcome_of(value: object) -> object:
     if isinstance(value, BaseException):
         raise value
     return value
+
+
+def in_threads(line: Callable[[int], object], step: Threads) -> list[object]:
+    """What it comes to for each block, in their order."""
+    numbers = range(len(step.blocks))
+    lines = [partial(copy_context().run, line, n) if step.copies_context else partial(line, n) for n in numbers]
+    if step.how == "threads":
+        return in_a_thread_each(lines)
+    with concurrent.futures.ThreadPoolExecutor(step.limit) as pool:
+        if step.how == "map":
+            return list(pool.map(line, numbers))
+        return [future.result() for future in [pool.submit(each) for each in lines]]
+
+
+def in_a_thread_each(lines: Sequence[Callable[[], object]]) -> list[object]:
+    found: dict[int, object] = {}
+
+    def keep(number: int) -> None:
+        found[number] = lines[number]()
+
+    threads = [threading.Thread(target=keep, args=(number,)) for number in range(len(lines))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[number] for number in range(len(lines))]
 
 
 def run_plain(walk: Any) -> Any:

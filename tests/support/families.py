@@ -19,6 +19,7 @@ from kitaru_registry.executions import families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.models import ExecutionId
+from kitaru_runner.context import current, scopes
 from kitaru_runner.engine import Engine
 from kitaru_runner.protocol import ChildRequest
 
@@ -205,7 +206,14 @@ def in_a_thread(call: Callable[[], None]) -> list[BaseException]:
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
+    # It is no thread of a flow's, whoever's turn it is.
+    token, scope = current.set(None), scopes.pop(threading.get_ident(), None)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        current.reset(token)
+        if scope is not None:
+            scopes[threading.get_ident()] = scope
     return raised

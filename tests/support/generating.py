@@ -23,6 +23,7 @@ from programs import (
     Step,
     Tasks,
     Thread,
+    Threads,
     Wait,
     WaitAny,
 )
@@ -61,6 +62,8 @@ class Generator:
             if self.is_async and in_flow:
                 kinds += [self.tasks] * 5 + [self.pool] * 2 + [self.in_time] * 4
                 kinds += [self.thread, self.rest]
+            if not self.is_async:
+                kinds += [self.threads] * 3
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -156,6 +159,15 @@ class Generator:
         number = self.number()
         calls = (self.call(depth=depth + 1, in_flow=False, plain=True) for _ in range(self.random.randint(1, 2)))
         return Thread(number, tuple(calls))
+
+    def threads(self, *, depth: int, in_flow: bool) -> Threads:
+        draw, number = self.random, self.number()
+        count = draw.randint(1, 4)
+        blocks = tuple(self.block(draw.randint(1, 2), depth=depth + 1, in_flow=in_flow) for _ in range(count))
+        return Threads(
+            number, blocks, draw.choice(("pool", "map", "threads")), limit=draw.choice((None, None, 1, 2)),
+            copies_context=draw.random() < 0.5, raises=draw.random() < 0.3,
+        )  # fmt: skip
 
     def child(self, *, depth: int, in_flow: bool) -> Child:
         draw = self.random

@@ -26,6 +26,7 @@ from programs import (
     Step,
     Tasks,
     Thread,
+    Threads,
     Wait,
     WaitAny,
     Walk,
@@ -46,6 +47,7 @@ class Scope:
     may_be_cut: bool = False
     """Whether this line of execution may have been cut off anywhere."""
     in_checkpoint: bool = False
+    on_loop: bool = False
 
     def key(self, name: str) -> str:
         return self.prefix + self.numbered(name)
@@ -60,6 +62,7 @@ class Scope:
             f"{self.prefix}{kind}[{number}]/",
             may_be_cut=self.may_be_cut or may_be_cut,
             in_checkpoint=self.in_checkpoint,
+            on_loop=self.on_loop,
         )
 
     def inside(self, key: str, tried: int) -> Scope:
@@ -91,7 +94,7 @@ class Model(Walk):
 
     def run(self, so_far: int = 0) -> Any:
         """The flow's result, or Boom."""
-        return run_plain(self.block(Place("", so_far, Scope()), self.program.steps))
+        return run_plain(self.block(Place("", so_far, Scope(on_loop=self.program.is_async)), self.program.steps))
 
     def row(self, scope: Scope, kind: str, key: str, outcome: Any, tried: int = 0) -> None:
         assert (kind, key, tried) not in self.rows
@@ -152,7 +155,7 @@ class Model(Walk):
             return None
         if step.join == "all":
             return outcomes
-        if self.program.is_async and not scope.in_checkpoint:
+        if scope.on_loop and not scope.in_checkpoint:
             for _ in outcomes:
                 scope.open("task")
         order = self.races.get(f"{place.path}/{step.number}")
@@ -252,6 +255,20 @@ class Model(Walk):
 
     async def thread(self, place: Place, step: Thread) -> object:
         return await self.block(Place(f"{place.path}/{step.number}", place.so_far, place.scope), step.block)
+
+    async def threads(self, place: Place, step: Threads) -> object:
+        outcomes: list[Any] = []
+        for number, block in enumerate(step.blocks):
+            scope = place.scope.open("thread:keep" if step.how == "threads" else "thread:line")
+            try:
+                inside = Place(f"{place.path}/{step.number}[{number}]", place.so_far, scope)
+                outcomes.append(run_plain(self.block(inside, block)))
+            except (Boom, Unknown) as error:
+                outcomes.append(error)
+        for outcome in outcomes:
+            if isinstance(outcome, Unknown) or (isinstance(outcome, Boom) and step.raises):
+                raise outcome
+        return [self._of(outcome) for outcome in outcomes]
 
     # Child flows
 

@@ -144,6 +144,18 @@ class Thread(Step):
 
 
 @dataclass(frozen=True)
+class Threads(Step):
+    """Blocks in threads of a plain flow's own, joined in their order: in a pool, or a thread each; with a copy of the
+    flow's context or without. Where one `raises`, its failure goes through, else it is a value."""
+
+    blocks: tuple[tuple[Step, ...], ...]
+    how: str
+    limit: int | None = None
+    copies_context: bool = False
+    raises: bool = False
+
+
+@dataclass(frozen=True)
 class Child(Step):
     """A child flow: `steps` are its body, `meanwhile` what its parent does before it takes the outcome."""
 
