@@ -17,7 +17,7 @@ from kitaru_runner import calling_async, child_flows, context, engine, engine_as
 from kitaru_runner.engine import Engine
 from kitaru_runner.engine_async import LoopSide
 from kitaru_runner.futures import Deliveries
-from kitaru_runner.protocol import Entry
+from kitaru_runner.protocol import ARGUMENT_CHANGED, Entry
 from kitaru_runner.recorded import Recorded
 from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.threads import Threads
@@ -120,6 +120,16 @@ def calls_threads_by_who_comes_first(patch: Patch) -> None:
     patch.setattr(context.Branch, "open_thread", lambda self, name: self)
 
 
+def forgets_in_a_replay_what_a_call_has_changed(patch: Patch) -> None:
+    known = Recorded.find
+
+    def find(self: Recorded, call: context.Call, inputs: bytes | None = None) -> Entry | None:
+        entry = known(self, call, inputs)
+        return entry and entry._replace(flags=entry.flags & ~ARGUMENT_CHANGED)
+
+    patch.setattr(Recorded, "find", find)
+
+
 def tries_once_more(patch: Patch) -> None:
     again = CheckpointSpec.retries_after
 
@@ -171,6 +181,7 @@ ANY = [
     gives_an_outcome_without_recording_it,
     numbers_calls_in_the_order_of_the_schedule,
     calls_threads_by_who_comes_first,
+    forgets_in_a_replay_what_a_call_has_changed,
     tries_once_more,
     starts_a_child_again,
     forgets_which_timers_were_over,

@@ -70,6 +70,8 @@ FEATURES: Mapping[str, Callable[[Step], bool]] = {
     "a pause that is held": calls(lambda call: call.fails and 0 < call.backoff_seconds < 5),
     "a pause that parks": calls(lambda call: call.fails and call.backoff_seconds >= 20),
     "a timeout": calls(lambda call: call.timeout_seconds and call.takes_seconds > call.timeout_seconds),
+    "a changed argument": calls(lambda call: call.changes),
+    "a changed argument of a try that fails": calls(lambda call: call.changes and call.fails),
     "submit": fans(lambda fan: fan.how == "submit"),
     "submit after another": fans(lambda fan: fan.how == "submit" and fan.chained and len(fan.calls) > 1),
     "map": fans(lambda fan: fan.how == "map"),

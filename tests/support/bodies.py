@@ -48,6 +48,9 @@ RUNNING = ("running",)
 LATE = ("late",)
 """What becomes of a call that takes longer than its own timeout."""
 
+CHANGED = ("changed",)
+"""What becomes of a call that changes one of its arguments."""
+
 
 @dataclass
 class Seen:
@@ -106,19 +109,19 @@ class Body(Walk):
     def _make(self, step: Call) -> Any:
         if step.is_async:
 
-            async def work(so_far: int) -> int:
+            async def work(so_far: int, changed: list[int] | None = None) -> int:
                 tried = self._begin_try()
                 await asyncio.sleep(step.takes_seconds)
-                return self._execute(step, so_far, tried)
+                return self._execute(step, so_far, tried, changed)
         else:
 
-            def work(so_far: int) -> int:  # type: ignore[misc]  # either
+            def work(so_far: int, changed: list[int] | None = None) -> int:  # type: ignore[misc]  # either
                 tried = self._begin_try()
                 branch = current.get()
                 if step.takes_seconds and branch is not None:
                     # Sleeps, by the clock of the test.
                     branch.engine.pace.pause(step.takes_seconds, threading.Event())
-                return self._execute(step, so_far, tried)
+                return self._execute(step, so_far, tried, changed)
 
         work.__name__ = step.name
         options: dict[str, Any] = {"retries": step.retries, "backoff": step.backoff_seconds}
@@ -135,7 +138,9 @@ class Body(Walk):
         self.seen.executed[branch.call.key, tried] += 1
         return tried
 
-    def _execute(self, step: Call, so_far: int, tried: int) -> int:
+    def _execute(self, step: Call, so_far: int, tried: int, changed: list[int] | None) -> int:
+        if changed is not None:
+            changed.append(tried)
         branch = current.get()
         assert branch is not None
         place = Place(branch.scope, so_far)
@@ -146,10 +151,13 @@ class Body(Walk):
 
     async def call(self, place: Place, step: Call) -> object:
         try:
-            value = self.checkpoint(step)(place.so_far)
+            value = self.checkpoint(step)(place.so_far, *([[]] if step.changes else []))
             return await value if step.is_async else value
         except kitaru.KitaruTimeoutError:
             raise Boom(*LATE) from None
+        except kitaru.KitaruChangedArgumentError as error:
+            self.seen.note(self.seen.trace, f"{place.path}/{step.number}/{place.so_far}/error", str(error))
+            raise Boom(*CHANGED) from None
 
     # Side by side
 

@@ -82,10 +82,11 @@ class Generator:
         nested = nested and not is_async
         takes = draw.choice((0.0, 0.0, 0.5, 2.0)) if not nested else 0.0
         timeout = draw.choice((None, None, None, 1.0, 50.0)) if not nested else None
+        changes = not plain and depth > 0 and timeout is None and draw.random() < 0.15
         return Call(
             self.number(), draw.choice(NAMES), retries, fails, draw.choice((0.0, 0.0, 0.5, 20.0)),
             self.block(draw.randint(1, 2), depth=depth + 2, in_flow=False) if nested else (),
-            is_async=is_async, takes_seconds=takes, timeout_seconds=timeout,
+            is_async=is_async, takes_seconds=takes, timeout_seconds=timeout, changes=changes,
         )  # fmt: skip
 
     def fan(self, *, depth: int, in_flow: bool) -> Fan:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from bodies import LATE, RUNNING, run_plain
+from bodies import CHANGED, LATE, RUNNING, run_plain
 from programs import (
     Boom,
     Call,
@@ -107,6 +107,8 @@ class Model(Walk):
 
     def checkpoint(self, scope: Scope, step: Call, so_far: int) -> int:
         key = scope.key(step.name)
+        if step.changes:
+            self.changing(scope, step, key, so_far)
         for tried in range(1, step.retries + 2):
             inside = scope.inside(key, tried)
             kind = "t" if tried <= step.retries else "c"
@@ -121,6 +123,16 @@ class Model(Walk):
                 self.row(scope, "c", key, ("value", value))
                 return value
         raise failure
+
+    def changing(self, scope: Scope, step: Call, key: str, so_far: int) -> NoReturn:
+        """Its first try is its last, whatever comes of that, which is on record beside what was changed."""
+        try:
+            outcome: tuple[str, Any] = ("value", self.execute(step, so_far, scope.inside(key, 1), 1))
+        except Boom as error:
+            outcome = ("failed", error.args)
+        self.row(scope, "c", key, outcome)
+        self.row(scope, "d", f"{key}!changed", None)
+        raise Boom(*CHANGED)
 
     def was_late(self, key: str, tried: int) -> bool:
         outcomes = (self.recorded.get(("t", key, tried)), self.recorded.get(("c", key, tried)))

@@ -39,6 +39,8 @@ class Call(Step):
     takes_seconds: float = 0.0
     timeout_seconds: float | None = None
     id: str | None = None
+    changes: bool = False
+    """Whether it changes one of its arguments."""
 
 
 @dataclass(frozen=True)
