@@ -51,8 +51,8 @@ def main() -> None:
         write(OWN, reports)
     elif "--write" in options:
         new = {report["script"]: report for report in reports}
-        before = json.loads(RECORD.read_text())[OWN]
-        write(OWN, [new.get(report["script"], report) for report in before])
+        before = {report["script"]: report for report in json.loads(RECORD.read_text())[OWN]}
+        write(OWN, [report for _, report in sorted({**before, **new}.items())])
     else:
         print(json.dumps(reports, indent=1))
 

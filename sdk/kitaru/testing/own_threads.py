@@ -185,11 +185,11 @@ def is_turn(frame: FrameType) -> bool:
     return frame.f_code.co_name in ("in_turn", "run_in")
 
 
-def others_at_work(known: Collection[object]) -> bool:
-    """Whether threads of this process that take no turns may be at work."""
-    me = threading.current_thread()
-    others = [thread for thread in threading.enumerate() if thread is not me and thread not in known]
-    return any(not stands(thread.ident or 0) and not is_pools(thread.ident or 0) for thread in others)
+def others_at_work(known: Collection[threading.Thread]) -> bool:
+    """Whether threads of this process that take no turns may be at work: any, known to `threading` or not."""
+    taken = {thread.ident for thread in known} | {threading.get_ident()}
+    others = [ident for ident in sys._current_frames() if ident not in taken]
+    return any(not stands(ident) and not is_pools(ident) for ident in others)
 
 
 def is_pools(ident: int) -> bool:

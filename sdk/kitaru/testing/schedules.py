@@ -307,6 +307,7 @@ class Schedule(Pace):
             self.end()
 
     def _choose(self) -> Line | None:
+        began = time.monotonic()
         while self._lines:
             lines = list(self._lines.values())
             if self.ended:
@@ -329,7 +330,7 @@ class Schedule(Pace):
                 return outside[0]
             elif self._body_is_over and self._leave(lambda line: line.blocks or line.is_away):
                 continue
-            elif some_may_come or self._waits_for_others(lines):
+            elif some_may_come or self._waits_for_others(lines, time.monotonic() - began):
                 time.sleep(IDLE_SECONDS)
             else:
                 said = "; ".join(line.where(ident) for ident, line in list(self._lines.items()))
@@ -337,9 +338,10 @@ class Schedule(Pace):
                 self.end()
         return None
 
-    def _waits_for_others(self, lines: list[Line]) -> bool:
-        """Whether somebody blocks, and threads that take no turns are at work."""
-        return any(line.blocks for line in lines) and others_at_work({*self._by_thread, self._main})
+    def _waits_for_others(self, lines: list[Line], seconds: float) -> bool:
+        """Whether somebody blocks, and threads that take no turns are at work, or may yet begin."""
+        blocks = any(line.blocks for line in lines)
+        return blocks and (seconds < BLOCKED_SECONDS or others_at_work({*self._by_thread, self._main}))
 
     def _let_time_pass(self, lines: list[Line]) -> bool:
         """Go on to the next time that anybody waits for; False: there is none."""
