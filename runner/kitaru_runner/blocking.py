@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Collection
@@ -23,11 +24,30 @@ OF_LOOPS = frozenset({"select", "poll", "run_until_complete", "run_forever", "ru
 """Functions in which a thread is while its event loop has nothing to do."""
 
 
+_looking = threading.RLock()
+
+
+def frames_of_threads() -> dict[int, FrameType]:
+    """What each thread of this process executes, without a garbage collection meanwhile.
+
+    Python before 3.11.9 holds a lock there that a collection, or a thread which that lets go on, waits for for ever:
+    https://github.com/python/cpython/issues/106883
+    """
+    with _looking:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()
+        finally:
+            if collects:
+                gc.enable()
+
+
 def stands(thread: int) -> bool:
     """Whether it waits for another thread, and for no short time; or has ended."""
     if thread == threading.get_ident():
         return False
-    frame = sys._current_frames().get(thread)
+    frame = frames_of_threads().get(thread)
     return frame is None or waits_for_another(frame)
 
 
@@ -47,5 +67,5 @@ def rests_on_its_loop(thread: int, of_loops: Collection[int]) -> bool:
     """Whether it runs one of these loops, and is in none of the flow's functions."""
     if thread not in of_loops:
         return False
-    frame = sys._current_frames().get(thread)
+    frame = frames_of_threads().get(thread)
     return thread == threading.get_ident() or frame is None or frame.f_code.co_name in OF_LOOPS

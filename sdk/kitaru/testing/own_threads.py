@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from kitaru.testing.loops import SeededLoop
-from kitaru_runner.blocking import stands
+from kitaru_runner.blocking import frames_of_threads, stands
 from kitaru_runner.failures import OWN_PACKAGES, is_ours
 
 if TYPE_CHECKING:
@@ -194,5 +194,5 @@ def others_at_work(known: Collection[threading.Thread]) -> bool:
 
 def is_pools(ident: int) -> bool:
     """Whether it is a pool's thread without work."""
-    frame = sys._current_frames().get(ident)
+    frame = frames_of_threads().get(ident)
     return frame is not None and frame.f_code is pools._worker.__code__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 import threading
 import traceback
@@ -26,6 +25,7 @@ from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.errors import KitaruContextError, KitaruStateError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.executions import creating, waits
 from kitaru_runner import codec
+from kitaru_runner.blocking import frames_of_threads
 from kitaru_runner.context import current
 from kitaru_runner.failures import is_ours
 
@@ -191,7 +191,7 @@ class Trial:
 
 def blocked_at() -> str:
     """The line of the user's code at which a flow's thread blocks that is not waiting for its turn."""
-    frames = sys._current_frames()
+    frames = frames_of_threads()
     for thread in threading.enumerate():
         stack = list(traceback.walk_stack(frames.get(thread.ident or 0)))
         is_flows = thread.name.startswith("kitaru") or thread.ident in turns

@@ -21,6 +21,7 @@ from uuid import UUID
 from kitaru.testing.loops import SeededLoop
 from kitaru.testing.own_threads import is_of_standard_library, others_at_work, own_threads, turns
 from kitaru_registry.clock import now_us
+from kitaru_runner.blocking import frames_of_threads
 from kitaru_runner.context import Branch, current
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ProcessEnded, is_ours
@@ -101,7 +102,7 @@ class Line:
         said = self.name
         if self.branch is not None and self.branch.call is not None:
             said += f" in checkpoint {self.branch.call.key}"
-        frame = sys._current_frames().get(ident)
+        frame = frames_of_threads().get(ident)
         while frame is not None and not is_users(frame):
             frame = frame.f_back
         if frame is not None:
@@ -390,7 +391,7 @@ class Schedule(Pace):
 
     def _is_blocked(self, holder: Line) -> bool:
         ident = next((ident for ident, line in list(self._lines.items()) if line is holder), 0)
-        frame = sys._current_frames().get(ident)
+        frame = frames_of_threads().get(ident)
         place = None if frame is None else (id(frame), frame.f_lasti)
         now = time.monotonic()
         if frame is None or place != self._seen[0]:
