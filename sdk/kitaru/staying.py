@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+from kitaru_runner.blocking import frames_of_threads
+
 REFUSES_THREADS = (3, 12, 0) <= sys.version_info[:3] <= (3, 12, 1)
 """Whether the main thread's end is too late: github.com/python/cpython/issues/113964."""
 
@@ -26,7 +28,7 @@ def stay_until(over: Callable[[], None]) -> None:
 
     threading._shutdown = stay_and_shut_down  # type: ignore[attr-defined]  # as above
     if REFUSES_THREADS:
-        at_end_of(outermost(sys._current_frames()[threading.main_thread().ident or 0]).f_code, over)
+        at_end_of(outermost(frames_of_threads()[threading.main_thread().ident or 0]).f_code, over)
 
 
 def outermost(frame: FrameType) -> FrameType:

@@ -188,7 +188,7 @@ def is_turn(frame: FrameType) -> bool:
 def others_at_work(known: Collection[threading.Thread]) -> bool:
     """Whether threads of this process that take no turns may be at work: any, known to `threading` or not."""
     taken = {thread.ident for thread in known} | {threading.get_ident()}
-    others = [ident for ident in sys._current_frames() if ident not in taken]
+    others = [ident for ident in frames_of_threads() if ident not in taken]
     return any(not stands(ident) and not is_pools(ident) for ident in others)
 
 
