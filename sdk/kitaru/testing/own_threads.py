@@ -185,10 +185,16 @@ def is_turn(frame: FrameType) -> bool:
     return frame.f_code.co_name in ("in_turn", "run_in")
 
 
-def others_at_work(known: Collection[threading.Thread]) -> bool:
-    """Whether threads of this process that take no turns may be at work: any, known to `threading` or not."""
+def others_at_work(known: Collection[threading.Thread], before: Collection[int]) -> bool:
+    """Whether threads of this process that take no turns may be at work.
+
+    Args:
+        before: the threads that there were when the flow began; of those, whoever made them may not have told Python's
+            `threading` of them, as pytest's own, and they are nothing of the flow's.
+    """
     taken = {thread.ident for thread in known} | {threading.get_ident()}
-    others = [ident for ident in frames_of_threads() if ident not in taken]
+    told = {thread.ident for thread in threading.enumerate()}
+    others = [each for each in frames_of_threads() if each not in taken and (each in told or each not in before)]
     return any(not stands(ident) and not is_pools(ident) for ident in others)
 
 

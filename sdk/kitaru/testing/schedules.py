@@ -127,6 +127,7 @@ class Schedule(Pace):
         self._seen: tuple[object, float] = (None, 0.0)
         self._body_is_over = False
         self._main = threading.current_thread()
+        self._before = frozenset(frames_of_threads())
         # Some seeds let a thread go on for long, others switch at every point.
         self._stays = random.choice((0.0, 0.0, 0.5, 0.9))
         self._move_share = random.choice((0.0, MOVE_SHARE, MOVE_SHARE))
@@ -139,6 +140,7 @@ class Schedule(Pace):
         """Call it in this thread, which takes turns with those that it starts, until all of them have ended."""
         own_threads.begin()
         self._main = threading.current_thread()
+        self._before = frozenset(frames_of_threads())
         me = Line("flow")
         me.is_main = True
         self._enlist(threading.get_ident(), me)
@@ -342,7 +344,7 @@ class Schedule(Pace):
     def _waits_for_others(self, lines: list[Line], seconds: float) -> bool:
         """Whether somebody blocks, and threads that take no turns are at work, or may yet begin."""
         blocks = any(line.blocks for line in lines)
-        return blocks and (seconds < BLOCKED_SECONDS or others_at_work({*self._by_thread, self._main}))
+        return blocks and (seconds < BLOCKED_SECONDS or others_at_work({*self._by_thread, self._main}, self._before))
 
     def _let_time_pass(self, lines: list[Line]) -> bool:
         """Go on to the next time that anybody waits for; False: there is none."""
