@@ -38,11 +38,7 @@ def finish(
         KitaruFencedError: the attempt is over.
     """
     with database.write() as connection:
-        found = connection.execute(
-            select(executions).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
+        found = owned_row(connection, row, attempt)
         if found is None:
             raise fenced(attempt)
         if error is not None and error["origin"] == "user_code" and may_retry(found):
@@ -123,11 +119,7 @@ def end_attempt(
         The new status; None where somebody else owns the execution by now.
     """
     with database.write() as connection:
-        found = connection.execute(
-            select(executions).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
+        found = owned_row(connection, row, attempt)
         if found is None:
             return None
         ended = end_overdue(connection, found)
@@ -165,11 +157,7 @@ def postpone(
         The new status; None where somebody else owns the execution by now.
     """
     with database.write() as connection:
-        found = connection.execute(
-            select(executions).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
+        found = owned_row(connection, row, attempt)
         if found is None:
             return None
         ended = end_overdue(connection, found)
@@ -246,11 +234,7 @@ def cancel_requests(database: Database) -> list[ExecutionId]:
 def cancel_owned(database: Database, row: int, attempt: int) -> bool:
     """End a running execution whose process has been ended; False where the attempt is over."""
     with database.write() as connection:
-        found = connection.execute(
-            select(executions.c.cancel_actor).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
+        found = owned_row(connection, row, attempt)
         if found is None:
             return False
         end_cancelled(connection, row, found.cancel_actor)
@@ -264,14 +248,16 @@ def stop(database: Database, row: int, attempt: int, *, key: str) -> None:
         KitaruFencedError: the attempt is over.
     """
     with database.write() as connection:
-        found = connection.execute(
-            select(executions).where(
-                executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
-            )
-        ).one_or_none()
+        found = owned_row(connection, row, attempt)
         if found is None:
             raise fenced(attempt)
         end(connection, found, status="cancelled", reason=f"stopped before {key}, which is not recorded")
+
+
+def owned_row(connection: Connection, row: int, attempt: int) -> Any | None:
+    """The execution, while this attempt runs it."""
+    owned = (executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running")
+    return connection.execute(select(executions).where(*owned)).one_or_none()
 
 
 def end_overdue(connection: Connection, row: Any) -> str | None:

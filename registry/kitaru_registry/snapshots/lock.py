@@ -99,11 +99,9 @@ def resolve(
     root, cache, tools = root.resolve(), cache.resolve(), tools.resolve()
     source = find_source(root, entry=root / entry, requirements=requirements)
     keys = _keys(source, root=root, python=python, kitaru=kitaru_wheel.digest)
-    if not upgrade:
-        for key in keys:
-            cached = _load(cache / "locks" / _entry_name(key, previous), allow=allow)
-            if cached is not None:
-                return cached
+    kept = None if upgrade else _kept(keys, cache=cache, previous=previous, allow=allow)
+    if kept is not None:
+        return kept
     # The resolver and what it imports are needed on a miss alone.
     from kitaru_registry.snapshots.resolver import Resolver
 
@@ -126,6 +124,12 @@ def resolve(
         key = keys[0] if any(local.path.is_relative_to(root) for local in answer.inputs) else keys[-1]
         _keep(lock, answer.inputs, cache=cache, key=key, previous=previous)
     return lock
+
+
+def _kept(keys: Iterable[str], *, cache: Path, previous: bytes | None, allow: Collection[str]) -> Lock | None:
+    """The answer that an earlier deploy has kept, where it still holds."""
+    found = (_load(cache / "locks" / _entry_name(key, previous), allow=allow) for key in keys)
+    return next((lock for lock in found if lock is not None), None)
 
 
 def state_of_file(path: Path) -> str:
