@@ -27,7 +27,8 @@ from kitaru_registry.names import check_name
 from kitaru_registry.snapshots.artifact import Packed, code_tar, fetch_code, fetch_lock, pack, unpack_code
 from kitaru_registry.snapshots.files import Collection, collect
 from kitaru_registry.snapshots.git import origin_of, read_git
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.sources import project_folder
 from kitaru_registry.snapshots.wheels import Wheel, fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout, ref_name

@@ -17,8 +17,8 @@ from kitaru_registry.database import as_datetime
 from kitaru_registry.deployments.versions import declared_variables
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import families, queue, reading, retention
-from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
+from kitaru_registry.records.states import OPEN
 from kitaru_runner import presence, variables
 from kitaru_runner.locks import execution_lock, is_held
 

@@ -13,7 +13,7 @@ from kitaru_registry.database import executions
 from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
 from kitaru_registry.executions import ending
 from kitaru_registry.executions import queue as queue_of_record
-from kitaru_registry.executions.states import ENDED, OPEN, STATUSES, TRANSITIONS, may_become, sources_of
+from kitaru_registry.records.states import ENDED, OPEN, STATUSES, TRANSITIONS, may_become, sources_of
 
 FAILURE = {"type": "ValueError", "message": "no", "origin": "user_code"}
 

@@ -21,7 +21,8 @@ from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest
 from kitaru_registry.snapshots import uv_tool
-from kitaru_registry.snapshots.lock import LockedWheel, lock_text
+from kitaru_registry.snapshots.lock import lock_text
+from kitaru_registry.snapshots.packages import LockedWheel
 from kitaru_registry.stores.base import Descriptor
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.environment import (

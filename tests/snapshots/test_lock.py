@@ -17,7 +17,8 @@ from uv import find_uv_bin
 
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout
 

@@ -13,7 +13,8 @@ from local_index import Index, runtime_index, write_source
 from uv import find_uv_bin
 
 from kitaru_registry.errors import KitaruDeployError
-from kitaru_registry.snapshots.lock import Lock, LockedWheel, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock, LockedWheel
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout
 

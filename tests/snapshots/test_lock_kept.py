@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from local_index import Index, runtime_index, write_source
 
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.wheels import kitaru_wheel
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -14,7 +14,8 @@ from uv import find_uv_bin
 
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruDeployError
-from kitaru_registry.snapshots.lock import Lock, LockedWheel, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock, LockedWheel
 from kitaru_registry.snapshots.sharing import may_share
 from kitaru_registry.snapshots.sources import find_source
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel

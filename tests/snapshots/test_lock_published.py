@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kitaru_registry.home import Home
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.environment import Environment, ensure_environment, find_interpreter

@@ -15,7 +15,8 @@ from foreign_locks import OF_THIS_MACHINE, PLATFORMS
 from packaging.markers import default_environment
 
 from kitaru_registry.snapshots import selection
-from kitaru_registry.snapshots.lock import LockedWheel, lock_text
+from kitaru_registry.snapshots.lock import lock_text
+from kitaru_registry.snapshots.packages import LockedWheel
 from kitaru_registry.snapshots.selection import Published, select, wheel_version
 
 LOCKS = Path(__file__).with_name("locks")

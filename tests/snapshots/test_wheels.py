@@ -21,7 +21,8 @@ from uv import find_uv_bin
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError
 from kitaru_registry.models import Digest
-from kitaru_registry.snapshots.lock import Lock, LockedWheel, lock_text
+from kitaru_registry.snapshots.lock import lock_text
+from kitaru_registry.snapshots.packages import Lock, LockedWheel
 from kitaru_registry.snapshots.wheels import Wheel, canonical_wheel, fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout
 

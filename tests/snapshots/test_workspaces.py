@@ -13,7 +13,8 @@ from uv import find_uv_bin
 
 from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.snapshots.files import collect
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.sources import find_source, project_folder
 from kitaru_registry.snapshots.wheels import kitaru_wheel
 from kitaru_registry.snapshots.workspaces import workspace_of

@@ -14,7 +14,8 @@ from uv import find_uv_bin
 
 from kitaru_registry.home import Home
 from kitaru_registry.snapshots import selection
-from kitaru_registry.snapshots.lock import Lock, resolve
+from kitaru_registry.snapshots.lock import resolve
+from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.selection import Published, normal_name, select
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout

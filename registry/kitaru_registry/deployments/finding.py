@@ -11,9 +11,9 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.database import as_datetime, executions, flows, tags, versions
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
-from kitaru_registry.executions.states import OPEN
 from kitaru_registry.models import Digest, Routes, SnapshotConfig, Version
 from kitaru_registry.names import nearest
+from kitaru_registry.records.states import OPEN
 
 NAMES_SHOWN = 10
 

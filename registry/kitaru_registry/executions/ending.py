@@ -18,8 +18,8 @@ from kitaru_registry.executions.journal import Value, fenced
 from kitaru_registry.executions.retrying import WITH_PARENT, begin_anew, last_seq
 from kitaru_registry.executions.retrying import require_failed as require_failed
 from kitaru_registry.executions.retrying import retry as retry
-from kitaru_registry.executions.states import ENDED, Status, sources_of
 from kitaru_registry.models import Digest, ExecutionId
+from kitaru_registry.records.states import ENDED, Status, sources_of
 
 FRUITLESS_LIMIT = 5
 FIRST_PAUSE_SECONDS = 0.5

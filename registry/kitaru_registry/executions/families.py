@@ -17,8 +17,8 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ending import FAULT
 from kitaru_registry.executions.ids import new_execution_id
-from kitaru_registry.executions.states import ENDED, OPEN
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import ENDED, OPEN
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from kitaru_registry.executions.ending import (
 )
 from kitaru_registry.executions.journal import fenced
 from kitaru_registry.executions.retrying import last_seq
-from kitaru_registry.executions.states import sources_of
 from kitaru_registry.executions.waits import answers, next_deadline_us
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import sources_of
 
 LEASE_SECONDS = 30
 

@@ -17,7 +17,6 @@ from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, Kit
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.remarks import read_warnings
-from kitaru_registry.executions.states import ENDED, STATUSES
 from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.executions.waits import list_waits
@@ -35,6 +34,7 @@ from kitaru_registry.models import (
     Wait,
 )
 from kitaru_registry.names import check_text, told
+from kitaru_registry.records.states import ENDED, STATUSES
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""

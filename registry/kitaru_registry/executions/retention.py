@@ -22,9 +22,9 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.clock import as_microseconds, now_us
 from kitaru_registry.database import Database, artifacts, executions, input_parts, journal, waits
 from kitaru_registry.errors import KitaruBackendError, KitaruStateError, KitaruUsageError
-from kitaru_registry.executions.states import ENDED, OPEN, STATUSES
 from kitaru_registry.executions.values import Deletion, ValueStore
 from kitaru_registry.models import Deleted, ExecutionId
+from kitaru_registry.records.states import ENDED, OPEN, STATUSES
 
 SPARED_SECONDS = 24 * 3600
 """A file that no row names is left alone for so long."""

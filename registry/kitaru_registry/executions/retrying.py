@@ -13,8 +13,8 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.database import Database, executions, journal, waits
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions.journal import Row
-from kitaru_registry.executions.states import sources_of
 from kitaru_registry.executions.superseding import BY_SCOPE, Current, current_rows, later_stands
+from kitaru_registry.records.states import sources_of
 
 WITH_PARENT = ", with its parent"
 

@@ -18,9 +18,9 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.executions.ending import wake
 from kitaru_registry.executions.journal import fenced
-from kitaru_registry.executions.states import ENDED
 from kitaru_registry.models import ExecutionId, Wait
 from kitaru_registry.names import nearest
+from kitaru_registry.records.states import ENDED
 
 LATE_SECONDS = 2
 """How long after its time an execution goes on at the latest that somebody sees to."""

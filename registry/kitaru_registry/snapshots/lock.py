@@ -14,54 +14,17 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from kitaru_registry.durable import sync
 from kitaru_registry.models import Digest
+from kitaru_registry.snapshots.packages import FILE_STATE, LocalInput, Lock, LockedWheel, state_of_file
 from kitaru_registry.snapshots.sharing import may_share
 from kitaru_registry.snapshots.sources import Source, find_source
 from kitaru_registry.snapshots.wheels import Wheel, writing_in
 
 FORMAT = 2
-FILE_STATE = "file"
 SETTINGS_FILES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT")
-
-
-@dataclass(frozen=True)
-class LockedWheel:
-    name: str
-    version: str
-    filename: str
-    digest: Digest
-    url: str | None
-    """Where it was published; never in the lock itself."""
-    path: Path | None
-    """Where it lies on this machine: built here, Kitaru's own, or from a local index."""
-
-
-@dataclass(frozen=True)
-class Lock:
-    text: bytes
-    """Canonical PEP 751; the lock blob of a snapshot."""
-    wheels: tuple[LockedWheel, ...]
-    """By name."""
-    warnings: tuple[str, ...] = ()
-    source: str = ""
-    """What it was made from, in words: `uv.lock`, `no dependency file`."""
-
-    @property
-    def digests(self) -> dict[str, Digest]:
-        """File name to digest, as the config blob holds them."""
-        return {wheel.filename: wheel.digest for wheel in self.wheels}
-
-
-@dataclass(frozen=True)
-class LocalInput:
-    """A local package that the answer was made from; another fingerprint makes the answer stale."""
-
-    path: Path
-    fingerprint: str
 
 
 def resolve(
@@ -130,15 +93,6 @@ def _kept(keys: Iterable[str], *, cache: Path, previous: bytes | None, allow: Co
     """The answer that an earlier deploy has kept, where it still holds."""
     found = (_load(cache / "locks" / _entry_name(key, previous), allow=allow) for key in keys)
     return next((lock for lock in found if lock is not None), None)
-
-
-def state_of_file(path: Path) -> str:
-    """Changes whenever the file is written: its contents are not read. Empty if it is gone."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return ""
-    return f"{FILE_STATE} {facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
 
 
 def lock_text(wheels: Iterable[LockedWheel], *, python: str) -> bytes:

@@ -20,7 +20,7 @@ from kitaru_registry.errors import KitaruDeployError
 from kitaru_registry.models import Digest
 from kitaru_registry.snapshots.building import Builder, fingerprint
 from kitaru_registry.snapshots.local_files import checked_digest
-from kitaru_registry.snapshots.lock import LocalInput, LockedWheel, state_of_file
+from kitaru_registry.snapshots.packages import LocalInput, LockedWheel, state_of_file
 from kitaru_registry.snapshots.pip_tool import fetch_by_hash
 from kitaru_registry.snapshots.selection import (
     Archive,

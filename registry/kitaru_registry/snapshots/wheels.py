@@ -27,7 +27,7 @@ from kitaru_registry.models import Digest
 from kitaru_registry.stores.base import BlobStore, Descriptor
 
 if TYPE_CHECKING:
-    from kitaru_registry.snapshots.lock import Lock, LockedWheel
+    from kitaru_registry.snapshots.packages import Lock, LockedWheel
 
 WHEEL_MEDIA_TYPE = "application/vnd.kitaru.wheel.v1+zip"
 RUNTIME_PACKAGES = ("kitaru", "kitaru_runner", "kitaru_registry")
