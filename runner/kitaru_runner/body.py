@@ -11,7 +11,8 @@ from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, Kit
 from kitaru_runner import codec, logs
 from kitaru_runner.context import Branch, current
 from kitaru_runner.engine import Engine
-from kitaru_runner.failures import ExecutionCancelled, ProcessEnded, describe_failure, recorded_failure
+from kitaru_runner.exceptions import recorded_failure
+from kitaru_runner.failures import ExecutionCancelled, ProcessEnded, describe_failure
 from kitaru_runner.forking import end_fork, is_left_to_parent
 from kitaru_runner.passing import PASSED
 from kitaru_runner.protocol import Encoded

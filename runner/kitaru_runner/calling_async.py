@@ -16,7 +16,8 @@ from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch, Call
 from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
-from kitaru_runner.failures import describe_unkept, rebuild, recorded_failure
+from kitaru_runner.exceptions import recorded_failure
+from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.forking import is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry

@@ -22,10 +22,10 @@ import math
 from typing import Any
 
 from kitaru_runner import binary, custom, instances
-from kitaru_runner.json_text import compact, parse
+from kitaru_runner.json_text import PLAIN, compact, parse
 from kitaru_runner.pickles import may_pickle, pickled
 from kitaru_runner.protocol import Encoded
-from kitaru_runner.tagged import PLAIN, UNFIT, tag, untag
+from kitaru_runner.tagged import UNFIT, tag, untag
 
 
 def encode(value: object) -> Encoded:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.metadata import merge_metadata
 from kitaru_runner.json_text import compact
+from kitaru_runner.surroundings import here
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +30,7 @@ MOST_LOGGED_BYTES = 4 << 20
 _logging = threading.Lock()
 """The threads of a try log one after another; a lock for each try would cost all of them."""
 
-current: ContextVar[Branch | None] = ContextVar("kitaru_branch", default=None)
+current = cast("ContextVar[Branch | None]", here)
 """The branch as the context has it. A thread may run in a copy of another's context: `this_branch` knows better."""
 
 THREADS = "threads/"
@@ -159,6 +160,10 @@ class Branch:
 
     def open_try(self, call: Call, number: int) -> Branch:
         return Branch(self.engine, f"{call.key}/try{number}/", call, self.span)
+
+    @property
+    def may_pickle(self) -> bool:
+        return self.engine.opening.may_pickle
 
     @property
     def has_order(self) -> bool:

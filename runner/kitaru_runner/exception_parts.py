@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple, NoReturn, cast
 
 from kitaru_runner import http_messages
 from kitaru_runner.fields import is_made_by_object, keeps_itself_as, state_of
+from kitaru_runner.json_text import PLAIN
 from kitaru_runner.named_types import is_named, type_name
-from kitaru_runner.tagged import PLAIN, tag, untag
 
 REBUILT_FROM = "__kitaru_failure__"
 FAILED_CALL = "__kitaru_call__"
@@ -20,6 +20,13 @@ FAILED_CALL = "__kitaru_call__"
 # What an AttributeError was raised about may be anything, and as large.
 LEFT_OUT = frozenset({REBUILT_FROM, FAILED_CALL, "obj"})
 LEFT_OUT_OF_GROUPS = frozenset({"message", "exceptions"})
+
+
+class Form(NamedTuple):
+    """How what an exception holds becomes JSON, and is made of it."""
+
+    tag: Callable[[Any], Any]
+    untag: Callable[[Any], Any]
 
 
 class NotKept:
@@ -72,18 +79,18 @@ def depth_within() -> int:
     return getattr(within, "depth", 0)
 
 
-def parts_of(error: BaseException) -> Parts:
+def parts_of(error: BaseException, form: Form) -> Parts:
     depth = within.depth = depth_within() + 1
     try:
-        return looked_at(error)
+        return looked_at(error, form)
     finally:
         within.depth = depth - 1
 
 
-def looked_at(error: BaseException) -> Parts:
+def looked_at(error: BaseException, form: Form) -> Parts:
     # A group's arguments are its message and its members.
     args = [] if isinstance(error, BaseExceptionGroup) else list(error.args)
-    parts = Parts(recorded(args), {}, {}, {})
+    parts = Parts(recorded(args, form), {}, {}, {})
     for name, value in attributes(error):
         if isinstance(value, NotKept):
             parts.left_out[name] = value.why
@@ -96,7 +103,7 @@ def looked_at(error: BaseException) -> Parts:
             parts.messages[name] = message
             continue
         try:
-            parts.state[name] = tag(value)
+            parts.state[name] = form.tag(value)
         except Exception:  # beside what does not fit: whatever a codec, or a property, of the user's raises
             small = small_object(value)
             if small is None:
@@ -117,9 +124,9 @@ def small_object(value: Any) -> dict[str, Any] | None:
     return {"$": "object", "of": type_name(kind), "v": state} if state and "$" not in state else None
 
 
-def recorded(values: list[object]) -> list[Any] | None:
+def recorded(values: list[object], form: Form) -> list[Any] | None:
     try:
-        return [tag(value) for value in values]
+        return [form.tag(value) for value in values]
     except Exception:  # as above
         return None
 
@@ -141,7 +148,7 @@ def bases_of(kind: type) -> list[str]:
     return [type_name(base) for base in kind.__mro__[1:] if base is not object and is_named(base)]
 
 
-def call_of(error: Any) -> dict[str, Any] | None:
+def call_of(error: Any, form: Form) -> dict[str, Any] | None:
     """The call that makes an exception which is made by nothing else: pydantic's are no Python objects inside.
 
     None: it needs none, or says none.
@@ -155,20 +162,20 @@ def call_of(error: Any) -> dict[str, Any] | None:
         return None
     if call is not kind and getattr(call, "__self__", None) is not kind:
         return None
-    said = [recorded_argument(arg) for arg in args]
+    said = [recorded_argument(arg, form) for arg in args]
     return {"by": "" if call is kind else call.__name__, "args": said}
 
 
-def recorded_argument(value: Any) -> Any:
+def recorded_argument(value: Any, form: Form) -> Any:
     """The value; a text instead of what in it cannot be recorded, as the wrong input that a ValidationError names."""
     try:
-        return tag(value)
+        return form.tag(value)
     except Exception:  # as above
         pass
     if isinstance(value, list):
-        return [recorded_argument(item) for item in value]
+        return [recorded_argument(item, form) for item in value]
     if isinstance(value, dict) and all(type(key) is str for key in value):
-        return {key: recorded_argument(item) for key, item in value.items()}
+        return {key: recorded_argument(item, form) for key, item in value.items()}
     return f"({type_name(type(value))}, not recorded)"
 
 
@@ -198,14 +205,14 @@ def made_group(kind: type, message: str, members: list[BaseException]) -> BaseEx
     return cast(BaseException, BaseExceptionGroup.__new__(kind, message, members))
 
 
-def made_by(kind: Any, call: Mapping[str, Any]) -> BaseException:
+def made_by(kind: Any, call: Mapping[str, Any], form: Form) -> BaseException:
     called: Any = getattr(kind, call["by"]) if call["by"] else kind
-    return cast(BaseException, called(*untag(call["args"])))
+    return cast(BaseException, called(*form.untag(call["args"])))
 
 
-def give(error: BaseException, described: Mapping[str, Any]) -> None:
+def give(error: BaseException, described: Mapping[str, Any], form: Form) -> None:
     """Let it hold what the record says, whatever its class makes of setting an attribute."""
-    for read, part in ((untag, "state"), (http_messages.made, "http")):
+    for read, part in ((form.untag, "state"), (http_messages.made, "http")):
         for name, said in described.get(part, {}).items():
             try:
                 value = read(said)

@@ -34,8 +34,6 @@ def tagged(value: Any, kind: type, tag: Tag) -> Json:
         return types_as_values.tagged(value, tag)
     if pydantic_models.is_model(kind):
         return pydantic_models.tagged(value, kind, tag)
-    if isinstance(value, BaseException):
-        return tag_exception(value)
     name = required_name(kind)
     if isinstance(value, Enum):
         return tag_member(value, kind, name, tag)
@@ -59,22 +57,6 @@ def tag_member(value: Any, kind: Any, name: str, tag: Tag) -> Json:
     if type(made) is not kind or (made.name, made.value) != (value.name, value.value):
         raise NotTaggable
     return {"$": "member", "of": name, "v": tag(value.value)}
-
-
-def tag_exception(value: BaseException) -> Json:
-    """As a failure is recorded, where all of it can be."""
-    from kitaru_runner.failures import described_whole
-
-    found = described_whole(value)
-    if found is None:
-        raise NotTaggable
-    return {"$": "exception", "v": found}
-
-
-def read_exception(tagged: Json, untag: Tag) -> Any:
-    from kitaru_runner.failures import rebuilt_value
-
-    return rebuilt_value(tagged["v"])
 
 
 # Dataclasses, and classes of attrs
@@ -209,7 +191,6 @@ READERS: dict[str, Callable[[Json, Tag], Any]] = {
     "enum": lambda tagged, untag: found_type(tagged["type"])[tagged["v"]],  # type: ignore[index]  # an Enum class
     "flag": lambda tagged, untag: found_type(tagged["type"])(tagged["v"]),  # by bits: a combination may have no name
     "member": lambda tagged, untag: found_type(tagged["of"])(untag(tagged["v"])),
-    "exception": read_exception,
     "dataclass": read_fields,
     "namedtuple": read_named_tuple,
     "object": read_object,

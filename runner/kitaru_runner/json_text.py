@@ -11,6 +11,9 @@ import json.scanner
 from collections.abc import Callable
 from typing import Any
 
+PLAIN = frozenset({str, int, bool, type(None)})
+"""Types that JSON carries whatever the value is."""
+
 DECODER = json.JSONDecoder()
 SCAN = json.scanner.make_scanner(DECODER)  # type: ignore[arg-type]  # typeshed: of a scanner
 

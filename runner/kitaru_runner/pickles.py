@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.context import current
 from kitaru_runner.named_types import is_named, type_name
 from kitaru_runner.protocol import Encoded
+from kitaru_runner.surroundings import here
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -26,8 +26,8 @@ INSTEAD = {
 
 def may_pickle() -> bool:
     """What `[values] pickle` says for the flow that runs here."""
-    branch = current.get()
-    return branch is None or branch.engine.opening.may_pickle
+    where = here.get()
+    return where is None or where.may_pickle
 
 
 def pickled(value: object) -> Encoded:

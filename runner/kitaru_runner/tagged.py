@@ -16,16 +16,14 @@ from typing import Any
 from uuid import UUID
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner import binary, instances, standard
+from kitaru_runner import binary, exceptions, instances, standard
 from kitaru_runner.binary import NotTaggable
-from kitaru_runner.json_text import encoder
+from kitaru_runner.exception_parts import Form
+from kitaru_runner.json_text import PLAIN, encoder
 from kitaru_runner.pickles import refuse_pickle
 from kitaru_runner.protocol import Encoded
 
 canonical = encoder(sort_keys=True)
-
-PLAIN = frozenset({str, int, bool, type(None)})
-"""Types that JSON carries whatever the value is."""
 
 # RecursionError: it contains itself. ValueError: an int of more digits than Python turns into text.
 UNFIT = (NotTaggable, RecursionError, ValueError)
@@ -77,7 +75,17 @@ def tag(value: Any) -> Any:
     if own is not None:
         return {"$": "encoded", "type": own.codec, "v": base64.b64encode(own.data).decode()}
     made = standard.tagged(value, kind, tag)
-    return instances.tagged(value, kind, tag) if made is None else made
+    if made is not None:
+        return made
+    return tag_exception(value) if isinstance(value, BaseException) else instances.tagged(value, kind, tag)
+
+
+def tag_exception(value: BaseException) -> dict[str, Any]:
+    """As a failure is recorded, where all of it can be."""
+    found = exceptions.described_whole(value, FORM)
+    if found is None:
+        raise NotTaggable
+    return {"$": "exception", "v": found}
 
 
 def has_plain_zone(zone: tzinfo | None) -> bool:
@@ -116,6 +124,8 @@ def untag(tagged: Any) -> Any:
         # Who may read a pickle is asked of a value as a whole, and nothing writes one into another.
         refuse_pickle(inner, "a part of this value")
         return binary.decode(inner)
+    if name == "exception":
+        return exceptions.rebuilt_value(content, FORM)
     if name == "zoned":
         kind: Any = datetime if tagged["of"] == "datetime" else time
         return kind.fromisoformat(content).replace(tzinfo=untag(tagged["zone"]), fold=tagged["fold"])
@@ -123,3 +133,6 @@ def untag(tagged: Any) -> Any:
     if read is None:
         raise KitaruUsageError(f"unknown tag {name} in a value", hint="upgrade Kitaru: a newer one wrote the value")
     return read(tagged, untag)
+
+
+FORM = Form(tag, untag)

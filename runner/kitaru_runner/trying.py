@@ -14,7 +14,8 @@ from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, Call, Left, Span
 from kitaru_runner.contexts import context_of_try
-from kitaru_runner.failures import describe_failure, describe_unkept, rebuild, recorded_failure
+from kitaru_runner.exceptions import recorded_failure
+from kitaru_runner.failures import describe_failure, describe_unkept, rebuild
 from kitaru_runner.isolating import IsolatedTry
 from kitaru_runner.passing import PASSED, is_live, steers
 from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.giving_up import CANCELLED
 from kitaru_runner.exception_parts import FAILED_CALL
-from kitaru_runner.failures import recorded_failure
+from kitaru_runner.exceptions import recorded_failure
 from kitaru_runner.named_types import type_name
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from kitaru import checkpoint
 from kitaru_runner import codec
-from kitaru_runner.failures import describe_failure, rebuild, recorded_failure
+from kitaru_runner.exceptions import recorded_failure
+from kitaru_runner.failures import describe_failure, rebuild
 
 
 class Reply(BaseModel):
