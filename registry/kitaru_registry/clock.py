@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,3 +56,15 @@ def as_microseconds(moment: datetime) -> int:
         return int(moment.timestamp() * 1_000_000)
     except (OverflowError, ValueError, OSError):
         return int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
+
+
+@overload
+def as_datetime(microseconds: int) -> datetime: ...
+@overload
+def as_datetime(microseconds: None) -> None: ...
+@overload
+def as_datetime(microseconds: Any) -> datetime | None: ...
+def as_datetime(microseconds: int | None) -> datetime | None:
+    from datetime import UTC, datetime
+
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1_000_000, UTC)

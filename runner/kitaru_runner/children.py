@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.deployments.refs import parse_ref
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions import families

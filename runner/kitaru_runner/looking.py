@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import suppress
-
-from kitaru_registry.database import Database
-from kitaru_registry.errors import KitaruBackendError
 
 
 class Bell:
@@ -29,26 +25,3 @@ class Bell:
 
     def close(self) -> None:
         os.close(self.descriptor)
-
-
-class Changes:
-    """Whether anybody has committed since the last look: told by a counter in memory, no table is read for it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: sqlite3.Connection | None = None
-        self._seen: object = None
-
-    def have_come(self) -> bool:
-        try:
-            if self._connection is None:
-                self._connection = self._database.hold()
-            (found,) = self._connection.execute("PRAGMA data_version").fetchone()
-        except (sqlite3.Error, KitaruBackendError):
-            return True  # who looks will hear of it
-        before, self._seen = self._seen, found
-        return bool(before != found)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.executions import queue
 from kitaru_registry.executions.journal import JournalWriter

@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruContextError, KitaruNotFoundError
 from kitaru_registry.executions import artifacts, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.inputs import load as load_inputs
-from kitaru_registry.executions.journal import Artifact, JournalWriter, PlainRow, Row, Value, read_rows
+from kitaru_registry.executions.journal import VALUE, Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, counts_whole, current_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 from kitaru_registry.giving_up import says_given_up
@@ -244,9 +244,7 @@ class RegistryJournal:
 
     def value(self, entry: Entry) -> Encoded:
         with self._database.holding() as connection:
-            found = connection.execute(
-                "SELECT codec, value_digest FROM journal WHERE execution = ? AND seq = ?", (self.row, entry.seq)
-            ).fetchone()
+            found = connection.first(VALUE, self.row, entry.seq)
         if found is None:
             raise KitaruNotFoundError(f"the journal has no entry {entry.seq}")
         return Encoded(found[0], self._values.get(found[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention
 from kitaru_registry.models import Deleted, ExecutionId

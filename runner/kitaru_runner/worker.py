@@ -21,14 +21,14 @@ from types import FrameType
 from kitaru_registry.clock import now_us
 from kitaru_registry.collecting import collect_as_usual
 from kitaru_registry.config import RunnerConfig
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.errors import KitaruBackendError, KitaruError
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, prepare
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.locks import FileLock, execution_lock, is_held
-from kitaru_runner.looking import Bell, Changes
+from kitaru_runner.looking import Bell
 from kitaru_runner.place import Place
 from kitaru_runner.presence import Presence, WakePipe, announce, local_lock, stop_mark
 from kitaru_runner.retention import Retention
@@ -59,7 +59,7 @@ class Runner:
         self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), config.lease_seconds)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._retention = Retention(database)
-        self._changes = Changes(database)
+        self._changes = database.changes()
         # Executions that others execute, or have executed.
         self._of_others: list[queue.Candidate] = []
         self._next_due_us: int | None = None

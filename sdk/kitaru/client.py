@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
     from kitaru_registry.config import ProjectConfig
-    from kitaru_registry.database import Database
+    from kitaru_registry.database.opening import Database
     from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
     from kitaru_registry.stores.layout import OciLayout

@@ -26,8 +26,7 @@ def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle
 def plan_retry(client: KitaruClient, exec_id: str) -> RetryPlan:
     """See Executions.plan_retry."""
     found = require_retryable(client, exec_id, with_edits=True)
-    with client.database.read() as connection:
-        return retry_plan(connection, found.exec_id)
+    return retry_plan(client.database, found.exec_id)
 
 
 def require_retryable(client: KitaruClient, exec_id: str, *, with_edits: bool) -> Execution:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kitaru_registry.database import Database
+    from kitaru_registry.database.opening import Database
     from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.home import Home
 
@@ -74,7 +74,7 @@ class Shared:
 
     def take(self, user: object, home: Home, synchronous: str) -> Use:
         """The home's database, for as long as `user` lives, or until its use is ended."""
-        from kitaru_registry.database import open_database
+        from kitaru_registry.database.opening import open_database
         from kitaru_runner.forking import drop_in_forks
 
         drop_in_forks("databases", self._leave_to_parent)

@@ -17,7 +17,7 @@ from kitaru.flow_options import FlowOptions as CallOptions
 from kitaru.missing_files import check_collected, hint_for_module
 from kitaru.targets import Target, find_target, parse_source
 from kitaru_registry.canonical import hex_of, sha256_of
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.deployments.tags import check_movable
 from kitaru_registry.deployments.versions import Registered, previous_version, register
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError

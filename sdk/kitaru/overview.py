@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from kitaru.reasons import gone
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import SCHEMA_VERSION
-from kitaru_registry.database_errors import damaged
 from kitaru_registry.deployments.versions import list_flows, list_versions
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.executions import queue, reading, waits
@@ -94,15 +92,8 @@ def check_home(client: KitaruClient) -> DoctorCheck:
 
 
 def check_database(client: KitaruClient) -> DoctorCheck:
-    with client.database.read() as connection:
-        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-    return DoctorCheck(
-        name="database",
-        ok=found == "ok",
-        message=f"schema {SCHEMA_VERSION}, {mode}, synchronous={client.database.synchronous}, {found}",
-        hint=None if found == "ok" else damaged(client.home, found).hint,
-    )
+    health = client.database.health()
+    return DoctorCheck(name="database", ok=health.ok, message=health.said, hint=health.hint)
 
 
 def check_disk(client: KitaruClient) -> DoctorCheck:

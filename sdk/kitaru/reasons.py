@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from kitaru_registry.database import as_datetime
+from kitaru_registry.clock import as_datetime
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import reading, waits
 from kitaru_registry.models import Execution, ExecutionId

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from kitaru.door import checked_methods
 from kitaru.hash_seeds import SEED
-from kitaru_registry.clock import now_us
+from kitaru_registry.clock import as_datetime, now_us
 from kitaru_registry.config import span_seconds
-from kitaru_registry.database import as_datetime
 from kitaru_registry.deployments.versions import declared_variables
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import families, queue, reading, retention

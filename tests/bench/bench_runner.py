@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.config import RunnerConfig
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_runner import presence
 from kitaru_runner.worker import Runner
 

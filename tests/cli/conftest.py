@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from kitaru_cli.main import run
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.deployments import versions as versions_of_record
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, FlowOptions, GitFacts, Origin, SnapshotConfig

@@ -18,7 +18,7 @@ from odd_records import write_odd_records, write_versions
 from queues import Queue
 
 from kitaru_cli.main import build, run
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.home import Home
 from kitaru_runner import presence
 from kitaru_runner.locks import is_held

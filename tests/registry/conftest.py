@@ -9,7 +9,7 @@ import pytest
 from queues import Queue
 from registries import Registry
 
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout

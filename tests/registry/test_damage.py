@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from kitaru import KitaruClient
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruBackendError, KitaruError
 from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.home import Home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions import reading
 from kitaru_registry.home import Home
 

@@ -6,7 +6,7 @@ import pytest
 from queues import ANOTHER, ME, Queue, QueuedExecution
 from sqlalchemy import update
 
-from kitaru_registry.database import executions
+from kitaru_registry.database.tables import executions
 from kitaru_registry.executions import ending, families, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.ids import new_execution_id

@@ -11,7 +11,7 @@ import pytest
 from queues import Queue
 
 from kitaru import KitaruClient
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
 from kitaru_registry.executions import creating, inputs, queue, reading, retention
 from kitaru_registry.executions.ids import new_execution_id

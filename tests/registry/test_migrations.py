@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kitaru_registry.database import SCHEMA_VERSION, Database, metadata, open_database
+from kitaru_registry.database.opening import Database, open_database
+from kitaru_registry.database.tables import SCHEMA_VERSION, metadata
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.executions.journal import read_rows
@@ -33,8 +34,8 @@ def shape(database: Database) -> dict[str, tuple[set[str], set[str | None]]]:
     held = database.hold()
     found = {
         table: (
-            {name for _, name, *_ in held.execute(f"PRAGMA table_info({table})")},
-            {name for _, name, *_ in held.execute(f"PRAGMA index_list({table})")},
+            {name for _, name, *_ in held.connection.execute(f"PRAGMA table_info({table})")},
+            {name for _, name, *_ in held.connection.execute(f"PRAGMA index_list({table})")},
         )
         for table in metadata.tables
     }

@@ -13,8 +13,8 @@ import pytest
 from queues import Queue, QueuedExecution
 from sqlalchemy import select
 
-from kitaru_registry.database import artifacts as artifact_table
-from kitaru_registry.database import executions, journal, waits
+from kitaru_registry.database.tables import artifacts as artifact_table
+from kitaru_registry.database.tables import executions, journal, waits
 from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, reading, retention
 from kitaru_registry.executions.journal import Artifact, Row, Value

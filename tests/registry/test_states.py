@@ -9,7 +9,7 @@ import pytest
 from queues import ANOTHER, Queue, QueuedExecution
 from sqlalchemy import update
 
-from kitaru_registry.database import executions
+from kitaru_registry.database.tables import executions
 from kitaru_registry.errors import KitaruConflictError, KitaruFencedError, KitaruStateError
 from kitaru_registry.executions import ending
 from kitaru_registry.executions import queue as queue_of_record

@@ -59,7 +59,7 @@ def test_a_failure_to_load_is_recorded_too(executions: Executions, other: TestEx
 
     execution.attempt(body)
     with other.database.write() as connection:
-        from kitaru_registry.database import artifacts as table
+        from kitaru_registry.database.tables import artifacts as table
 
         connection.execute(table.update().values(name="nothing"))
     execution.answer("go", None)

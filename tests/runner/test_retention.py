@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attempts import Executions, TestExecution
 
-from kitaru_registry.database import executions as table
+from kitaru_registry.database.tables import executions as table
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention as records
 from kitaru_runner import retention

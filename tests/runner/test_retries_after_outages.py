@@ -146,8 +146,7 @@ def test_what_the_flow_caught_stays_caught(execution: TestExecution, shape: Call
 
 
 def planned(execution: TestExecution) -> dict[str, str]:
-    with execution.database.read() as connection:
-        plan = retry_plan(connection, execution.exec_id)
+    plan = retry_plan(execution.database, execution.exec_id)
     return {call.key: call.does for call in plan.calls}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transcripts import PATIENCE_SECONDS, Runner, sockets_of
 
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home

@@ -184,7 +184,7 @@ def test_what_was_deleted_says_so_everywhere(project: Project, review: Any) -> N
 def test_a_project_s_retention_reaches_the_home_s_runner(project: Project, review: Any) -> None:
     exec_id = run(review)
     (project.root / "kitaru.toml").write_text('[retention]\nexecutions = "1m"\n')
-    from kitaru_registry.database import executions as table
+    from kitaru_registry.database.tables import executions as table
 
     client = project.client
     assert client.gc().expired == 0

@@ -10,7 +10,7 @@ from queues import Queue, QueuedExecution
 
 from kitaru import KitaruClient
 from kitaru_cli import main
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_runner import presence

@@ -12,7 +12,7 @@ import pytest
 
 from kitaru.deploying import deploy
 from kitaru_registry.canonical import hex_of
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.refs import parse_ref
 from kitaru_registry.deployments.tags import Author

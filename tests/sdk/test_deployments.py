@@ -9,7 +9,7 @@ import pytest
 from registries import Registry
 
 from kitaru.client import KitaruClient
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.home import Home
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from registries import HERE, Registry, config_of, digest_of
 
 from kitaru.invoking import as_json, without_unset
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.deployments.refs import FlowRef
 from kitaru_registry.deployments.versions import register
 from kitaru_registry.executions import families

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Cli
 
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import NETWORK_FILE_SYSTEMS, Home, file_system_of, prepare
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash, EndingJournal
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
@@ -174,7 +174,7 @@ class Executions:
 
 @contextmanager
 def executions_on(home: Home) -> Iterator[Executions]:
-    from kitaru_registry.database import open_database
+    from kitaru_registry.database.opening import open_database
 
     database = open_database(home, synchronous="OFF")
     writer = JournalWriter(database)

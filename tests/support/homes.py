@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from programs import Child, Program, Step, Wait, WaitAny, walked
 
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import creating, queue
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home as Folder

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kitaru_registry.config import RunnerConfig
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
-from kitaru_registry.database import Database, executions
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions
 from kitaru_registry.executions import creating, ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.models import Digest, ExecutionId

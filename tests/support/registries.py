@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from kitaru_registry.database import Database, executions
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.tags import Author, Seen
 from kitaru_registry.deployments.versions import Registered, register
@@ -138,7 +139,7 @@ sys.path.insert(0, {folder!r})
 from pathlib import Path
 from registries import Registry
 from kitaru_registry.deployments.tags import Author
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home

@@ -25,7 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 import kitaru_runner
-from kitaru_registry.database import Database, open_database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import creating, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
@@ -128,7 +128,7 @@ class Runner:
 
     def outcome(self) -> Line:
         """The journal, the artifacts and the end, as JSON."""
-        connection = self.place.database.hold()
+        connection = self.place.database.hold().connection
         try:
             found = {name: connection.execute(query, (self.row,)).fetchall() for name, query in OUTCOME.items()}
         finally:
@@ -325,7 +325,7 @@ class Recording:
 
     def child(self) -> str:
         """The child execution that was made."""
-        rows = self.runner.place.database.hold().execute(
+        rows = self.runner.place.database.hold().connection.execute(
             "SELECT exec_id FROM executions WHERE parent = ?", (self.runner.row,)
         )
         return str(rows.fetchone()[0])

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import as_datetime, executions, flows, tags, versions
+from kitaru_registry.clock import as_datetime
+from kitaru_registry.database.tables import executions, flows, tags, versions
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.models import Digest, Routes, SnapshotConfig, Version
 from kitaru_registry.names import nearest

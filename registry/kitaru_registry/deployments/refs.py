@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.deployments.finding import (
     as_version,
     find_digest,

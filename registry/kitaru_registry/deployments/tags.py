@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Row
 
-from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, as_datetime, flows, tag_moves, tags, versions
+from kitaru_registry.clock import as_datetime, now_us
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import flows, tag_moves, tags, versions
 from kitaru_registry.deployments.finding import (
     FlowRow,
     count_open,
@@ -332,8 +332,9 @@ def record(
         connection.execute(delete_from(tags).where(tags.c.flow_id == flow.id, tags.c.name == tag))
     else:
         state = {"routes": routes, "frozen": frozen, "actor": author.actor, "moved_us": at_us}
-        upsert = insert(tags).values(flow_id=flow.id, name=tag, **state)
-        connection.execute(upsert.on_conflict_do_update(index_elements=["flow_id", "name"], set_=state))
+        own = update(tags).where(tags.c.flow_id == flow.id, tags.c.name == tag)
+        if not connection.execute(own.values(**state)).rowcount:
+            connection.execute(tags.insert().values(flow_id=flow.id, name=tag, **state))
     left = [routed_version({name: share}) for name, share in (now.routes or {}).items() if name not in (routes or {})]
     return as_move(flow, row).model_copy(update={"still_running": count_open(connection, flow, left)})
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection, Row
 
-from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, as_datetime, deploy_events, flows, tags, versions
+from kitaru_registry.clock import as_datetime, now_us
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import deploy_events, flows, tags, versions
 from kitaru_registry.deployments.finding import (
     FlowRow,
     VersionRow,

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import select
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, executions, journal
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, journal
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.executions.retrying import last_seq, let_go_on
 from kitaru_registry.models import ExecutionId

@@ -19,8 +19,10 @@ from sqlalchemy import and_, exists, func, literal, null, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
-from kitaru_registry.clock import as_microseconds
-from kitaru_registry.database import Database, artifacts, as_datetime, executions, journal, waits
+from kitaru_registry.clock import as_datetime, as_microseconds
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import artifacts, executions, journal, waits
+from kitaru_registry.database.types import json_number
 from kitaru_registry.errors import (
     KitaruBackendError,
     KitaruConflictError,
@@ -297,8 +299,8 @@ def is_unused(outcome: Any) -> ColumnElement[bool]:
     return and_(
         executions.c.replay.is_not(None),
         outcome.c.kind == "c",
-        outcome.c.seq > func.json_extract(executions.c.replay, "$.reused"),
-        outcome.c.seq <= func.json_extract(executions.c.replay, "$.copied"),
+        outcome.c.seq > json_number(executions.c.replay, "reused"),
+        outcome.c.seq <= json_number(executions.c.replay, "copied"),
         ~exists(
             select(used.c.seq).where(
                 used.c.execution == outcome.c.execution, used.c.key == outcome.c.key.concat(KEPT), used.c.kind == "d"

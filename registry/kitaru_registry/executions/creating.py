@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, executions, input_parts, versions
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, input_parts, versions
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.inputs import keep
 from kitaru_registry.executions.values import ValueStore

@@ -12,7 +12,8 @@ from sqlalchemy import and_, func, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, executions, waits
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, waits
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.executions.journal import Value, fenced
 from kitaru_registry.executions.retrying import WITH_PARENT, begin_anew, last_seq

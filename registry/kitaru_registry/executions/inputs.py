@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
 

@@ -6,42 +6,56 @@ at the same time share a commit: the first to come commits for all that queued b
 
 from __future__ import annotations
 
+import functools
 import json
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from kitaru_registry.database import Database
-from kitaru_registry.database_errors import backend_error
-from kitaru_registry.errors import KitaruFencedError, KitaruUsageError
+from sqlalchemy import String, Table, bindparam, cast, func, literal_column, select, update
+from sqlalchemy.sql.expression import ClauseElement
+
+from kitaru_registry.database.held import Held
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import artifacts, executions, input_parts, journal
+from kitaru_registry.errors import KitaruFencedError
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
-
-OWNED = "EXISTS (SELECT 1 FROM executions WHERE id = ? AND attempt = ? AND status = 'running')"
 
 RARE = ("value_digest", "name", "error", "tries", "type", "metadata", "cache_key", "parents", "flags")
 """Columns that most checkpoints leave empty."""
 
 
-def insert_of(columns: Sequence[str]) -> str:
-    """The statement that appends these columns, after the row's number; it ends with the attempt's fence."""
-    return (
-        f"INSERT INTO journal (execution, attempt, seq, {', '.join(columns)}) "
-        f"SELECT id, attempt, ?, {', '.join('?' * len(columns))} "
-        "FROM executions WHERE id = ? AND attempt = ? AND status = 'running'"
+def insert_of(table: Table, columns: Sequence[str], *own: str) -> ClauseElement:
+    """The statement that adds a row of these columns to an execution, while an attempt owns it.
+
+    Its values are those of the columns, then the execution and the attempt: the fence. Where writers are not alone the
+    execution's row is locked, so that the attempt stays the owner until this is committed.
+
+    Args:
+        own: columns that are the execution's own, of the same name.
+    """
+    values = [bindparam(name, type_=table.c[name].type) for name in columns]
+    owned = (
+        select(executions.c.id, *(executions.c[name] for name in own), *values)
+        .where(
+            executions.c.id == bindparam("owned"),
+            executions.c.attempt == bindparam("owner"),
+            executions.c.status == literal_column("'running'"),
+        )
+        .with_for_update(key_share=True)
     )
+    return table.insert().from_select(["execution", *own, *columns], owned, include_defaults=False)
 
 
-LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) FROM journal WHERE execution = ?"
-REMEMBERED_ATTEMPTS = 1024
-INSERT_ARTIFACT = (
-    "INSERT INTO artifacts (execution, key, name, type, tags, codec, data, value_digest, at_us) "
-    f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE {OWNED}"
+LAST_SEQ = select(func.coalesce(func.max(journal.c.seq), literal_column("0"))).where(
+    journal.c.execution == bindparam("execution")
 )
+REMEMBERED_ATTEMPTS = 1024
+INSERT_ARTIFACT = insert_of(artifacts, ("key", "name", "type", "tags", "codec", "data", "value_digest", "at_us"))
 
 
 class Value(NamedTuple):
@@ -100,8 +114,8 @@ class PlainRow(NamedTuple):
     started_us: int | None
 
 
-INSERT_PLAIN = insert_of(PlainRow._fields)
-INSERT = insert_of(PlainRow._fields + RARE)
+INSERT_PLAIN = insert_of(journal, ("seq", *PlainRow._fields), "attempt")
+INSERT = insert_of(journal, ("seq", *PlainRow._fields, *RARE), "attempt")
 
 
 class Ticket:
@@ -121,18 +135,16 @@ class Ticket:
         self.error: BaseException | None = None
 
 
-UNWRITABLE = (UnicodeEncodeError, OverflowError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-"""What is said of text that is no UTF-8, of numbers and bytes that are too large, and of what is neither."""
-
-
 class JournalWriter:
     """Appends to the journals of one home. One for a process; any thread may append."""
 
     def __init__(self, database: Database) -> None:
         database.require_writable()
-        self._home = database.home
-        self._connection = database.hold()
-        self._cursor = self._connection.cursor()
+        self._dialect = database.dialect
+        self._held = database.hold()
+        self._connection = self._held.connection
+        self._execute, self._cursor = cursor_of(self._connection)
+        self._insert_plain, self._insert = database.text_of(INSERT_PLAIN), database.text_of(INSERT)
         self._values = ValueStore(database.home.values)
         # The numbers that attempts have come to: nobody but an attempt's own process appends for it.
         self._last_seqs: dict[tuple[int, int], int] = {}
@@ -176,7 +188,7 @@ class JournalWriter:
                 last = self._write(execution, attempt, rows)
             except BaseException as error:
                 self._roll_back()
-                refusal = self._refusal(error)
+                refusal = self._dialect.explain(error)
                 if refusal is error:
                     raise
                 raise refusal from error
@@ -191,7 +203,7 @@ class JournalWriter:
 
     def close(self) -> None:
         with self._commit_lock:
-            self._connection.close()
+            self._held.close()
 
     def _stored(self, row: Row | PlainRow) -> Row | PlainRow:
         """The row; large values of it are on disk when this returns."""
@@ -236,7 +248,7 @@ class JournalWriter:
         """Write these in one transaction. Where one cannot be written none is, and that one comes back."""
         writing: Ticket | None = None
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._dialect.begin(self._connection)
             for writing in tickets:
                 try:
                     writing.last_seq = self._write(writing.execution, writing.attempt, writing.rows)
@@ -246,22 +258,16 @@ class JournalWriter:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
-            refused = writing if is_of_the_rows(error) else None
+            refused = writing if self._dialect.is_of_the_rows(error) else None
             for ticket in tickets if refused is None else (refused,):
-                ticket.error = self._refusal(error)
+                ticket.error = self._dialect.explain(error)
             return refused
         return None
 
-    def _refusal(self, error: BaseException) -> BaseException:
-        """What the caller is told."""
-        if isinstance(error, UNWRITABLE):
-            return KitaruUsageError(f"this cannot be recorded: {error}")
-        return backend_error(self._home, error) if isinstance(error, sqlite3.Error) else error
-
     def _roll_back(self) -> None:
         self._last_seqs.clear()
-        if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # what it was to undo has failed, and says why
+        if self._dialect.is_in_transaction(self._connection):
+            with suppress(Exception):  # what it was to undo has failed, and says why
                 self._connection.execute("ROLLBACK")
 
     def _write(self, execution: int, attempt: int, rows: Sequence[Row | PlainRow]) -> int:
@@ -270,9 +276,9 @@ class JournalWriter:
             seq = self._read_last_seq(execution)
         for row in rows:
             if isinstance(row, PlainRow):
-                self._cursor.execute(INSERT_PLAIN, (seq + 1, *row, execution, attempt))
+                self._execute(self._insert_plain, (seq + 1, *row, execution, attempt))
             else:
-                self._cursor.execute(INSERT, (seq + 1, *columns_of(row), execution, attempt))
+                self._execute(self._insert, (seq + 1, *columns_of(row), execution, attempt))
             if self._cursor.rowcount != 1:
                 # That is the first row: nothing changes within a transaction.
                 raise fenced(attempt)
@@ -285,14 +291,15 @@ class JournalWriter:
     def _write_beside(self, execution: int, attempt: int, row: Row) -> None:
         """What exists as soon as the row does."""
         if row.child is not None:
-            insert_execution(self._connection, row.child)
+            insert_execution(self._held, row.child)
         for artifact in row.artifacts:
-            self._connection.execute(INSERT_ARTIFACT, artifact_row(execution, attempt, row, artifact))
+            self._held.run(INSERT_ARTIFACT, *artifact_row(execution, attempt, row, artifact))
 
     def _read_last_seq(self, execution: int) -> int:
         if len(self._last_seqs) >= REMEMBERED_ATTEMPTS:
             self._last_seqs.clear()
-        return int(self._connection.execute(LAST_SEQ, (execution,)).fetchone()[0])
+        found = self._held.first(LAST_SEQ, execution)
+        return int(found[0]) if found is not None else 0
 
 
 def columns_of(row: Row) -> tuple[object, ...]:
@@ -303,10 +310,10 @@ def columns_of(row: Row) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def is_of_the_rows(error: BaseException) -> bool:
-    """Whether it is about what was to be written, and not about where."""
-    of_database = isinstance(error, sqlite3.Error) and not isinstance(error, (*UNWRITABLE, sqlite3.IntegrityError))
-    return isinstance(error, Exception) and not of_database
+def cursor_of(connection: Any) -> tuple[Callable[..., Any], Any]:
+    """A cursor, and what executes on it: looked up once."""
+    cursor = connection.cursor()
+    return cursor.execute, cursor
 
 
 def is_alone(row: Row) -> bool:
@@ -325,16 +332,30 @@ def fenced(attempt: int) -> KitaruFencedError:
 def artifact_row(execution: int, attempt: int, row: Row, artifact: Artifact) -> tuple[object, ...]:
     value = artifact.value
     return (
-        execution, row.key, artifact.name, artifact.type, json.dumps(artifact.tags), value.codec, value.data,
+        row.key, artifact.name, artifact.type, json.dumps(artifact.tags), value.codec, value.data,
         value.digest, row.ended_us, execution, attempt,
     )  # fmt: skip
 
 
-def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
+ROWS = (
+    select(*(journal.c[name] for name in ("seq", *PlainRow._fields, *RARE)))
+    .where(journal.c.execution == bindparam("execution"))
+    .order_by(journal.c.seq)
+)
+
+
+ATTEMPTS = select(journal.c.attempt).where(journal.c.execution == bindparam("execution")).order_by(journal.c.seq)
+"""Of the same rows."""
+
+VALUE = select(journal.c.codec, journal.c.value_digest).where(
+    journal.c.execution == bindparam("execution"), journal.c.seq == bindparam("seq")
+)
+"""Of one row: where a large value is to be found."""
+
+
+def read_rows(held: Held, execution: int) -> Iterator[Row]:
     """The journal in recorded order, without artifacts."""
-    columns = ", ".join(PlainRow._fields + RARE)
-    cursor = connection.execute(f"SELECT seq, {columns} FROM journal WHERE execution = ? ORDER BY seq", (execution,))
-    for row in cursor:
+    for row in held.rows(ROWS, execution):
         (
             seq, kind, key, ended_us, codec, data, place, inputs, started_us,
             digest, name, error, tries, kind_type, metadata, cache_key, parents, flags,
@@ -359,22 +380,31 @@ def read_rows(connection: sqlite3.Connection, execution: int) -> Iterator[Row]:
         )
 
 
-def insert_execution(connection: sqlite3.Connection, new: NewExecution) -> None:
+SET_ASIDE = (
+    update(executions)
+    .where(executions.c.parent == bindparam("of"), executions.c.parent_key == bindparam("call"))
+    .values(parent_key=executions.c.parent_key.concat(literal_column("'!'")).concat(cast(executions.c.id, String)))
+)
+INSERT_PART = input_parts.insert().values(digest=bindparam("digest"), execution=bindparam("execution"))
+
+
+@functools.cache
+def insert_of_execution(names: tuple[str, ...]) -> ClauseElement:
+    """Of these columns, in the order that the table has them in."""
+    return executions.insert().values({name: bindparam(name) for name in names}).returning(executions.c.id)
+
+
+def insert_execution(held: Held, new: NewExecution) -> None:
     """A pending execution, in the transaction that is open. It takes the place of what its parent had started in the
     same call, which a retry has superseded."""
     if new.parent is not None:
-        connection.execute(
-            "UPDATE executions SET parent_key = parent_key || '!' || id WHERE parent = ? AND parent_key = ?",
-            (new.parent, new.parent_key),
-        )
-    values = {name: as_sql(value) for name, value in new.columns().items()}
-    names = ", ".join(values)
-    row = connection.execute(
-        f"INSERT INTO executions ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
-    ).lastrowid
-    connection.executemany(
-        "INSERT INTO input_parts (digest, execution) VALUES (?, ?)", [(digest, row) for digest in new.parts]
-    )
+        held.run(SET_ASIDE, new.parent, new.parent_key)
+    values = new.columns()
+    names = tuple(column.name for column in executions.c if column.name in values)
+    made = held.first(insert_of_execution(names), *(as_sql(values[name]) for name in names))
+    assert made is not None
+    for digest in new.parts:
+        held.run(INSERT_PART, digest, made[0])
 
 
 def as_sql(value: object) -> object:

@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database, executions, journal
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, journal
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions.artifacts import Found, Wanted, bytes_of, find, get_found, recorded
 from kitaru_registry.executions.values import ValueStore
@@ -145,8 +146,8 @@ class Graph:
     def _users_of(self, ref: str) -> list[str]:
         """Other executions in which a call got something of this one's execution."""
         exec_id = ref[:EXEC_ID_LENGTH]
-        whole = func.instr(journal.c.parents, f'"{exec_id}"') > 0
-        part = func.instr(journal.c.parents, f'"{exec_id}/') > 0
+        whole = journal.c.parents.contains(f'"{exec_id}"', autoescape=True)
+        part = journal.c.parents.contains(f'"{exec_id}/', autoescape=True)
         wanted = (
             select(executions.c.exec_id)
             .distinct()

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kitaru_registry.database import as_datetime
+from kitaru_registry.clock import as_datetime
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions.log_lines import BEGIN, RUNNER, unpack
 from kitaru_registry.executions.reading import name_of

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import and_, bindparam, case, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.clock import as_microseconds
-from kitaru_registry.database import Database, as_datetime, executions, journal
+from kitaru_registry.clock import as_datetime, as_microseconds
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import SHOWN_DIGITS, executions, journal
+from kitaru_registry.database.types import json_text, json_written, last_digits
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
@@ -38,9 +40,6 @@ from kitaru_registry.records.states import ENDED, STATUSES
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
-
-SHOWN_DIGITS = 8
-"""Of an id, the last ones, which lists show."""
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""
@@ -86,8 +85,7 @@ def fitting_ids(connection: Connection, given: str) -> Sequence[str]:
 
     Each look but the last, for an ending shorter than what lists show, costs the same however many there are.
     """
-    # Written as the index has it: a bound number would not be that expression.
-    name, shown = executions.c.exec_id, func.substr(executions.c.exec_id, literal_column(f"-{SHOWN_DIGITS}"))
+    name, shown = executions.c.exec_id, last_digits(executions.c.exec_id, SHOWN_DIGITS)
     looks = [name == given, or_(begins(name, given), begins(shown, given[:SHOWN_DIGITS]))]
     if len(given) > SHOWN_DIGITS:
         looks[1] = or_(begins(name, given), and_(shown == given[-SHOWN_DIGITS:], ends(name, given)))
@@ -105,17 +103,18 @@ def begins(column: Any, text: str) -> Any:
 
 
 def ends(column: Any, text: str) -> Any:
-    return func.substr(column, -len(text)) == text
+    return last_digits(column, len(text)) == text
+
+
+STATUS = select(executions.c.status).where(executions.c.exec_id == bindparam("exec_id"))
 
 
 def get_status(database: Database, exec_id: ExecutionId) -> str:
     """At a tenth of the price of a compiled statement: a caller that waits asks again and again."""
-    with database.cursor() as cursor:
-        cursor.execute("SELECT status FROM executions WHERE exec_id = ?", (exec_id,))
-        found = cursor.fetchall()
-    if not found:
+    found = database.first(STATUS, exec_id)
+    if found is None:
         raise no_execution(exec_id)
-    return str(found[0][0])
+    return str(found[0])
 
 
 def recorded_error(database: Database, exec_id: ExecutionId) -> dict[str, Any] | None:
@@ -230,7 +229,7 @@ def list_executions(
     wanted = select(executions).where(executions.c.project == project)
     for column, value in (
         (executions.c.flow, flow), (executions.c.status, status), (executions.c.version, version),
-        (executions.c.tag, tag), (func.json_extract(executions.c.replay, "$.of"), replay_of),
+        (executions.c.tag, tag), (json_text(executions.c.replay, "of"), replay_of),
     ):  # fmt: skip
         if value is not None:
             wanted = wanted.where(column == value)
@@ -265,15 +264,13 @@ def require_limit(limit: int | None) -> None:
 
 
 def has_value(name: str, text: str) -> Any:
-    path = "$." + ".".join(json.dumps(part) for part in name.split("."))
-    shown = {"true": "1", "false": "0"}.get(text, text)
-    # json_extract gives SQL values: true is 1, a number is a number; as text they compare.
-    in_inputs = func.json_extract(executions.c.inputs, path).op("||")("") == shown
+    path = name.split(".")
+    in_inputs = json_written(executions.c.inputs, *path) == text
     in_metadata = exists(
         select(journal.c.seq).where(
             journal.c.execution == executions.c.id,
             journal.c.metadata.is_not(None),
-            func.json_extract(journal.c.metadata, path).op("||")("") == shown,
+            json_written(journal.c.metadata, *path) == text,
         )
     )
     return or_(in_inputs, in_metadata)

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import and_, func, literal_column, select
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.database import Database, executions, journal
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, journal
+from kitaru_registry.database.types import json_text
 
 NOBODY = -1
 
@@ -22,7 +24,7 @@ def read_warnings(connection: Connection, rows: Collection[int]) -> dict[int, tu
 
 
 def warnings_wanted(rows: Collection[int]) -> Any:
-    said = func.json_extract(journal.c.metadata, "$.warning")
+    said = json_text(journal.c.metadata, "warning")
     # With one row alone SQLite would go through that execution's whole journal.
     of = journal.c.execution.in_([*rows, NOBODY])
     return select(journal.c.execution, said).where(is_remark(), of, said.is_not(None)).order_by(journal.c.seq)
@@ -35,7 +37,7 @@ def is_remark() -> Any:
 
 def count_completed_with_warnings(database: Database, *, project: str, since_us: int) -> int:
     """Executions of the project that have completed since then, and have warnings."""
-    said = func.json_extract(journal.c.metadata, "$.warning")
+    said = json_text(journal.c.metadata, "warning")
     own = and_(executions.c.project == project, executions.c.status == "completed", executions.c.ended_us >= since_us)
     wanted = select(func.count(journal.c.execution.distinct())).select_from(journal).join(
         executions, executions.c.id == journal.c.execution

@@ -11,7 +11,8 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, artifacts, executions, journal, waits
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import artifacts, executions, journal, waits
 from kitaru_registry.errors import KitaruNotFoundError
 from kitaru_registry.executions.creating import NewExecution, create_on
 from kitaru_registry.executions.inputs import load as load_inputs

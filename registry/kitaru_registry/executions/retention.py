@@ -10,17 +10,19 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import as_microseconds, now_us
-from kitaru_registry.database import Database, artifacts, executions, input_parts, journal, waits
+from kitaru_registry.database.held import Held
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import artifacts, executions, input_parts, journal, waits
+from kitaru_registry.database.types import json_text
 from kitaru_registry.errors import KitaruBackendError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions.values import Deletion, ValueStore
 from kitaru_registry.models import Deleted, ExecutionId
@@ -52,7 +54,7 @@ def ended(
         raise KitaruUsageError(f"--status {status} is no end", hint=known or f"one of {', '.join(sorted(ENDED))}")
     open_one = executions.alias()
     open_ones = select(open_one.c.id).where(open_one.c.status.in_(OPEN))
-    replayed = select(func.json_extract(open_one.c.replay, "$.of")).where(
+    replayed = select(json_text(open_one.c.replay, "of")).where(
         open_one.c.status.in_(OPEN), open_one.c.replay.is_not(None)
     )
     wanted = select(executions.c.exec_id).where(
@@ -98,8 +100,7 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
         KitaruStateError: one has not ended, or an open execution needs it; none was deleted.
     """
     with database.write() as connection:
-        # Freed pages are overwritten, not only marked as free.
-        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        database.dialect.begin_erasing(connection)
         rows = connection.execute(select(executions).where(executions.c.exec_id.in_(exec_ids))).all()
         digests: set[bytes] = set()
         for row in rows:
@@ -107,8 +108,9 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
             if row.deleted_us is None:
                 digests |= set(named_by(connection, row.id))
                 erase_rows(connection, row, actor)
-        connection.exec_driver_sql("PRAGMA secure_delete=OFF")
-    left = [] if empty_log(database) else ["freed pages stay in kitaru.db-wal until others stop reading: kitaru gc"]
+        database.dialect.end_erasing(connection)
+    stays = database.dialect.forget_erased()
+    left = [f"freed pages stay in {where} until others stop reading: kitaru gc" for where in stays]
     for row in rows:
         shutil.rmtree(database.home.execution(row.exec_id), ignore_errors=True)
     done = tuple(ExecutionId(row.exec_id) for row in rows)
@@ -117,13 +119,6 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
     if gone is None:
         left.append(f"{len(digests)} files in values/, while others are written: kitaru gc")
     return Deleted(exec_ids=done, values=gone.files if gone else 0, bytes=gone.size if gone else 0, left=tuple(left))
-
-
-def empty_log(database: Database) -> bool:
-    """Move what was committed into the database's own file, whose freed pages are overwritten; False: not now."""
-    with database.holding() as held:
-        held.execute("PRAGMA busy_timeout=1000")
-        return not held.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
 
 def require_deletable(connection: Connection, row: Any) -> None:
@@ -135,7 +130,7 @@ def require_deletable(connection: Connection, row: Any) -> None:
     open_ones = executions.c.status.not_in(sorted(ENDED))
     parent = select(executions.c.exec_id).where(executions.c.id == row.parent, open_ones)
     replay = select(executions.c.exec_id).where(
-        func.json_extract(executions.c.replay, "$.of") == row.exec_id, executions.c.replay.is_not(None), open_ones
+        json_text(executions.c.replay, "of") == row.exec_id, executions.c.replay.is_not(None), open_ones
     )
     for statement, what in ((parent, "its parent"), (replay, "a replay of it")):
         needs = connection.execute(statement.limit(1)).scalar_one_or_none()
@@ -177,10 +172,10 @@ def erase_rows(connection: Connection, row: Any, actor: str) -> None:
 
 # Files
 
-NAMING = (
-    ("journal", "value_digest"), ("artifacts", "value_digest"), ("executions", "result_digest"),
-    ("input_parts", "digest"),
-)  # fmt: skip
+NAMING: tuple[Select[Any], ...] = tuple(
+    select(column).where(column == bindparam("digest"))
+    for column in (journal.c.value_digest, artifacts.c.value_digest, executions.c.result_digest, input_parts.c.digest)
+)
 
 
 def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[bytes]) -> Deletion | None:
@@ -188,12 +183,9 @@ def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[byte
         return store.delete(lambda digest: is_named(held, digest), digests)
 
 
-def is_named(connection: sqlite3.Connection, digest: bytes) -> bool:
+def is_named(held: Held, digest: bytes) -> bool:
     """Whether a row names the file."""
-    for table, column in NAMING:
-        if connection.execute(f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", (digest,)).fetchone():
-            return True
-    return False
+    return any(held.first(naming, digest) is not None for naming in NAMING)
 
 
 def collect(database: Database) -> Deleted:
@@ -206,8 +198,7 @@ def collect(database: Database) -> Deleted:
     for exec_id in deleted_ids(database):
         shutil.rmtree(database.home.execution(exec_id), ignore_errors=True)
     left = [] if gone is not None else [f"{len(old)} files in values/, while others are written: again in a moment"]
-    if not empty_log(database):
-        left.append("kitaru.db-wal, which others are reading")
+    left += [f"{where}, which others are reading" for where in database.dialect.forget_erased()]
     return Deleted(exec_ids=(), values=gone.files if gone else 0, bytes=gone.size if gone else 0, left=tuple(left))
 
 

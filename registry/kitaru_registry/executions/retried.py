@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
+from kitaru_registry.database.opening import Database
 from kitaru_registry.executions.journal import read_rows
 from kitaru_registry.executions.planned import KINDS, as_planned, summed
 from kitaru_registry.executions.replaying import is_inner
@@ -22,16 +21,17 @@ from kitaru_registry.executions.views import RetryPlan
 from kitaru_registry.models import ExecutionId
 
 
-def retry_plan(connection: Connection, exec_id: str) -> RetryPlan:
+def retry_plan(database: Database, exec_id: str) -> RetryPlan:
     """
     Raises:
         KitaruStateError: the execution has not failed, or its values were deleted.
     """
-    row: Any = require_failed(connection, exec_id)
-    superseded = unconsumed_of(connection, row.id, row.error)
-    superseded += cancelled_of(children_at(connection, row.id, superseded), row.id)
-    superseded += stands_behind(connection, row.id, said_of(row.error, superseded))
-    current, _ = current_rows(list(read_rows(raw(connection), row.id)), row.replay)
+    with database.read() as connection:
+        row: Any = require_failed(connection, exec_id)
+        superseded = unconsumed_of(connection, row.id, row.error)
+        superseded += cancelled_of(children_at(connection, row.id, superseded), row.id)
+        superseded += stands_behind(connection, row.id, said_of(row.error, superseded))
+        current, _ = current_rows(list(read_rows(database.held(connection), row.id)), row.replay)
     left = {c.row.seq: c.soft for c in without(current, said_of(row.error, superseded))}
     shown = {c.row.key: c for c in current if c.row.kind in KINDS}
     kept = {c.row.key for c in current if c.row.seq in left}
@@ -49,7 +49,3 @@ def retry_plan(connection: Connection, exec_id: str) -> RetryPlan:
         seconds=sum(call.seconds or 0.0 for call in again),
         usage=summed(call.usage for call in again),
     )
-
-
-def raw(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection

@@ -10,7 +10,8 @@ from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, executions, journal, waits
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, journal, waits
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.executions.superseding import BY_SCOPE, Current, current_rows, later_stands

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import bindparam, literal_column, select
+
+from kitaru_registry.database.held import Held
+from kitaru_registry.database.tables import journal
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.giving_up import says_given_up
 
@@ -16,6 +19,12 @@ KEPT = "!kept"
 
 BY_SCOPE = 2
 """Of a retry which takes away the later outcomes of a failure's scope too. Earlier ones, of release 0.1, did not."""
+
+ERRORS = select(journal.c.error).where(journal.c.execution == bindparam("execution"))
+CHANGING = ERRORS.where(journal.c.kind.in_([literal_column("'r'"), literal_column("'a'")]))
+FAILURES = ERRORS.where(
+    journal.c.kind.in_([literal_column("'c'"), literal_column("'w'")]), journal.c.error.is_not(None)
+)
 
 FAILING = "cwxn"
 """Kinds of rows that can hold a failure: a checkpoint's, a child execution's, and that none could be started."""
@@ -54,14 +63,12 @@ def current_rows(
     return without_overtaken(current), tuple(accepted.items())
 
 
-def counts_whole(connection: sqlite3.Connection, execution: int) -> bool:
+def counts_whole(held: Held, execution: int) -> bool:
     """Whether every row of the journal counts as it is: of an execution that is no replay, without retries, accepted
     divergences and callers that gave up. Cheaper than to read the rows."""
-    select = "SELECT error FROM journal WHERE execution = ? AND"
-    if connection.execute(f"{select} kind IN ('r', 'a') LIMIT 1", (execution,)).fetchone():
+    if held.first(CHANGING, execution) is not None:
         return False
-    errors = connection.execute(f"{select} kind IN ('c', 'w') AND error IS NOT NULL", (execution,))
-    return not any(says_given_up(json.loads(error)) for (error,) in errors)
+    return not any(says_given_up(json.loads(error)) for (error,) in held.rows(FAILURES, execution))
 
 
 def kept_rows(replay: Mapping[str, Any] | None) -> range:

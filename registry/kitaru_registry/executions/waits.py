@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from time import time_ns
 from typing import Any
 
-from sqlalchemy import JSON, and_, case, func, literal, literal_column, null, or_, select, update
+from sqlalchemy import and_, case, func, literal, null, or_, select, update
 from sqlalchemy.engine import Connection
 
-from kitaru_registry.clock import now_us
-from kitaru_registry.database import Database, as_datetime, executions, waits
+from kitaru_registry.clock import as_datetime, now_us
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions, waits
 from kitaru_registry.errors import (
     KitaruConflictError,
     KitaruNotFoundError,
@@ -50,7 +52,7 @@ def open_wait(database: Database, row: int, attempt: int, wait: dict[str, Any]) 
         known = connection.execute(select(waits).where(waits.c.execution == row, waits.c.key == key)).one_or_none()
         if known is None:
             child = wait.pop("child", None)
-            values = {**wait, "child": child_row(connection, child), "status": "pending"}
+            values = {**wait, "child": child_row(connection, child), "status": "pending", "asked_ns": time_ns()}
             if child is not None and has_ended(connection, child):
                 values |= CHILD_OVER
             connection.execute(waits.insert().values(execution=row, **values))
@@ -191,7 +193,7 @@ def fire_due(database: Database) -> int:
             .where(due)
             .values(
                 status=case((waits.c.kind == "sleep", "answered"), else_="expired"),
-                answer=case((waits.c.kind == "sleep", literal({"value": None}, JSON)), else_=null()),
+                answer=case((waits.c.kind == "sleep", literal({"value": None}, waits.c.answer.type)), else_=null()),
                 answered_us=now_us(),
                 door="timer",
             )
@@ -219,7 +221,7 @@ def list_waits(
         wanted = wanted.where(executions.c.exec_id == exec_id)
     with database.read() as connection:
         # Those of one moment, such as a wait_any's, in the order of asking too.
-        newest_first = wanted.order_by(waits.c.entered_us.desc(), literal_column("waits.rowid").desc())
+        newest_first = wanted.order_by(waits.c.entered_us.desc(), waits.c.asked_ns.desc())
         return [as_wait(row) for row in connection.execute(newest_first)]
 
 
@@ -347,7 +349,7 @@ def answer_early(database: Database, exec_id: str, name: str, value: Any, *, act
         connection.execute(
             waits.insert().values(
                 execution=row.id, key=early_key(name), name=name, status="early", kind="input", entered_us=at_us,
-                answer={"value": value}, answered_us=at_us, answered_by=actor, door=door,
+                answer={"value": value}, answered_us=at_us, answered_by=actor, door=door, asked_ns=time_ns(),
             )
         )  # fmt: skip
         return as_wait(wait_row(connection, exec_id, early_key(name)))

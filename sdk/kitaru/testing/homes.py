@@ -14,7 +14,7 @@ from pathlib import Path
 from kitaru import running
 from kitaru.client import KitaruClient
 from kitaru.databases import shared
-from kitaru_registry.database import open_database
+from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.home import Home
 from kitaru_runner.environment import remove_environment

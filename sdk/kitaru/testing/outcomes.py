@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 from kitaru.handle import failure_of
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import queue, reading, waits
-from kitaru_registry.executions.journal import Row, read_rows
+from kitaru_registry.executions.journal import ATTEMPTS, Row, read_rows
 from kitaru_registry.executions.values import ValueStore
 from kitaru_registry.models import Execution, ExecutionId, Wait
 from kitaru_runner import codec
@@ -121,7 +121,7 @@ def entries_of(database: Database, exec_id: ExecutionId) -> tuple[Entry, ...]:
     execution = queue.candidate(database, exec_id).row
     with database.holding() as connection:
         rows = list(read_rows(connection, execution))
-        attempts = connection.execute("SELECT attempt FROM journal WHERE execution = ? ORDER BY seq", (execution,))
+        attempts = list(connection.rows(ATTEMPTS, execution))
         return tuple(entry_of(row, attempt, store) for row, (attempt,) in zip(rows, attempts, strict=True))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash, EndingJournal
 from kitaru.testing.schedules import Schedule, Stuck
-from kitaru_registry.database import Database
+from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
 from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
