@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
-import importlib.util
-import os
-import socket
-import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from kitaru.databases import shared
-from kitaru.door import check_path, checked, checked_methods
-from kitaru_registry.errors import KitaruContextError
-from kitaru_registry.home import Home, default_home
+from kitaru.door import checked, checked_methods
+from kitaru.session import Session
+from kitaru_registry.home import Home
 
 # A deployed flow's file may import this too: what its lean environment lacks is imported at need.
 if TYPE_CHECKING:
     from kitaru.artifact_client import Artifacts
-    from kitaru.databases import Opened, Use
     from kitaru.deployments import Deployments, Tags
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
-    from kitaru_registry.config import ProjectConfig
-    from kitaru_registry.database.opening import Database
-    from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
-    from kitaru_registry.stores.layout import OciLayout
-
-CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
-"""What the process of a deployed flow is started as, and the one that imports it for a deploy."""
 
 
 @checked_methods
-class KitaruClient:
+class KitaruClient(Session):
     """A home and a project. What it opened is closed when it goes, or at the end of a `with` block.
 
     Args:
@@ -45,65 +31,7 @@ class KitaruClient:
 
     @checked
     def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
-        require_registry()
-        self.home = Home(home) if isinstance(home, Path) else home or default_home()
-        check_path("the home", self.home.root)
-        self.cwd = cwd or Path.cwd()
-        self._project = project
-        self._use: Use | None = None
-
-    @cached_property
-    def config(self) -> ProjectConfig:
-        from kitaru_registry.config import load_project
-
-        return load_project(self.cwd)
-
-    @property
-    def project(self) -> str:
-        return self._project or self.config.project
-
-    @cached_property
-    def actor(self) -> str:
-        """Who does what this client does: `KITARU_ACTOR`, else user@host."""
-        return os.environ.get("KITARU_ACTOR") or f"{user_name()}@{socket.gethostname()}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database, unless another client of this process uses it. The client can be used again."""
-        if self._use is not None:
-            self._use.end()
-            self._use = None
-            shared.close_unused()
-
-    @property
-    def database(self) -> Database:
-        """
-        Raises:
-            KitaruContextError: in the process of a deployed flow, which opens no database.
-        """
-        return self._opened.database
-
-    @property
-    def writer(self) -> JournalWriter:
-        """Over which this process records what it executes itself."""
-        return self._opened.writer
-
-    @property
-    def _opened(self) -> Opened:
-        if self._use is None or self._use.opened.is_closed:
-            self._use = shared.take(self, self.home, self.config.journal.synchronous)
-        return self._use.opened
-
-    @cached_property
-    def layout(self) -> OciLayout:
-        from kitaru_registry.stores.layout import OciLayout
-
-        return OciLayout(self.home.layout)
+        super().__init__(home, project, cwd=cwd)
 
     @cached_property
     def deployments(self) -> Deployments:
@@ -189,25 +117,3 @@ class KitaruClient:
         from kitaru.overview import doctor
 
         return doctor(self)
-
-
-def require_registry() -> None:
-    """Refuse a client in the process of a deployed flow, whatever database library its environment holds.
-
-    Raises:
-        KitaruContextError: it is one.
-    """
-    started_as = getattr(sys.modules["__main__"], "__spec__", None)
-    in_child = started_as is not None and started_as.name in CHILD_MODULES
-    if in_child or importlib.util.find_spec("sqlalchemy") is None:
-        raise KitaruContextError(
-            "a deployed flow's process has no access to the registry",
-            hint="use KitaruClient where flows are started, not inside a deployed one",
-        )
-
-
-def user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

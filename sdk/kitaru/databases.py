@@ -6,11 +6,13 @@ import atexit
 import threading
 import weakref
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kitaru_registry.api.local import LocalRegistry
     from kitaru_registry.database.opening import Database
     from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.home import Home
@@ -28,6 +30,12 @@ class Opened:
         self.is_closed = False
         self._making = threading.Lock()
         self._writer: JournalWriter | None = None
+
+    @cached_property
+    def registry(self) -> LocalRegistry:
+        from kitaru_registry.api.local import LocalRegistry
+
+        return LocalRegistry(self.database)
 
     @property
     def writer(self) -> JournalWriter:

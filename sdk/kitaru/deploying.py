@@ -7,8 +7,7 @@ import io
 import os
 import platform
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,14 @@ from kitaru.changes import changes
 from kitaru.flow_options import FlowOptions as CallOptions
 from kitaru.missing_files import check_collected, hint_for_module
 from kitaru.targets import Target, find_target, parse_source
+from kitaru_registry.api.request import Actor, Registry
+from kitaru_registry.api.version_requests import PrepareDeploy, RegisterVersion
 from kitaru_registry.canonical import hex_of, sha256_of
-from kitaru_registry.database.opening import Database, open_database
-from kitaru_registry.deployments.tags import check_movable
-from kitaru_registry.deployments.versions import Registered, previous_version, register
 from kitaru_registry.errors import KitaruBackendError, KitaruDeployError, KitaruNotFoundError
 from kitaru_registry.home import Home
 from kitaru_registry.models import Deployed, FlowOptions, GitFacts, SnapshotFacts, VersionDetail
 from kitaru_registry.names import check_name
+from kitaru_registry.records.answers import Registered
 from kitaru_registry.snapshots.artifact import Packed, code_tar, fetch_code, fetch_lock, pack, unpack_code
 from kitaru_registry.snapshots.files import Collection, collect
 from kitaru_registry.snapshots.git import origin_of, read_git
@@ -64,7 +63,7 @@ def deploy(
     *,
     home: Home,
     cwd: Path,
-    database: Database | None = None,
+    registry: Registry,
     project: str | None = None,
     tag: str | None = None,
     upgrade: bool = False,
@@ -78,7 +77,7 @@ def deploy(
 
     Args:
         target: `path.py:flow` seen from `cwd`, the name of a flow of kitaru.toml, or None for its only one.
-        database: the home's, where it is open already.
+        registry: the home's.
         project: instead of kitaru.toml's.
         tag: move it to the version too; without it no tag moves, but `default` to v1.
         upgrade: resolve the dependencies afresh.
@@ -93,15 +92,13 @@ def deploy(
     parse_source(found.path, found.file)
     name = check_name("project", project or found.project.project)
     order = Order(found, home, name, tag, upgrade, adopt, allow, actor, options, progress)
-    with opened(home, database) as registry:
-        registry.require_writable()
-        return carry_out(order, registry)
+    return carry_out(order, registry)
 
 
-def carry_out(order: Order, database: Database) -> Deployed:
+def carry_out(order: Order, registry: Registry) -> Deployed:
     project, root = order.project, order.target.project.root
-    if order.tag is not None:
-        check_movable(database, project=project, flow=order.target.name, tag=order.tag)
+    me = Actor(order.actor)
+    before = registry.ask(PrepareDeploy(project=project, flow=order.target.name, tag=order.tag), by=me)
     git = read_git(root)
     facts = git.facts if git else None
     config = order.target.config
@@ -116,21 +113,19 @@ def carry_out(order: Order, database: Database) -> Deployed:
     # Refused here by name if git ignores it, before anything is resolved.
     check_collected(order.target, collection, has_git=git is not None)
     store = OciLayout(order.home.layout)
-    before = previous_version(database, project=project, flow=order.target.name)
     snapshot = build(order, collection, store, previous=lock_of(before, store))
     packed = snapshot.packed
-    registered = register(
-        database,
+    new = RegisterVersion(
         project=project,
         flow=packed.config.flow,
         origin=origin_of(root, git),
         digest=packed.digest,
         config=packed.config,
         git=facts,
-        actor=order.actor,
         tag=order.tag,
         adopt=order.adopt,
     )
+    registered = registry.ask(new, by=me)
     name_in_layout(store, registered, packed)
     return deployed(registered, snapshot, facts, changed=changed_since(before, snapshot, registered, store))
 
@@ -296,16 +291,3 @@ def deployed(registered: Registered, snapshot: Snapshot, git: GitFacts | None, *
 
 def this_minor() -> str:
     return ".".join(platform.python_version_tuple()[:2])
-
-
-@contextmanager
-def opened(home: Home, database: Database | None) -> Iterator[Database]:
-    """The one that is open, or one for this deploy alone."""
-    if database is not None:
-        yield database
-        return
-    own = open_database(home)
-    try:
-        yield own
-    finally:
-        own.close()

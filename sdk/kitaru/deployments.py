@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kitaru.door import checked_methods
-from kitaru_registry.config import load_project
-from kitaru_registry.deployments import tags, versions
+from kitaru_registry.api.tag_requests import DeleteTag, ListTags, MoveTag, RollBackTag, TagHistory
+from kitaru_registry.api.version_requests import DeleteVersion, GetVersion, ListFlows, ListVersions
 from kitaru_registry.deployments.refs import FlowRef, parse_ref, parse_tag_ref, parse_version
-from kitaru_registry.deployments.tags import Author
-from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
+from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.models import Deployed, FlowSummary, TagMove, TagState, Version, VersionDetail
-from kitaru_registry.stores.layout import ref_name
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -49,9 +47,9 @@ class Deployments:
             target,
             home=self._client.home,
             cwd=self._client.cwd,
-            database=self._client.database,
+            registry=self._client.registry,
             # What the client was told wins over the kitaru.toml of the target; what it read in its folder does not.
-            project=project or self._client._project,
+            project=project or self._client.named_project,
             tag=tag,
             upgrade=upgrade,
             adopt=adopt,
@@ -89,33 +87,27 @@ class Deployments:
 
     def list(self, *, flow: str | None = None) -> builtins.list[VersionDetail]:
         """Newest first; of every flow of the project, if none is named."""
-        if flow is None:
-            return versions.list_versions(self._client.database, project=self._client.project)
-        ref = plain(flow)
-        return versions.list_versions(self._client.database, project=ref.project or self._client.project, flow=ref.flow)
+        ref = plain(flow) if flow is not None else None
+        project = (ref.project if ref else None) or self._client.project
+        return self._client.ask(ListVersions(project=project, flow=ref.flow if ref else None))
 
     def get(self, *, flow: str, version: int | str | None = None, tag: str | None = None) -> VersionDetail:
         """The version that `review_flow`, `review_flow@stable`, `review_flow@v3`, ... means now."""
         ref = parse_ref(flow, tag=tag, version=version)
-        return versions.show_version(self._client.database, ref, project=self._client.project)
+        return self._client.ask(GetVersion(project=self._client.project, ref=ref))
 
     def flows(self) -> builtins.list[FlowSummary]:
         """Newest first."""
-        return versions.list_flows(self._client.database, project=self._client.project)
+        return self._client.ask(ListFlows(project=self._client.project))
 
     def delete(self, *, flow: str, version: int | str | None = None) -> Version:
         """Take a version away that nothing routes to and nothing runs on; its number stays used."""
         ref = parse_ref(flow, version=version)
-        if ref.selector.version is None:
+        number = ref.selector.version
+        if number is None:
             raise KitaruUsageError(f"which version of {ref.flow}?", hint=f"kitaru versions delete {ref.flow}@vN")
-        deleted = versions.delete_version(
-            self._client.database,
-            project=ref.project or self._client.project,
-            flow=ref.flow,
-            version=ref.selector.version,
-        )
-        self._client.layout.unname(ref_name(project=deleted.project, flow=deleted.flow, version=deleted.version))
-        return deleted
+        project = ref.project or self._client.project
+        return self._client.ask(DeleteVersion(project=project, flow=ref.flow, version=number))
 
 
 @checked_methods
@@ -135,66 +127,43 @@ class Tags:
         release: bool = False,
     ) -> TagMove:
         """From now on the tag routes to this version."""
-        project, name, tag = self._tag(tag, flow)
-        return tags.move(
-            self._client.database,
-            project=project,
-            flow=name,
-            tag=tag,
-            version=parse_version(version),
-            author=Author(self._client.actor, reason),
-            release=release,
-        )
+        named, tag = self._named(tag, flow)
+        number = parse_version(version)
+        return self._client.ask(
+            MoveTag(
+                project=self._client.project, flow=named, tag=tag, version=number, reason=reason, release=release
+            )
+        )  # fmt: skip
 
     def rollback(
         self, tag: str, *, flow: str | None = None, to: int | str | None = None, reason: str | None = None
     ) -> TagMove:
         """Back to the version before, and frozen until a move releases it."""
-        project, name, tag = self._tag(tag, flow)
-        return tags.rollback(
-            self._client.database,
-            project=project,
-            flow=name,
-            tag=tag,
-            to=None if to is None else parse_version(to),
-            author=Author(self._client.actor, reason),
+        named, tag = self._named(tag, flow)
+        number = None if to is None else parse_version(to)
+        return self._client.ask(
+            RollBackTag(project=self._client.project, flow=named, tag=tag, to=number, reason=reason)
         )
 
     def list(self, *, flow: str | None = None) -> builtins.list[TagState]:
         """The last moved first; of every flow of the project, if none is named."""
-        return tags.list_tags(self._client.database, project=self._client.project, flow=flow)
+        return self._client.ask(ListTags(project=self._client.project, flow=flow))
 
     def history(self, tag: str, *, flow: str | None = None) -> builtins.list[TagMove]:
         """Every move of the tag, newest first."""
-        project, name, tag = self._tag(tag, flow)
-        return tags.history(self._client.database, project=project, flow=name, tag=tag)
+        named, tag = self._named(tag, flow)
+        return self._client.ask(TagHistory(project=self._client.project, flow=named, tag=tag))
 
     def delete(self, tag: str, *, flow: str | None = None, reason: str | None = None) -> TagMove:
         """The tag routes nowhere; its history stays. `default` cannot be deleted."""
-        project, name, tag = self._tag(tag, flow)
-        return tags.delete(
-            self._client.database, project=project, flow=name, tag=tag, author=Author(self._client.actor, reason)
-        )
+        named, tag = self._named(tag, flow)
+        return self._client.ask(DeleteTag(project=self._client.project, flow=named, tag=tag, reason=reason))
 
-    def _tag(self, tag: str, flow: str | None) -> tuple[str, str, str]:
+    def _named(self, tag: str, flow: str | None) -> tuple[str | None, str]:
+        """The flow and the tag; where none is named kitaru.toml's only flow, else None: the project's only one."""
         named, name = parse_tag_ref(tag, flow)
-        return self._client.project, named or self._only_flow(), name
-
-    def _only_flow(self) -> str:
-        declared = tuple(load_project(self._client.cwd).flows)
-        if len(declared) == 1:
-            return declared[0]
-        there = [summary.flow for summary in versions.list_flows(self._client.database, project=self._client.project)]
-        if len(there) == 1:
-            return there[0]
-        if not there:
-            raise KitaruNotFoundError(
-                f"there is no flow in project {self._client.project}", hint="kitaru deploy path.py:flow"
-            )
-        raise KitaruUsageError(
-            f"which flow? project {self._client.project} has {', '.join(there)}",
-            hint="name it: FLOW@TAG, or --flow FLOW",
-        )
+        declared = tuple(self._client.config.flows) if named is None else ()
+        return declared[0] if len(declared) == 1 else named, name
 
 
 def plain(flow: str) -> FlowRef:

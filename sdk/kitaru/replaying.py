@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from kitaru.handle import FlowHandle
 from kitaru.invoking import as_json
 from kitaru_registry.canonical import json_digest
-from kitaru_registry.deployments.refs import FlowRef, Resolved, Selector, parse_version, resolve_on
+from kitaru_registry.deployments.finding import Resolved, resolve_on
+from kitaru_registry.deployments.refs import FlowRef, Selector, parse_version
 from kitaru_registry.errors import KitaruConflictError, KitaruUsageError
 from kitaru_registry.executions import display, reading, replays
 from kitaru_registry.executions.creating import NewExecution

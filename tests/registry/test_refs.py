@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from registries import Registry, digest_of
 
-from kitaru_registry.deployments.refs import FlowRef, Selector, parse_ref, parse_tag_ref, parse_version, resolve
+from kitaru_registry.deployments.finding import resolve
+from kitaru_registry.deployments.refs import FlowRef, Selector, parse_ref, parse_tag_ref, parse_version
 from kitaru_registry.deployments.versions import delete_version
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
 

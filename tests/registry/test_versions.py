@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from registries import ELSEWHERE, HERE, ME, Registry, at_once, config_of, digest_of
 
-from kitaru_registry.deployments.refs import parse_ref, resolve
+from kitaru_registry.deployments.finding import resolve
+from kitaru_registry.deployments.refs import parse_ref
 from kitaru_registry.deployments.versions import (
     delete_version,
     list_flows,
@@ -233,8 +234,8 @@ def test_deploys_at_once_from_many_processes_leave_no_gap(registry: Registry, re
 
 
 def test_the_same_digest_deployed_at_once_is_one_version(registry: Registry, registry_home: Home) -> None:
-    code = 'answer = [tuple(registry.deploy(f"{i}")[:2]) for i in range(5)]\n'
-    code += "answer = [(version.version, created) for version, created in answer]"
+    code = 'answer = [registry.deploy(f"{i}") for i in range(5)]\n'
+    code += "answer = [(deployed.version.version, deployed.created) for deployed in answer]"
 
     answers = at_once(registry_home, code, processes=3)
 

@@ -111,9 +111,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 def test_every_part_of_the_client_is_walked() -> None:
     assert set(NOT_CALLED) <= set(part_methods())
-    assert {name for name, each in vars(KitaruClient).items() if isinstance(each, cached_property)} == {
-        *PARTS, "config", "actor", "layout",
-    }  # fmt: skip
+    assert {name for name, each in vars(KitaruClient).items() if isinstance(each, cached_property)} == set(PARTS)
 
 
 def test_every_argument_of_a_method_is_of_a_kind_that_is_checked() -> None:

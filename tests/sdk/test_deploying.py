@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kitaru.deploying import deploy
+from kitaru import KitaruClient
 from kitaru_registry.canonical import hex_of
 from kitaru_registry.database.opening import open_database
 from kitaru_registry.deployments import tags
@@ -45,7 +45,8 @@ GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KITARU_ACTOR", ME)
     folder = tmp_path / "project"
     (folder / "flows").mkdir(parents=True)
     (folder / "flows" / "review.py").write_text(CODE)
@@ -68,7 +69,7 @@ def versions(home: Home) -> list[VersionDetail]:
 
 
 def deployed(project: Path, home: Home, target: str | None = TARGET, *, tag: str | None = None) -> Deployed:
-    return deploy(target, home=home, cwd=project, actor=ME, tag=tag)
+    return KitaruClient(home, cwd=project).deployments.create(target, tag=tag)
 
 
 def test_the_first_deploy_is_v1_whole_in_the_layout(project: Path, home: Home) -> None:
@@ -216,7 +217,7 @@ def test_another_folder_with_the_same_flow_name_must_adopt_it(project: Path, hom
     with pytest.raises(KitaruConflictError, match="the flow name review of project default belongs to"):
         deployed(other, home)
 
-    assert deploy(TARGET, home=home, cwd=other, actor=ME, adopt=True).version == 2
+    assert KitaruClient(home, cwd=other).deployments.create(TARGET, adopt=True).version == 2
 
 
 def test_a_project_is_kitaru_tomls_or_what_is_asked_for(project: Path, home: Home) -> None:
@@ -224,7 +225,7 @@ def test_a_project_is_kitaru_tomls_or_what_is_asked_for(project: Path, home: Hom
         file.write("\n")
     assert deployed(project, home).project == "default"
 
-    other = deploy(TARGET, home=home, cwd=project, actor=ME, project="team")
+    other = KitaruClient(home, cwd=project, project="team").deployments.create(TARGET)
 
     assert (other.project, other.version) == ("team", 1)
     assert "team/review-v1" in OciLayout(home.layout).names()
@@ -242,11 +243,10 @@ def test_a_lost_lock_of_the_version_before_stops_no_deploy(project: Path, home: 
 DEPLOY = """
 import json, sys
 from pathlib import Path
-from kitaru.deploying import deploy
-from kitaru_registry.home import Home
+from kitaru import KitaruClient
 print("ready", flush=True)
 sys.stdin.readline()
-done = deploy({target!r}, home=Home(Path({home!r})), cwd=Path({folder!r}), actor="me@test", tag="canary")
+done = KitaruClient(Path({home!r}), cwd=Path({folder!r})).deployments.create({target!r}, tag="canary")
 print(json.dumps([done.version, done.digest]))
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trees import Tree
 
-from kitaru.deploying import deploy
+from kitaru import KitaruClient
 from kitaru.missing_files import check_collected, hint_for_module
 from kitaru.targets import find_target
 from kitaru_registry.errors import KitaruDeployError, KitaruUsageError
@@ -99,6 +99,6 @@ def test_a_deploy_says_it(project: Tree, home: Home) -> None:
     project.write({"flow.py": "import shared._version\n"})
 
     with pytest.raises(KitaruDeployError, match=r"shared\._version") as raised:
-        deploy("flow.py:f", home=home, cwd=project.root, actor="me@test")
+        KitaruClient(home, cwd=project.root).deployments.create("flow.py:f")
 
     assert "git ignores it" in (raised.value.hint or "")

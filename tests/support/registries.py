@@ -16,10 +16,11 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import executions
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.tags import Author, Seen
-from kitaru_registry.deployments.versions import Registered, register
+from kitaru_registry.deployments.versions import register
 from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home
 from kitaru_registry.models import Digest, ExecutionId, FlowOptions, GitFacts, Origin, SnapshotConfig, TagMove
+from kitaru_registry.records.answers import Registered
 
 HERE = Origin(remote="https://git.example/team/agents", root_commit="a" * 40, folder="/work/agents")
 ELSEWHERE = Origin(remote="https://git.example/other/agents", root_commit="b" * 40, folder="/work/other")

@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import as_datetime
+from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import executions, flows, tags, versions
+from kitaru_registry.deployments.refs import DEFAULT_TAG, FlowRef
 from kitaru_registry.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.models import Digest, Routes, SnapshotConfig, Version
 from kitaru_registry.names import nearest
@@ -43,6 +45,16 @@ class VersionRow:
     @property
     def snapshot(self) -> SnapshotConfig:
         return SnapshotConfig.model_validate(self.config)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    row: int
+    """The version's own row, for a later check that it was not deleted meanwhile."""
+    version: Version
+    tag: str | None
+    """The tag that led there, if one did."""
+    config: SnapshotConfig
 
 
 def find_flow(connection: Connection, flow: str, *, project: str) -> FlowRow:
@@ -143,6 +155,53 @@ def as_version(connection: Connection, flow: FlowRow, row: VersionRow) -> Versio
         created_at=as_datetime(row.created_us),
         tags=tags_by_version(connection, flow).get(row.number, ()),
     )
+
+
+def find_named_flow(connection: Connection, flow: str | None, *, project: str) -> FlowRow:
+    """The flow of that name; without one, the project's only flow.
+
+    Raises:
+        KitaruNotFoundError: no such flow, or none at all.
+        KitaruUsageError: none is named, and there are several.
+    """
+    if flow is not None:
+        return find_flow(connection, flow, project=project)
+    there = connection.execute(
+        select(flows.c.id, flows.c.project, flows.c.name).where(flows.c.project == project).order_by(flows.c.id.desc())
+    ).all()
+    if len(there) == 1:
+        return FlowRow(*there[0])
+    if not there:
+        raise KitaruNotFoundError(f"there is no flow in project {project}", hint="kitaru deploy path.py:flow")
+    raise KitaruUsageError(
+        f"which flow? project {project} has {', '.join(row.name for row in there)}",
+        hint="name it: FLOW@TAG, or --flow FLOW",
+    )
+
+
+def resolve(database: Database, ref: FlowRef, *, project: str) -> tuple[Version, str | None]:
+    """The version that `ref` means now, and the tag that led there.
+
+    Raises:
+        KitaruNotFoundError: no such flow, tag, version or digest; says what there is.
+    """
+    with database.read() as connection:
+        resolved = resolve_on(connection, ref, project=project)
+    return resolved.version, resolved.tag
+
+
+def resolve_on(connection: Connection, ref: FlowRef, *, project: str) -> Resolved:
+    """`resolve` within a transaction of the caller's, with the snapshot's config."""
+    flow = find_flow(connection, ref.flow, project=ref.project or project)
+    selector, tag = ref.selector, None
+    if selector.digest is not None:
+        row = find_digest(connection, flow, selector.digest)
+    elif selector.version is not None:
+        row = find_version(connection, flow, selector.version)
+    else:
+        tag = selector.tag or DEFAULT_TAG
+        row = find_version(connection, flow, routed_version(find_routes(connection, flow, tag)))
+    return Resolved(row.id, as_version(connection, flow, row), tag, row.snapshot)
 
 
 def missing_flow(connection: Connection, flow: str, project: str) -> NoReturn:

@@ -12,19 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy.engine import Connection
-
-from kitaru_registry.database.opening import Database
-from kitaru_registry.deployments.finding import (
-    as_version,
-    find_digest,
-    find_flow,
-    find_routes,
-    find_version,
-    routed_version,
-)
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.models import SnapshotConfig, Version
 from kitaru_registry.names import check_name
 
 DEFAULT_TAG = "default"
@@ -51,16 +39,6 @@ class FlowRef:
     flow: str
     selector: Selector = Selector()
     project: str | None = None
-
-
-@dataclass(frozen=True)
-class Resolved:
-    row: int
-    """The version's own row, for a later check that it was not deleted meanwhile."""
-    version: Version
-    tag: str | None
-    """The tag that led there, if one did."""
-    config: SnapshotConfig
 
 
 def parse_ref(text: str, *, tag: str | None = None, version: int | str | None = None) -> FlowRef:
@@ -120,28 +98,3 @@ def parse_selector(text: str) -> Selector:
     if re.fullmatch(r"v[0-9]+", text):
         return Selector(version=parse_version(text))
     return Selector(tag=check_name("tag", text))
-
-
-def resolve(database: Database, ref: FlowRef, *, project: str) -> tuple[Version, str | None]:
-    """The version that `ref` means now, and the tag that led there.
-
-    Raises:
-        KitaruNotFoundError: no such flow, tag, version or digest; says what there is.
-    """
-    with database.read() as connection:
-        resolved = resolve_on(connection, ref, project=project)
-    return resolved.version, resolved.tag
-
-
-def resolve_on(connection: Connection, ref: FlowRef, *, project: str) -> Resolved:
-    """`resolve` within a transaction of the caller's, with the snapshot's config."""
-    flow = find_flow(connection, ref.flow, project=ref.project or project)
-    selector, tag = ref.selector, None
-    if selector.digest is not None:
-        row = find_digest(connection, flow, selector.digest)
-    elif selector.version is not None:
-        row = find_version(connection, flow, selector.version)
-    else:
-        tag = selector.tag or DEFAULT_TAG
-        row = find_version(connection, flow, routed_version(find_routes(connection, flow, tag)))
-    return Resolved(row.id, as_version(connection, flow, row), tag, row.snapshot)

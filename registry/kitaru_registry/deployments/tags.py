@@ -22,6 +22,7 @@ from kitaru_registry.deployments.finding import (
     FlowRow,
     count_open,
     find_flow,
+    find_named_flow,
     find_version,
     missing_tag,
     routed_version,
@@ -57,9 +58,23 @@ def look(database: Database, *, project: str, flow: str, tag: str) -> Seen:
     Raises:
         KitaruNotFoundError: no such flow.
     """
+    return find(database, project=project, flow=flow, tag=tag)[1]
+
+
+def find(database: Database, *, project: str, flow: str | None, tag: str) -> tuple[str, Seen]:
+    """The flow's name, and the tag as it is now.
+
+    Args:
+        flow: None means the project's only one.
+
+    Raises:
+        KitaruNotFoundError: no such flow.
+        KitaruUsageError: there are several.
+    """
     check_name("tag", tag)
     with database.read() as connection:
-        return look_on(connection, find_flow(connection, flow, project=project), tag)
+        key = find_named_flow(connection, flow, project=project)
+        return key.flow, look_on(connection, key, tag)
 
 
 def move(
@@ -206,30 +221,31 @@ def list_tags(database: Database, *, project: str, flow: str | None = None) -> l
     ]
 
 
-def history(database: Database, *, project: str, flow: str, tag: str) -> list[TagMove]:
+def history(database: Database, *, project: str, flow: str | None, tag: str) -> list[TagMove]:
     """Every move of the tag, newest first; also of one that was deleted.
+
+    Args:
+        flow: None means the project's only one.
 
     Raises:
         KitaruNotFoundError: no such flow, or there never was such a tag.
+        KitaruUsageError: no flow is named, and there are several.
     """
     with database.read() as connection:
-        key = find_flow(connection, flow, project=project)
+        key = find_named_flow(connection, flow, project=project)
         rows = moves_of(connection, key, tag)
         if not rows:
             missing_tag(connection, key, tag)
         return [as_move(key, row) for row in reversed(rows)]
 
 
-def check_movable(database: Database, *, project: str, flow: str, tag: str) -> None:
-    """Raises what a deploy that moves `tag` would raise at its end: KitaruUsageError or KitaruStateError."""
-    check_name("tag", tag)
-    with database.read() as connection:
-        row = connection.execute(select(flows.c.id).where(flows.c.project == project, flows.c.name == flow)).first()
-        if row is None:
-            return
-        key = FlowRow(row.id, project, flow)
-        if look_on(connection, key, tag).frozen:
-            refuse_frozen(connection, key, tag, f"kitaru tag move {tag} VERSION --flow {flow} --release")
+def require_movable(connection: Connection, flow: FlowRow, tag: str) -> None:
+    """
+    Raises:
+        KitaruStateError: it is frozen, as a deploy that moves it would find at its end.
+    """
+    if look_on(connection, flow, tag).frozen:
+        refuse_frozen(connection, flow, tag, f"kitaru tag move {tag} VERSION --flow {flow.flow} --release")
 
 
 def look_on(connection: Connection, flow: FlowRow, tag: str) -> Seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection, Row
@@ -19,10 +19,11 @@ from kitaru_registry.deployments.finding import (
     find_flow,
     find_version,
     live_versions,
+    resolve_on,
     tags_by_version,
 )
-from kitaru_registry.deployments.refs import DEFAULT_TAG, FlowRef, resolve_on
-from kitaru_registry.deployments.tags import Author, move_on
+from kitaru_registry.deployments.refs import DEFAULT_TAG, FlowRef
+from kitaru_registry.deployments.tags import Author, move_on, require_movable
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.models import (
     DeployEvent,
@@ -31,19 +32,11 @@ from kitaru_registry.models import (
     GitFacts,
     Origin,
     SnapshotConfig,
-    TagMove,
     Version,
     VersionDetail,
 )
 from kitaru_registry.names import check_name
-
-
-class Registered(NamedTuple):
-    version: Version
-    created: bool
-    """False where the digest was a version already: a deploy may be repeated."""
-    moves: tuple[TagMove, ...]
-    """Of `default` for v1, and of the tag that was asked for."""
+from kitaru_registry.records.answers import Registered
 
 
 def register(
@@ -90,7 +83,7 @@ def register(
         moves = [
             move_on(connection, key, name, {row.name: 100}, author, kind="deploy") for name in dict.fromkeys(wanted)
         ]
-        return Registered(as_version(connection, key, row), created, tuple(moves))
+        return Registered(version=as_version(connection, key, row), created=created, moves=tuple(moves))
 
 
 def claim_name(connection: Connection, project: str, flow: str, origin: Origin, *, adopt: bool) -> FlowRow:
@@ -206,13 +199,24 @@ def show_version(database: Database, ref: FlowRef, *, project: str) -> VersionDe
         return details_of(connection, key, [find_version(connection, key, found.version)])[0]
 
 
-def previous_version(database: Database, *, project: str, flow: str) -> VersionDetail | None:
-    """The flow's newest version; None where it has none."""
+def previous_version(database: Database, *, project: str, flow: str, tag: str | None = None) -> VersionDetail | None:
+    """The flow's newest version; None where it has none.
+
+    Args:
+        tag: that a deploy is to move at its end.
+
+    Raises:
+        KitaruUsageError, KitaruStateError: the tag has an odd name, or is frozen.
+    """
+    if tag is not None:
+        check_name("tag", tag)
     with database.read() as connection:
         row = connection.execute(select(flows.c.id).where(flows.c.project == project, flows.c.name == flow)).first()
         if row is None:
             return None
         key = FlowRow(row.id, project, flow)
+        if tag is not None:
+            require_movable(connection, key, tag)
         return next(iter(details_of(connection, key, live_versions(connection, key)[:1])), None)
 
 

@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from kitaru_registry.canonical import json_digest, sha256_of
 from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import executions, waits
-from kitaru_registry.deployments.refs import FlowRef, resolve_on
+from kitaru_registry.deployments.finding import resolve_on
+from kitaru_registry.deployments.refs import FlowRef
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ending import FAULT
