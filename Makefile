@@ -64,9 +64,11 @@ soak: tools soak-tools .venv-test/kitaru
 	    --dist loadfile $(OPTIONS) tests/crash tests/runner tests/snapshots tests/cli/test_any_words.py \
 	    tests/soak || exit 1; done
 
-# What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off.
+# What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off; a
+# record is in a real PostgreSQL, too.
 tools:
 	@missing=; for tool in skopeo strace unshare; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -z "$$missing" && exit 0; packages=$$(echo $$missing | sed s/unshare/util-linux/); \
 	command -v apt-get >/dev/null && test "$$(id -u)" = 0 || \
 	  { echo "the tests need$$missing: sudo apt-get install -y $$packages"; exit 1; }; \

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from postgres import Server, server
 
 from kitaru_registry.home import Home
 
@@ -150,3 +151,10 @@ def run_cli(kitaru_executable: Path, home: Home, tmp_path: Path) -> Cli:
     folder = tmp_path / "work"
     folder.mkdir()
     return Cli(kitaru_executable, home, folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A real PostgreSQL of this test run's own."""
+    with server() as started:
+        yield started

@@ -19,6 +19,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.read: Callable[[], int] = machine_us
+        self.offset_us = 0
+        """How far ahead of this machine's clock that of the record is, which several machines share."""
         self.listeners: list[Callable[[], None]] = []
         """Called after a test has moved the clock."""
 
@@ -45,7 +47,7 @@ clock = Clock()
 
 def now_us() -> int:
     """Microseconds since 1970 UTC."""
-    return time.time_ns() // 1000 if clock.read is machine_us else clock.read()
+    return time.time_ns() // 1000 + clock.offset_us if clock.read is machine_us else clock.read()
 
 
 def as_microseconds(moment: datetime) -> int:

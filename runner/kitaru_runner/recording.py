@@ -16,7 +16,7 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import VALUE, Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, counts_whole, current_rows
-from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 from kitaru_registry.giving_up import says_given_up
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.json_text import compact
@@ -66,7 +66,7 @@ class RegistryJournal:
     ) -> None:  # fmt: skip
         self._database = database
         self._writer = writer
-        self._values = ValueStore(database.home.values)
+        self._values = values_of(database)
         self._stays = stays
         self._lease_seconds = lease_seconds
         self._claim = claim

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from kitaru_registry.database.opening import Database
+from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.database.tables import executions
 from kitaru_registry.deployments import tags
 from kitaru_registry.deployments.tags import Author, Seen
@@ -47,6 +47,17 @@ def config_of(flow: str, content: str) -> SnapshotConfig:
         lock=digest_of("lock"),
         wheels={},
     )
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a record is: the home's own file, or a database of its own."""
+
+    home: Home
+    url: str | None = None
+
+    def open(self) -> Database:
+        return open_database(self.home, synchronous="NORMAL", url=self.url)
 
 
 @dataclass(frozen=True)
@@ -144,21 +155,23 @@ from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home
-registry = Registry(open_database(Home(Path({home!r})), synchronous="NORMAL"))
+registry = Registry(open_database(Home(Path({home!r})), synchronous="NORMAL", url={url!r}))
 me = {number}
 print("ready", flush=True)
 sys.stdin.readline()
 """
 
 
-def at_once(home: Home, code: str, *, processes: int) -> Sequence[Any]:
+def at_once(record: Record, code: str, *, processes: int) -> Sequence[Any]:
     """Run `code` in as many processes, all let go at one moment; what each left in `answer`.
 
     It finds `registry`, and `me`, its own number.
     """
     started = []
     for number in range(processes):
-        script = PREPARE.format(folder=str(Path(__file__).parent), home=str(home.root), number=number)
+        script = PREPARE.format(
+            folder=str(Path(__file__).parent), home=str(record.home.root), url=record.url, number=number
+        )
         command = [sys.executable, "-c", f"{script}\n{code}\nprint(json.dumps(answer))"]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
     for process in started:

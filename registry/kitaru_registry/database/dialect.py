@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.engine import Connection, Engine
 
+from kitaru_registry.database.held import Held
 from kitaru_registry.errors import KitaruBackendError
 
 
@@ -48,6 +49,9 @@ class Dialect(Protocol):
     """Whether the database is a file of the home: what is in it was written on this machine, by its owner."""
     place: str
     """Where it is, as messages say it; without credentials."""
+    reading: dict[str, Any]
+    writing: dict[str, Any]
+    """SQLAlchemy's options of a connection that reads, and of one that writes."""
 
     def engine(self) -> Engine: ...
 
@@ -66,8 +70,15 @@ class Dialect(Protocol):
 
     def is_in_transaction(self, connection: Any) -> bool: ...
 
-    def scope(self, connection: Connection, scope: Scope | None) -> None:
-        """From now on to the end of this transaction nobody else writes within the scope (None: anywhere)."""
+    def scope(self, connection: Connection, scope: Scope | None, *, wait: bool = True) -> bool:
+        """From now on to the end of this transaction nobody else writes within the scope (None: anywhere).
+
+        Args:
+            wait: for others who write there; else False where there are any.
+        """
+
+    def lock_together(self, held: Held, executions: Sequence[int]) -> set[int]:
+        """Those of the executions to whose journals one transaction may append without waiting for anybody."""
 
     def tell(self, connection: Any) -> None:
         """Let runners look, after a commit: on a connection of the driver's own."""
@@ -103,6 +114,3 @@ class Dialect(Protocol):
     def changes(self) -> Changes: ...
 
     def health(self, connection: Connection) -> Health: ...
-
-    def now_us(self) -> int | None:
-        """The database's own time, in microseconds; None where its clock is this machine's."""

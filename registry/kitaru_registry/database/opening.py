@@ -16,7 +16,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from kitaru_registry.database.dialect import Changes, Dialect, Health, Scope
 from kitaru_registry.database.held import Held, Texts
 from kitaru_registry.errors import KitaruBackendError
-from kitaru_registry.home import Home
+from kitaru_registry.home import Home, prepare
 
 TOLD = "kitaru_told"
 
@@ -33,6 +33,8 @@ class Database:
             refused: why nothing may be written; it can be read all the same.
         """
         self.engine = engine
+        self._reading = engine.execution_options(**dialect.reading) if dialect.reading else engine
+        self._writing = engine.execution_options(**dialect.writing) if dialect.writing else engine
         self.home = home
         self.dialect = dialect
         self._texts = texts
@@ -54,7 +56,7 @@ class Database:
             KitaruUsageError: what is asked for cannot be there: text that is no UTF-8, a number that is too large.
             KitaruBackendError: the database cannot be read, or is damaged.
         """
-        with self.dialect.explained(), self.engine.connect() as connection, connection.begin():
+        with self.dialect.explained(), self._reading.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -69,14 +71,27 @@ class Database:
             KitaruUsageError: text that is no UTF-8, or a number that is too large; nothing was written.
             KitaruBackendError: the disk is full, or the database cannot be written; nothing was.
         """
-        self.require_writable()
         scope = Scope(executions, flow) if executions or flow is not None else None
-        with (
-            self.dialect.explained(),
-            self.engine.connect().execution_options(kitaru_write=True) as connection,
-        ):
+        with self._transaction() as connection:
+            self.dialect.scope(connection, scope)
+            yield connection
+
+    @contextmanager
+    def write_if_free(self, execution: int) -> Iterator[Connection | None]:
+        """As `write`, where nobody else writes to that execution or its family; else None.
+
+        Raises:
+            See write.
+        """
+        with self._transaction() as connection:
+            free = self.dialect.scope(connection, Scope((execution,)), wait=False)
+            yield connection if free else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        self.require_writable()
+        with self.dialect.explained(), self._writing.connect() as connection:
             with connection.begin():
-                self.dialect.scope(connection, scope)
                 yield connection
             if connection.info.pop(TOLD, False):
                 self.dialect.tell(connection.connection.dbapi_connection)
@@ -162,18 +177,28 @@ def leave_connections() -> None:
         database.leave_connections()
 
 
-def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
-    """The home's own record, created where there is none; to be read alone where nothing may be written.
+def open_database(home: Home, *, synchronous: str = "FULL", url: str | None = None) -> Database:
+    """The home's record, created where there is none; to be read alone where nothing may be written.
+
+    Args:
+        url: of the database that it is in; by default a file of the home's own.
 
     Raises:
-        KitaruBackendError: the home cannot hold it, or a newer Kitaru wrote it.
+        KitaruUsageError: the URL is none, or its driver is not installed.
+        KitaruBackendError: the home cannot hold it, a newer Kitaru wrote it, or the database cannot be reached, holds
+            no record, or one of another schema.
     """
-    from kitaru_registry.database.sqlite import Sqlite
+    if url is None:
+        from kitaru_registry.database.sqlite import Sqlite
 
-    return opened(home, Sqlite(home, synchronous))
+        return _opened(home, Sqlite(home, synchronous))
+    from kitaru_registry.database.postgres import Postgres
+
+    prepare(home)
+    return _opened(home, Postgres(url))
 
 
-def opened(home: Home, dialect: Dialect) -> Database:
+def _opened(home: Home, dialect: Dialect) -> Database:
     with dialect.explained():
         engine = dialect.engine()
         refused = dialect.prepare(engine)

@@ -23,6 +23,7 @@ from sqlalchemy.schema import CreateColumn
 
 from kitaru_registry.database import sqlite_errors
 from kitaru_registry.database.dialect import Health, Scope
+from kitaru_registry.database.held import Held
 from kitaru_registry.database.tables import SCHEMA_VERSION, metadata
 from kitaru_registry.database.types import JsonNumber, JsonText, JsonWritten, LastDigits
 from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
@@ -38,6 +39,8 @@ class Sqlite:
     """See Dialect."""
 
     is_own = True
+    reading: dict[str, Any] = {}  # noqa: RUF012
+    writing = {"kitaru_write": True}  # noqa: RUF012
 
     def __init__(self, home: Home, synchronous: str) -> None:
         self._home = home
@@ -77,8 +80,12 @@ class Sqlite:
     def is_in_transaction(self, connection: sqlite3.Connection) -> bool:
         return connection.in_transaction
 
-    def scope(self, connection: Connection, scope: Scope | None) -> None:
+    def scope(self, connection: Connection, scope: Scope | None, *, wait: bool = True) -> bool:
         """It is alone already."""
+        return True
+
+    def lock_together(self, held: Held, executions: Sequence[int]) -> set[int]:
+        return set(executions)
 
     def tell(self, connection: Any) -> None:
         """Whoever looks is told by a counter in memory (Commits)."""
@@ -127,9 +134,6 @@ class Sqlite:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
         said = f"schema {SCHEMA_VERSION}, {mode}, synchronous={self._synchronous}, {found}"
         return Health(found == "ok", said, None if found == "ok" else sqlite_errors.damaged(self._home, found).hint)
-
-    def now_us(self) -> None:
-        return None
 
 
 class Commits:

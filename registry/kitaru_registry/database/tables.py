@@ -294,3 +294,12 @@ value_chunks = Table(
     Column("touched_us", Number),
     sqlite_with_rowid=False,
 )
+
+# What each migration made of the record. Releases of schema `serves_from` and newer go on with it.
+schema_versions = Table(
+    "schema_versions",
+    metadata,
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("serves_from", Number, nullable=False),
+    Column("at_us", Number, nullable=False),
+)

@@ -100,7 +100,7 @@ def move(
         KitaruNotFoundError: no such flow or version.
     """
     seen = seen or look(database, project=project, flow=flow, tag=tag)
-    with database.write() as connection:
+    with database.write(flow=f"{project}/{flow}") as connection:
         key = find_flow(connection, flow, project=project)
         target = find_version(connection, key, version)
         routes = {target.name: 100}
@@ -151,7 +151,7 @@ def rollback(
         KitaruNotFoundError: no such flow, tag or version.
     """
     seen = seen or look(database, project=project, flow=flow, tag=tag)
-    with database.write() as connection:
+    with database.write(flow=f"{project}/{flow}") as connection:
         key = find_flow(connection, flow, project=project)
         now = look_on(connection, key, tag)
         check_unmoved(connection, key, tag, seen, now, doing="rolling it back")
@@ -180,7 +180,7 @@ def delete(
             hint=f"kitaru tag move {DEFAULT_TAG} VERSION --flow {flow}",
         )
     seen = seen or look(database, project=project, flow=flow, tag=tag)
-    with database.write() as connection:
+    with database.write(flow=f"{project}/{flow}") as connection:
         key = find_flow(connection, flow, project=project)
         now = look_on(connection, key, tag)
         check_unmoved(connection, key, tag, seen, now, doing="deleting it")

@@ -67,7 +67,7 @@ def register(
     if tag is not None:
         check_name("tag", tag)
     author = Author(actor, commit=git.commit if git else None)
-    with database.write() as connection:
+    with database.write(flow=f"{project}/{flow}") as connection:
         key = claim_name(connection, project, flow, origin, adopt=adopt)
         row, created = version_of(connection, key, digest, config)
         connection.execute(
@@ -227,7 +227,7 @@ def delete_version(database: Database, *, project: str, flow: str, version: int)
         KitaruConflictError: a tag routes to it, or an execution of it has not ended.
         KitaruNotFoundError: no such flow or version.
     """
-    with database.write() as connection:
+    with database.write(flow=f"{project}/{flow}") as connection:
         key = find_flow(connection, flow, project=project)
         row = find_version(connection, key, version)
         routing = tags_by_version(connection, key).get(version, ())

@@ -34,7 +34,7 @@ def accept(database: Database, exec_id: ExecutionId, key: str, *, actor: str, re
     Raises:
         See require_accepted.
     """
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
         scope, place = divergence_of(row, key)
         said = {"scope": scope, "place": place, "key": key, "reason": reason, "actor": actor}

@@ -32,9 +32,10 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_limit, require_values
 from kitaru_registry.executions.superseding import KEPT
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import Artifact, Digest, ExecutionId
 from kitaru_registry.names import LONGEST_TEXT, check_text
+from kitaru_registry.records.values import Values
 
 OUTPUTS = ("c", "w")
 """Kinds of journal rows that are artifacts."""
@@ -84,14 +85,14 @@ class Found:
 def search(database: Database, wanted: Wanted, *, limit: int | None = None) -> list[Artifact]:
     """Newest first."""
     with database.read() as connection:
-        return [found.artifact for found in find(connection, ValueStore(database.home.values), wanted, limit=limit)]
+        return [found.artifact for found in find(connection, values_of(database), wanted, limit=limit)]
 
 
 def in_order(database: Database, wanted: Wanted, *, limit: int | None = None) -> list[Artifact]:
     """Those of one execution, in recorded order."""
     require_limit(limit)
     with database.read() as connection:
-        found = find(connection, ValueStore(database.home.values), wanted, limit=None)
+        found = find(connection, values_of(database), wanted, limit=None)
     return [item.artifact for item in recorded(found)][:limit]
 
 
@@ -100,7 +101,7 @@ def recorded(found: Iterable[Found]) -> list[Found]:
     return sorted(found, key=lambda f: (f.artifact.kind == "result", f.artifact.created_at, f.is_saved, f.seq))
 
 
-def find(connection: Connection, store: ValueStore, wanted: Wanted, *, limit: int | None = None) -> list[Found]:
+def find(connection: Connection, store: Values, wanted: Wanted, *, limit: int | None = None) -> list[Found]:
     """Newest first."""
     require_limit(limit)
     found: list[Found] = []
@@ -139,7 +140,7 @@ def get_found(database: Database, artifact_id: str) -> Found:
     exec_id = find_id(database, given)
     with database.read() as connection:
         row = require_values(connection, exec_id)
-        found = at_place(connection, ValueStore(database.home.values), row, place)
+        found = at_place(connection, values_of(database), row, place)
     if found is None:
         raise KitaruNotFoundError(
             f"execution {exec_id} has no artifact {place}" if place else f"execution {exec_id} has no result",
@@ -148,7 +149,7 @@ def get_found(database: Database, artifact_id: str) -> Found:
     return found
 
 
-def at_place(connection: Connection, store: ValueStore, row: int, place: str) -> Found | None:
+def at_place(connection: Connection, store: Values, row: int, place: str) -> Found | None:
     """The artifact whose id ends so, in the execution of that row."""
     if not place:
         fitting = find(connection, store, Wanted(execution=row, kind="result"))
@@ -180,7 +181,7 @@ def pick(database: Database, exec_id: str, name: str, *, index: int | None = Non
     if index is not None and not isinstance(index, int):
         raise KitaruUsageError(f"load(index={index!r}) is no number", hint="index=0 is the first, index=-1 the last")
     with database.read() as connection:
-        store = ValueStore(database.home.values)
+        store = values_of(database)
         row = require_values(connection, exec_id)
         found = find(connection, store, Wanted(execution=row, name=name, kind="manual"))
         placed = at_place(connection, store, row, name) if not found and is_place(name) else None
@@ -220,7 +221,7 @@ def choose(exec_id: str, name: str, found: Sequence[Found], index: int | None, n
         ) from None
 
 
-def names_in(connection: Connection, store: ValueStore, row: int) -> list[str]:
+def names_in(connection: Connection, store: Values, row: int) -> list[str]:
     return sorted(
         {f.artifact.name if f.is_saved else f.key for f in find(connection, store, Wanted(execution=row)) if f.key}
     )
@@ -235,7 +236,7 @@ def bytes_of(database: Database, found: Found) -> bytes:
     if found.data is not None:
         return found.data
     assert found.value_digest is not None
-    return ValueStore(database.home.values).get(found.value_digest)
+    return values_of(database).get(found.value_digest)
 
 
 # The three places that artifacts are in, as statements of the same columns
@@ -431,7 +432,7 @@ KINDS = {"c": "step_output", "w": "answer", "s": "manual", "result": "result"}
 TYPES = {"c": "output", "w": "input", "result": "output"}
 
 
-def as_found(row: Any, store: ValueStore) -> Found:
+def as_found(row: Any, store: Values) -> Found:
     is_kept = row.codec != DIGEST_CODEC
     digest = row.value_digest if row.value_digest is not None else row.data
     if is_kept and row.value_digest is None:
@@ -458,7 +459,7 @@ def as_found(row: Any, store: ValueStore) -> Found:
     return Found(artifact, row.id, row.key, row.seq, row.data, row.value_digest)
 
 
-def size_of(row: Any, store: ValueStore) -> int | None:
+def size_of(row: Any, store: Values) -> int | None:
     if row.data is not None:
         return len(row.data)
     try:

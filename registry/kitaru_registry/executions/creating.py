@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database.opening import Database
+from kitaru_registry.database.opening import Database, tell_runners
 from kitaru_registry.database.tables import executions, input_parts, versions
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.inputs import keep
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.names import check_text
+from kitaru_registry.records.values import Values
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class NewExecution:
     parts: tuple[bytes, ...] = ()
     """Digests of the files that hold parts of the inputs."""
 
-    def stored(self, values: ValueStore) -> NewExecution:
+    def stored(self, values: Values) -> NewExecution:
         """The same; large parts of its inputs are on disk when this returns. To be called while `naming`."""
         kept = None if self.parts else keep(values, self.inputs_codec, self.inputs_data, self.inputs)
         return self if kept is None else replace(self, inputs=kept.shown, inputs_data=kept.data, parts=kept.digests)
@@ -87,10 +88,10 @@ def create(database: Database, new: NewExecution) -> tuple[ExecutionId, bool]:
         KitaruConflictError: the key was used with other inputs.
         KitaruNotFoundError: the version was deleted meanwhile.
     """
-    values = ValueStore(database.home.values)
+    values = values_of(database)
     with values.naming():
         stored = new.stored(values)
-        with database.write() as connection:
+        with database.write(flow=f"{stored.project}/{stored.flow}") as connection:
             return create_on(connection, stored)
 
 
@@ -108,6 +109,7 @@ def create_on(connection: Connection, new: NewExecution) -> tuple[ExecutionId, b
     if new.parts and row is not None:
         named = [{"digest": digest, "execution": row[0]} for digest in new.parts]
         connection.execute(input_parts.insert(), named)
+    tell_runners(connection)
     return new.exec_id, True
 
 

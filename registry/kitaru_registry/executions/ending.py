@@ -5,14 +5,15 @@ Every change is one transaction whose WHERE names the state it starts from (stat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database.opening import Database
+from kitaru_registry.database.opening import Database, tell_runners
 from kitaru_registry.database.tables import executions, waits
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.executions.journal import Value, fenced
@@ -23,6 +24,7 @@ from kitaru_registry.models import Digest, ExecutionId
 from kitaru_registry.records.states import ENDED, Status, sources_of
 
 FRUITLESS_LIMIT = 5
+ROWS_AT_ONCE = 500
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -38,7 +40,7 @@ def finish(
     Raises:
         KitaruFencedError: the attempt is over.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         found = owned_row(connection, row, attempt)
         if found is None:
             raise fenced(attempt)
@@ -103,6 +105,7 @@ def wake(connection: Connection, rows: Sequence[int]) -> None:
         .where(executions.c.id.in_(rows), executions.c.status == "waiting")
         .values(status="pending", not_before_us=0)
     )
+    tell_runners(connection)
 
 
 def end_attempt(
@@ -119,7 +122,7 @@ def end_attempt(
     Returns:
         The new status; None where somebody else owns the execution by now.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         found = owned_row(connection, row, attempt)
         if found is None:
             return None
@@ -141,6 +144,7 @@ def end_attempt(
                 status_reason=reason,
             )
         )
+        tell_runners(connection)
         return "pending"
 
 
@@ -157,29 +161,44 @@ def postpone(
     Returns:
         The new status; None where somebody else owns the execution by now.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         found = owned_row(connection, row, attempt)
         if found is None:
             return None
         ended = end_overdue(connection, found)
         if ended is not None:
             return ended
-        again = {
-            "not_before_us": now_us() + int(pause_seconds * 1_000_000),
-            "status_reason": reason,
-            "needs": func.json_set(func.coalesce(executions.c.needs, "{}"), f"$.{FAULT}", True),
-        }
+        again = {"not_before_us": now_us() + int(pause_seconds * 1_000_000), "status_reason": reason}
         connection.execute(
             owned_update(row, attempt, "running").values(
-                status="pending", lease_until_us=None, in_flight=None, **again, **({} if began else unbegun(found))
+                status="pending", lease_until_us=None, in_flight=None, needs=with_fault(found.needs), **again,
+                **({} if began else unbegun(found)),
             )
-        )
+        )  # fmt: skip
         if alike is not None:
-            waiting_alike = and_(
-                executions.c.digest == alike, executions.c.status == "pending", executions.c.not_before_us <= now_us()
-            )
-            connection.execute(update(executions).where(waiting_alike, executions.c.kind == "deployed").values(**again))
+            postpone_alike(connection, alike, again)
         return "pending"
+
+
+def postpone_alike(connection: Connection, digest: Digest, again: Mapping[str, Any]) -> None:
+    """Let the due executions of a snapshot wait too; what each needs is its own."""
+    waiting_alike = and_(
+        executions.c.digest == digest, executions.c.status == "pending", executions.c.not_before_us <= now_us(),
+        executions.c.kind == "deployed",
+    )  # fmt: skip
+    # One that somebody is about to claim is none of them.
+    wanted = select(executions.c.id, executions.c.needs).where(waiting_alike).with_for_update(skip_locked=True)
+    by_needs: dict[str, list[int]] = {}
+    for found in connection.execute(wanted):
+        by_needs.setdefault(json.dumps(with_fault(found.needs)), []).append(found.id)
+    for needs, rows in by_needs.items():
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            some = update(executions).where(executions.c.id.in_(rows[first : first + ROWS_AT_ONCE]))
+            connection.execute(some.values(needs=json.loads(needs), **again))
+
+
+def with_fault(needs: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**(needs or {}), FAULT: True}
 
 
 def unbegun(row: Any) -> dict[str, Any]:
@@ -195,12 +214,13 @@ def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:
     Raises:
         KitaruConflictError: it has ended otherwise.
     """
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
         if row.status in ENDED and row.status != "cancelled":
             raise KitaruConflictError(
                 f"execution {exec_id} has {row.status} already", hint=f"kitaru executions get {exec_id}"
             )
+        tell_runners(connection)
         return cancel_all(connection, row, actor)
 
 
@@ -234,7 +254,7 @@ def cancel_requests(database: Database) -> list[ExecutionId]:
 
 def cancel_owned(database: Database, row: int, attempt: int) -> bool:
     """End a running execution whose process has been ended; False where the attempt is over."""
-    with database.write() as connection:
+    with database.write(row) as connection:
         found = owned_row(connection, row, attempt)
         if found is None:
             return False
@@ -248,7 +268,7 @@ def stop(database: Database, row: int, attempt: int, *, key: str) -> None:
     Raises:
         KitaruFencedError: the attempt is over.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         found = owned_row(connection, row, attempt)
         if found is None:
             raise fenced(attempt)
@@ -285,10 +305,11 @@ def end_late(database: Database) -> int:
         executions.c.finish_by_us <= now_us(), executions.c.status.in_(("pending", "waiting"))
     )
     with database.read() as connection:
-        if connection.execute(late.limit(1)).one_or_none() is None:
-            return 0
-    with database.write() as connection:
-        found = connection.execute(late).all()
+        seen = connection.execute(late.with_only_columns(executions.c.id)).scalars().all()
+    if not seen:
+        return 0
+    with database.write(*seen) as connection:
+        found = connection.execute(late.where(executions.c.id.in_(seen))).all()
         for row in found:
             fail_late(connection, row)
         return len(found)

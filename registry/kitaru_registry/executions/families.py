@@ -186,7 +186,7 @@ def waits_for_child(database: Database, exec_id: str) -> bool:
 
 def stop_waiting(database: Database, exec_id: str) -> None:
     """Let a waiting execution be claimed whose process is gone: what it stands at may have no process either."""
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         connection.execute(
             update(executions)
             .where(executions.c.exec_id == exec_id, executions.c.status == "waiting")

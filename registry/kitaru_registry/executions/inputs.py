@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from kitaru_registry.database.opening import Database
 from kitaru_registry.executions.display import as_json
-from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
+from kitaru_registry.records.values import Values
 
 DOCUMENTS = ("json", "tagged")
 """Codecs whose bytes are one JSON object, name to value."""
@@ -43,7 +44,7 @@ class Kept(NamedTuple):
     digests: tuple[bytes, ...]
 
 
-def keep(values: ValueStore, codec: str, data: bytes, shown: Mapping[str, Any]) -> Kept | None:
+def keep(values: Values, codec: str, data: bytes, shown: Mapping[str, Any]) -> Kept | None:
     """The row of these inputs; their large parts are on disk when this returns. None: they are a row as they are.
 
     To be called while `naming`.
@@ -75,7 +76,7 @@ def load(database: Database, row: Any) -> bytes:
     """
     if not row.inputs_in_parts:
         return bytes(row.inputs_data)
-    kept, values = json.loads(row.inputs_data), ValueStore(database.home.values)
+    kept, values = json.loads(row.inputs_data), values_of(database)
     given = kept["given"]
     for part in parts_of(kept):
         data = values.get(bytes.fromhex(part.digest))
@@ -85,7 +86,7 @@ def load(database: Database, row: Any) -> bytes:
     return compact(given)
 
 
-def shown(values: ValueStore, row: Any, *, limit: int) -> dict[str, Any]:
+def shown(values: Values, row: Any, *, limit: int) -> dict[str, Any]:
     """The inputs as JSON; parts above `limit` bytes by their size alone."""
     given: dict[str, Any] = json.loads(json.dumps(row.inputs))
     for part in parts_of(json.loads(row.inputs_data)) if row.inputs_in_parts else ():

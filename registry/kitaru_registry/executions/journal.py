@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -21,9 +22,9 @@ from sqlalchemy.sql.expression import ClauseElement
 from kitaru_registry.database.held import Held
 from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import artifacts, executions, input_parts, journal
-from kitaru_registry.errors import KitaruFencedError
+from kitaru_registry.errors import KitaruBackendError, KitaruFencedError
 from kitaru_registry.executions.creating import NewExecution
-from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 
 RARE = ("value_digest", "name", "error", "tries", "type", "metadata", "cache_key", "parents", "flags")
 """Columns that most checkpoints leave empty."""
@@ -54,7 +55,16 @@ def insert_of(table: Table, columns: Sequence[str], *own: str) -> ClauseElement:
 LAST_SEQ = select(func.coalesce(func.max(journal.c.seq), literal_column("0"))).where(
     journal.c.execution == bindparam("execution")
 )
+LOCK = select(executions.c.id).where(executions.c.id == bindparam("row")).with_for_update(key_share=True)
+WRITTEN = select(journal.c.attempt, journal.c.key, journal.c.ended_us).where(
+    journal.c.execution == bindparam("execution"), journal.c.seq == bindparam("seq")
+)
 REMEMBERED_ATTEMPTS = 1024
+
+SETTLE_SECONDS = 8.0
+"""How long a write waits for a database that went away to come back."""
+
+SETTLE_PAUSE_SECONDS = 0.05
 INSERT_ARTIFACT = insert_of(artifacts, ("key", "name", "type", "tags", "codec", "data", "value_digest", "at_us"))
 
 
@@ -121,7 +131,7 @@ INSERT = insert_of(journal, ("seq", *PlainRow._fields, *RARE), "attempt")
 class Ticket:
     """Rows that wait for a commit."""
 
-    __slots__ = ("attempt", "done", "error", "execution", "last_seq", "recorded", "rows")
+    __slots__ = ("attempt", "done", "error", "execution", "first_seq", "last_seq", "recorded", "rows")
 
     def __init__(
         self, execution: int, attempt: int, rows: Sequence[Row | PlainRow], recorded: Callable[[int], None] | None
@@ -132,6 +142,8 @@ class Ticket:
         self.recorded = recorded
         self.done = False
         self.last_seq = 0
+        self.first_seq: int | None = None
+        """The number that its first row was written under; what was written may not be committed."""
         self.error: BaseException | None = None
 
 
@@ -140,16 +152,20 @@ class JournalWriter:
 
     def __init__(self, database: Database) -> None:
         database.require_writable()
+        self._database = database
         self._dialect = database.dialect
-        self._held = database.hold()
-        self._connection = self._held.connection
-        self._execute, self._cursor = cursor_of(self._connection)
+        self._use(database.hold())
         self._insert_plain, self._insert = database.text_of(INSERT_PLAIN), database.text_of(INSERT)
-        self._values = ValueStore(database.home.values)
+        self._values = values_of(database)
         # The numbers that attempts have come to: nobody but an attempt's own process appends for it.
         self._last_seqs: dict[tuple[int, int], int] = {}
+        self._trying: int | None = None
         self._queue: deque[Ticket] = deque()
         self._commit_lock = threading.Lock()
+
+    def _use(self, held: Held) -> None:
+        self._held, self._connection = held, held.connection
+        self._execute, self._cursor = cursor_of(held.connection)
 
     def naming(self) -> AbstractContextManager[None]:
         """Around `value` and the write that names it (ValueStore.naming)."""
@@ -185,7 +201,7 @@ class JournalWriter:
         ):
             # Nobody to share a commit with: one statement is one transaction, and the cheapest there is.
             try:
-                last = self._write(execution, attempt, rows)
+                last = self._write_alone(execution, attempt, rows)
             except BaseException as error:
                 self._roll_back()
                 refusal = self._dialect.explain(error)
@@ -234,8 +250,9 @@ class JournalWriter:
         """Every ticket is done: written, or with an error of its own, which costs the others nothing."""
         left = batch
         while left:
-            refused = self._write_all(left)
-            left = [ticket for ticket in left if ticket is not refused] if refused is not None else []
+            left = self._write_all(left)
+        if any(isinstance(row, Row) and row.child is not None for ticket in batch for row in ticket.rows):
+            self._dialect.tell(self._connection)
         for ticket in batch:
             ticket.done = True
             if ticket.error is None and ticket.recorded is not None:
@@ -244,25 +261,88 @@ class JournalWriter:
                 except BaseException as error:  # of who asked for it, not of who commits
                     ticket.error = error
 
-    def _write_all(self, tickets: Sequence[Ticket]) -> Ticket | None:
-        """Write these in one transaction. Where one cannot be written none is, and that one comes back."""
+    def _write_all(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Write these in one transaction, and give back those that are to be written in another.
+
+        Where one cannot be written none is; all but that one come back. So do those whose executions somebody else has
+        locked: who waits for one lock must hold no other.
+        """
         writing: Ticket | None = None
         try:
             self._dialect.begin(self._connection)
-            for writing in tickets:
+            free = self._dialect.lock_together(self._held, list({ticket.execution for ticket in tickets}))
+            together = [ticket for ticket in tickets if ticket.execution in free] or tickets[:1]
+            for writing in together:
                 try:
                     writing.last_seq = self._write(writing.execution, writing.attempt, writing.rows)
+                    writing.first_seq = writing.last_seq - len(writing.rows) + 1
                 except KitaruFencedError as error:
                     writing.error = error
             writing = None
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
+            if self._dialect.is_lost(error):
+                self._settle(tickets, error)
+                return []
             refused = writing if self._dialect.is_of_the_rows(error) else None
             for ticket in tickets if refused is None else (refused,):
                 ticket.error = self._dialect.explain(error)
-            return refused
-        return None
+            return [ticket for ticket in tickets if ticket is not refused] if refused is not None else []
+        return [ticket for ticket in tickets if ticket not in together]
+
+    def _write_alone(self, execution: int, attempt: int, rows: Sequence[Row | PlainRow]) -> int:
+        try:
+            return self._write(execution, attempt, rows)
+        except BaseException as error:
+            if not self._dialect.is_lost(error):
+                raise
+            ticket = Ticket(execution, attempt, rows, None)
+            ticket.first_seq = self._trying
+            self._settle([ticket], error)
+            if ticket.error is not None:
+                raise ticket.error from error
+            return ticket.last_seq
+
+    def _settle(self, tickets: Sequence[Ticket], lost: BaseException) -> None:
+        """After a connection was lost, over another one: whether each was written, and else write it.
+
+        They stay unwritten where no connection is to be had for `SETTLE_SECONDS`.
+        """
+        left = [ticket for ticket in tickets if ticket.error is None]
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while left:
+            try:
+                with suppress(Exception):
+                    self._held.close()
+                self._use(self._database.hold())
+                while left:
+                    self._settle_one(left[0])
+                    left.pop(0)
+            except BaseException as error:
+                self._roll_back()
+                cause = error.__cause__ if isinstance(error, KitaruBackendError) else error
+                if cause is not None and self._dialect.is_lost(cause) and time.monotonic() < deadline:
+                    time.sleep(SETTLE_PAUSE_SECONDS)
+                    continue
+                left.pop(0).error = self._dialect.explain(error)
+                if cause is not None and self._dialect.is_lost(cause):
+                    for ticket in left:
+                        ticket.error = self._dialect.explain(lost)
+                    return
+
+    def _settle_one(self, ticket: Ticket) -> None:
+        self._dialect.begin(self._connection)
+        # Whatever the lost connection's own process still does with the row is over when it is locked.
+        self._held.first(LOCK, ticket.execution)
+        first = ticket.rows[0]
+        found = self._held.first(WRITTEN, ticket.execution, ticket.first_seq) if ticket.first_seq is not None else None
+        if found == (ticket.attempt, first.key, first.ended_us) and ticket.first_seq is not None:
+            ticket.last_seq = ticket.first_seq + len(ticket.rows) - 1
+        else:
+            ticket.last_seq = self._write(ticket.execution, ticket.attempt, ticket.rows)
+            ticket.first_seq = ticket.last_seq - len(ticket.rows) + 1
+        self._connection.execute("COMMIT")
 
     def _roll_back(self) -> None:
         self._last_seqs.clear()
@@ -273,7 +353,9 @@ class JournalWriter:
     def _write(self, execution: int, attempt: int, rows: Sequence[Row | PlainRow]) -> int:
         seq = self._last_seqs.get((execution, attempt))
         if seq is None:
+            self._trying = None
             seq = self._read_last_seq(execution)
+        self._trying = seq + 1
         for row in rows:
             if isinstance(row, PlainRow):
                 self._execute(self._insert_plain, (seq + 1, *row, execution, attempt))

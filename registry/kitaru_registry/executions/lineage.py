@@ -18,8 +18,9 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import executions, journal
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions.artifacts import Found, Wanted, bytes_of, find, get_found, recorded
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import Artifact, Lineage, LineageLink
+from kitaru_registry.records.values import Values
 
 SHORTEST_BYTES = 16
 """Shorter values are equal by chance."""
@@ -48,7 +49,7 @@ def trace(database: Database, artifact_id: str, *, direction: str = "up", depth:
         raise KitaruUsageError(f"lineage has no direction {direction}", hint="up or down")
     found = get_found(database, artifact_id)
     with database.read() as connection:
-        graph = Graph(connection, ValueStore(database.home.values))
+        graph = Graph(connection, values_of(database))
         walk = Walk(graph, up=direction == "up")
         links = walk.links_of(found.artifact.artifact_id, min(depth or DEEPEST_TREE, DEEPEST_TREE))
     return Lineage(
@@ -63,7 +64,7 @@ def same_bytes(database: Database, found: Found) -> list[Artifact]:
         return []
     with database.read() as connection:
         project = connection.execute(select(executions.c.project).where(executions.c.id == found.row)).scalar_one()
-        store = ValueStore(database.home.values)
+        store = values_of(database)
         digest = bytes.fromhex(artifact.digest.partition(":")[2])
         data = bytes_of(database, found) if found.data is not None else None
         wanted = Wanted(project=project, digest=digest, data=data)
@@ -86,7 +87,7 @@ class Places:
 class Graph:
     """Executions' artifacts, each execution read once."""
 
-    def __init__(self, connection: Connection, store: ValueStore) -> None:
+    def __init__(self, connection: Connection, store: Values) -> None:
         self._connection = connection
         self._store = store
         self._known: dict[str, Places] = {}

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database.opening import Database
+from kitaru_registry.database.opening import Database, tell_runners
 from kitaru_registry.database.tables import executions, waits
 from kitaru_registry.executions.ending import (
     FAULT,
@@ -146,7 +146,9 @@ def claim(database: Database, seen: Candidate, owner: Owner) -> Claim | None:
 
     The caller holds the execution's file lock, so nobody on this host executes it.
     """
-    with database.write() as connection:
+    with database.write_if_free(seen.row) as connection:
+        if connection is None:
+            return None
         row = connection.execute(select(executions).where(executions.c.id == seen.row)).one()
         if (row.status, row.attempt) != (seen.status, seen.attempt) or row.status not in sources_of("running"):
             return None
@@ -208,7 +210,7 @@ def beat(
     values: dict[str, Any] = {"lease_until_us": lease_end(lease_seconds)}
     if in_flight is not None:
         values["in_flight"] = list(in_flight) or None
-    with database.write() as connection:
+    with database.write(row) as connection:
         renewed = connection.execute(owned_update(row, attempt, "running").values(**values))
         said = connection.execute(
             select(executions.c.cancel_requested_us, executions.c.finish_by_us).where(executions.c.id == row)
@@ -231,7 +233,7 @@ def park(database: Database, row: int, attempt: int, open_keys: Collection[str])
     Raises:
         KitaruFencedError: the attempt is over.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         unheard = answers(connection, row, open_keys)
         if unheard or is_due_soon(connection, row, open_keys):
             return unheard, False
@@ -256,7 +258,7 @@ def unpark(database: Database, row: int, attempt: int) -> bool:
 
     False: another took over.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         wake(connection, [row])
         woken = connection.execute(
             owned_update(row, attempt, "pending").values(status="running", lease_until_us=lease_end())
@@ -315,17 +317,23 @@ def faults(database: Database) -> dict[str, list[ExecutionId]]:
 
 def make_due(database: Database, exec_id: str) -> None:
     """Let a pending execution be claimed now, whatever pause it was given and for whatever reason."""
-    with database.write() as connection:
-        connection.execute(
-            update(executions)
-            .where(executions.c.exec_id == exec_id, executions.c.status == "pending")
-            .values(not_before_us=0, status_reason=None, needs=func.json_remove(executions.c.needs, f"$.{FAULT}"))
+    with database.write(exec_id) as connection:
+        wanted = select(executions.c.id, executions.c.needs).where(
+            executions.c.exec_id == exec_id, executions.c.status == "pending"
         )
+        found = connection.execute(wanted).one_or_none()
+        if found is None:
+            return
+        again: dict[str, Any] = {"not_before_us": 0, "status_reason": None}
+        if FAULT in (found.needs or {}):
+            again["needs"] = without_fault(found.needs)
+        connection.execute(update(executions).where(executions.c.id == found.id).values(**again))
+        tell_runners(connection)
 
 
 def could_not_begin(database: Database, exec_id: str, reason: str) -> None:
     """Say of an execution that is still pending why nobody executes it, until somebody sets it going again."""
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         connection.execute(
             update(executions)
             .where(executions.c.exec_id == exec_id, executions.c.status == "pending")

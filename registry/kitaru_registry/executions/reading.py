@@ -20,7 +20,7 @@ from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.remarks import read_warnings
 from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.executions.waits import list_waits
 from kitaru_registry.metadata import merge_metadata
 from kitaru_registry.models import (
@@ -37,6 +37,7 @@ from kitaru_registry.models import (
 )
 from kitaru_registry.names import check_text, told
 from kitaru_registry.records.states import ENDED, STATUSES
+from kitaru_registry.records.values import Values
 
 DIGEST_CODEC = "digest"
 """Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
@@ -170,7 +171,7 @@ def pending_waits(database: Database, row: Any) -> tuple[Wait, ...]:
 
 def shown_values(database: Database, row: Any) -> dict[str, Any]:
     """Its inputs and its result, as JSON."""
-    values = ValueStore(database.home.values)
+    values = values_of(database)
     return {"result": shown_result(values, row), "inputs": shown_inputs(values, row, limit=SHOWN_BYTES)}
 
 
@@ -245,7 +246,7 @@ def list_executions(
     with database.read() as connection:
         rows = connection.execute(wanted.order_by(executions.c.id.desc()).limit(limit).offset(offset)).all()
         parents, warnings = parents_of(connection, rows), read_warnings(connection, [row.id for row in rows])
-    values = ValueStore(database.home.values)
+    values = values_of(database)
     return [
         as_execution(
             row, result=shown_result(values, row), parent=parents.get(row.parent), warnings=warnings.get(row.id, ())
@@ -291,7 +292,7 @@ def running_executions(database: Database) -> Sequence[Any]:
         return connection.execute(select(executions).where(executions.c.status == "running")).all()
 
 
-def shown_result(values: ValueStore, row: Any) -> Any:
+def shown_result(values: Values, row: Any) -> Any:
     if row.result_codec is None:
         return None
     data = row.result_data
@@ -472,7 +473,7 @@ def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
     with database.read() as connection:
         require_values(connection, exec_id)
         row = row_of(connection, exec_id)
-    data = row.result_data if row.result_data is not None else ValueStore(database.home.values).get(row.result_digest)
+    data = row.result_data if row.result_data is not None else values_of(database).get(row.result_digest)
     return row.result_codec, data
 
 

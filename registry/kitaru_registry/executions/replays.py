@@ -11,6 +11,7 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
+from kitaru_registry.database.dialect import Dialect
 from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import artifacts, executions, journal, waits
 from kitaru_registry.errors import KitaruNotFoundError
@@ -18,7 +19,7 @@ from kitaru_registry.executions.creating import NewExecution, create_on
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Row, Value, read_rows
 from kitaru_registry.executions.replaying import AskedWait, Given, Known, Plan
-from kitaru_registry.executions.values import IN_ROW_BYTES, ValueStore
+from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 from kitaru_registry.models import ExecutionId
 
 GIVEN_FLAG = 4
@@ -96,7 +97,7 @@ def create_replay(
         KitaruConflictError: the idempotency key was used for something else.
     """
     said = {**(new.replay or {}), "reused": plan.reused, "copied": len(plan.copied)}
-    store = ValueStore(database.home.values)
+    store = values_of(database)
     with store.naming():
         new = replace(new, replay=said).stored(store)
         return insert_replay(database, new, original, plan, values=values, answers=answers)
@@ -106,20 +107,20 @@ def insert_replay(
     database: Database, new: NewExecution, original: Original, plan: Plan, *, values: Mapping[str, Value],
     answers: Mapping[str, Any],
 ) -> tuple[ExecutionId, bool]:  # fmt: skip
-    with database.write() as connection:
+    with database.write(original.row.id, flow=f"{new.project}/{new.flow}") as connection:
         require_values(connection.execute(select(executions).where(executions.c.id == original.row.id)).one())
         exec_id, created = create_on(connection, new)
         if created:
             row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
-            copy_journal(connection, original.row.id, row, plan)
+            copy_journal(database.dialect, connection, original.row.id, row, plan)
             insert_given(connection, row, plan, values)
-            copy_waits(connection, original.row.id, row, plan)
+            copy_waits(database.dialect, connection, original.row.id, row, plan)
             insert_answers(connection, original.row.id, row, answers, actor=new.actor)
         return exec_id, created
 
 
-def copy_journal(connection: Connection, source: int, row: int, plan: Plan) -> None:
-    """The copied rows under new numbers, and what was saved with them. Within SQLite: there may be very many."""
+def copy_journal(dialect: Dialect, connection: Connection, source: int, row: int, plan: Plan) -> None:
+    """The copied rows under new numbers, and what was saved with them. Within the database: there may be very many."""
     numbers = [it.seq if isinstance(it, Row) else None for it in plan.copied]
     names = names_of(journal, without=("execution", "seq", "attempt"))
     # CROSS JOIN keeps SQLite to this order: the other way round it reads all numbers for each row.
@@ -127,23 +128,26 @@ def copy_journal(connection: Connection, source: int, row: int, plan: Plan) -> N
         text(
             f"INSERT INTO journal (execution, seq, attempt, {names}) "
             f"SELECT :row, numbered.key + 1, 0, {names_of(journal, names, of='source')} "
-            "FROM json_each(:numbers) AS numbered "
-            "CROSS JOIN journal AS source ON source.execution = :source AND source.seq = numbered.value"
+            f"FROM {dialect.each('numbers', numbers=True)} AS numbered "
+            "CROSS JOIN journal AS source WHERE source.execution = :source AND source.seq = numbered.value"
         ),
         {"row": row, "source": source, "numbers": json.dumps(numbers)},
     )
-    copy_rows(connection, artifacts, source, row, [it.key for it in plan.rows if it.kind in "cs"], "key")
+    copy_rows(dialect, connection, artifacts, source, row, [it.key for it in plan.rows if it.kind in "cs"], "key")
 
 
-def copy_waits(connection: Connection, source: int, row: int, plan: Plan) -> None:
+def copy_waits(dialect: Dialect, connection: Connection, source: int, row: int, plan: Plan) -> None:
     """The waits whose outcomes were copied, with their answers."""
     keys = [it.key for it in plan.rows if it.kind == "w"]
-    copy_rows(connection, waits, source, row, keys, "key", "any_of")
+    copy_rows(dialect, connection, waits, source, row, keys, "key", "any_of")
 
 
-def copy_rows(connection: Connection, table: Table, source: int, row: int, keys: Sequence[str], *columns: str) -> None:
+def copy_rows(
+    dialect: Dialect, connection: Connection, table: Table, source: int, row: int, keys: Sequence[str], *columns: str
+) -> None:
     names = names_of(table, without=("execution", "id"))
-    fits = " OR ".join(f"{column} IN (SELECT value FROM json_each(:keys))" for column in columns)
+    listed = dialect.each("keys", numbers=False)
+    fits = " OR ".join(f"{column} IN (SELECT value FROM {listed} AS listed)" for column in columns)
     connection.execute(
         text(
             f"INSERT INTO {table.name} (execution, {names}) "
@@ -194,7 +198,7 @@ def stored(database: Database, codec: str, data: bytes) -> Value:
     """Where the bytes of a given value are to be found; those of a large one are on disk when this returns."""
     if len(data) <= IN_ROW_BYTES:
         return Value(codec, data, None)
-    return Value(codec, None, ValueStore(database.home.values).put(data))
+    return Value(codec, None, values_of(database).put(data))
 
 
 def read_value(database: Database, value: Value) -> bytes:
@@ -202,4 +206,4 @@ def read_value(database: Database, value: Value) -> bytes:
     if value.data is not None:
         return value.data
     assert value.digest is not None
-    return ValueStore(database.home.values).get(value.digest)
+    return values_of(database).get(value.digest)

@@ -24,9 +24,10 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import artifacts, executions, input_parts, journal, waits
 from kitaru_registry.database.types import json_text
 from kitaru_registry.errors import KitaruBackendError, KitaruStateError, KitaruUsageError
-from kitaru_registry.executions.values import Deletion, ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import Deleted, ExecutionId
 from kitaru_registry.records.states import ENDED, OPEN, STATUSES
+from kitaru_registry.records.values import Deletion, Values
 
 SPARED_SECONDS = 24 * 3600
 """A file that no row names is left alone for so long."""
@@ -99,7 +100,7 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
     Raises:
         KitaruStateError: one has not ended, or an open execution needs it; none was deleted.
     """
-    with database.write() as connection:
+    with database.write(*exec_ids) as connection:
         database.dialect.begin_erasing(connection)
         rows = connection.execute(select(executions).where(executions.c.exec_id.in_(exec_ids))).all()
         digests: set[bytes] = set()
@@ -114,7 +115,7 @@ def erase(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) ->
     for row in rows:
         shutil.rmtree(database.home.execution(row.exec_id), ignore_errors=True)
     done = tuple(ExecutionId(row.exec_id) for row in rows)
-    store = ValueStore(database.home.values)
+    store = values_of(database)
     gone = delete_unnamed(database, store, digests) if digests else Deletion(0, 0)
     if gone is None:
         left.append(f"{len(digests)} files in values/, while others are written: kitaru gc")
@@ -178,7 +179,7 @@ NAMING: tuple[Select[Any], ...] = tuple(
 )
 
 
-def delete_unnamed(database: Database, store: ValueStore, digests: Iterable[bytes]) -> Deletion | None:
+def delete_unnamed(database: Database, store: Values, digests: Iterable[bytes]) -> Deletion | None:
     with database.holding() as held:
         return store.delete(lambda digest: is_named(held, digest), digests)
 
@@ -190,10 +191,10 @@ def is_named(held: Held, digest: bytes) -> bool:
 
 def collect(database: Database) -> Deleted:
     """Delete files that no row names and nobody has touched for a day, and folders of deleted executions."""
-    store = ValueStore(database.home.values)
+    store = values_of(database)
     oldest = time.time() - SPARED_SECONDS
     store.sweep_partial(SPARED_SECONDS)
-    old = [digest for digest, state in store.names() if state.st_mtime < oldest]
+    old = [stored.digest for stored in store.names() if stored.touched_at < oldest]
     gone = delete_unnamed(database, store, old) if old else Deletion(0, 0)
     for exec_id in deleted_ids(database):
         shutil.rmtree(database.home.execution(exec_id), ignore_errors=True)

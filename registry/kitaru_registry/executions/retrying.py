@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database.opening import Database
+from kitaru_registry.database.opening import Database, tell_runners
 from kitaru_registry.database.tables import executions, journal, waits
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions.journal import Row
@@ -26,7 +26,7 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
     Raises:
         KitaruStateError: it has not failed, or its values were deleted.
     """
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         row = require_failed(connection, exec_id)
         begin_anew(connection, row, row.error, actor=actor, asks_again=True)
         forget_deadline(connection, row.id)
@@ -154,6 +154,7 @@ def let_go_on(connection: Connection, row: Any, **more: Any) -> None:
             status_reason=None, error=None, ended_us=None, cancel_requested_us=None, **more,
         )
     )  # fmt: skip
+    tell_runners(connection)
 
 
 def begin_children_anew(

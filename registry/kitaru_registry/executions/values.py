@@ -12,24 +12,27 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from kitaru_registry.database.opening import Database
 from kitaru_registry.durable import sync, sync_folder
 from kitaru_registry.errors import KitaruBackendError, KitaruDigestMismatchError
+from kitaru_registry.records.values import Deletion, Stored, Values
 
 IN_ROW_BYTES = 16 << 10
 
 PATIENCE_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Deletion:
-    files: int
-    size: int
-    """In bytes."""
+def values_of(database: Database) -> Values:
+    """Where the large values of a record are: beside the home's own, else in the database."""
+    if database.dialect.is_own:
+        return ValueStore(database.home.values)
+    from kitaru_registry.database.value_chunks import ChunkedValues
+
+    return ChunkedValues(database)
 
 
 class Held(threading.local):
@@ -49,6 +52,8 @@ class Held(threading.local):
 
 
 class ValueStore:
+    """See Values."""
+
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lasting: set[Path] = set()
@@ -110,13 +115,14 @@ class ValueStore:
         except OSError as error:
             raise self._gone(digest) from error
 
-    def names(self) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Digest and state of each file, in no order."""
+    def names(self) -> Iterator[Stored]:
+        """See Values."""
         for folder in self._root.glob("??"):
             for path in folder.iterdir():
                 if len(path.name) == 64:
                     try:
-                        yield bytes.fromhex(path.name), path.stat()
+                        state = path.stat()
+                        yield Stored(bytes.fromhex(path.name), state.st_size, state.st_mtime)
                     except FileNotFoundError:
                         continue
 

@@ -42,7 +42,7 @@ def open_wait(database: Database, row: int, attempt: int, wait: dict[str, Any]) 
     Raises:
         KitaruFencedError: the attempt is over.
     """
-    with database.write() as connection:
+    with database.write(row) as connection:
         owned = select(executions.c.id).where(
             executions.c.id == row, executions.c.attempt == attempt, executions.c.status == "running"
         )
@@ -184,9 +184,11 @@ def fire_due(database: Database) -> int:
     """End the sleeps and waits whose time has come, and let their executions go on; how many there were."""
     due = and_(waits.c.status == "pending", waits.c.deadline_us <= now_us())
     with database.read() as connection:
-        if connection.execute(select(waits.c.key).where(due).limit(1)).one_or_none() is None:
-            return 0
-    with database.write() as connection:
+        seen = sorted(set(connection.execute(select(waits.c.execution).where(due)).scalars()))
+    if not seen:
+        return 0
+    with database.write(*seen) as connection:
+        due = and_(due, waits.c.execution.in_(seen))
         rows = sorted(set(connection.execute(select(waits.c.execution).where(due)).scalars()))
         ended = connection.execute(
             update(waits)
@@ -282,7 +284,7 @@ def abort(database: Database, exec_id: str, key: str, *, actor: str, door: str) 
 def end_wait(
     database: Database, exec_id: str, key: str, answer: dict[str, Any] | None, *, actor: str, door: str
 ) -> Wait:  # fmt: skip
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         row = wait_row(connection, exec_id, key)
         if row.status != "pending":
             raise answered_already(as_wait(row))
@@ -314,7 +316,7 @@ def answer_row(
 
 def close(database: Database, row: int, key: str) -> None:
     """Nobody stands at a wait, or a group of them, any more."""
-    with database.write() as connection:
+    with database.write(row) as connection:
         connection.execute(
             update(waits)
             .where(waits.c.execution == row, or_(waits.c.key == key, waits.c.any_of == key))
@@ -329,7 +331,7 @@ def answer_early(database: Database, exec_id: str, name: str, value: Any, *, act
     Raises:
         KitaruConflictError: one is kept already, or the execution has ended.
     """
-    with database.write() as connection:
+    with database.write(exec_id) as connection:
         row = connection.execute(
             select(executions.c.id, executions.c.status).where(executions.c.exec_id == exec_id)
         ).one()

@@ -13,8 +13,9 @@ from kitaru.handle import failure_of
 from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.executions.journal import ATTEMPTS, Row, read_rows
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import Execution, ExecutionId, Wait
+from kitaru_registry.records.values import Values
 from kitaru_runner import codec
 from kitaru_runner.failures import rebuild
 from kitaru_runner.protocol import Encoded
@@ -117,7 +118,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def entries_of(database: Database, exec_id: ExecutionId) -> tuple[Entry, ...]:
-    store = ValueStore(database.home.values)
+    store = values_of(database)
     execution = queue.candidate(database, exec_id).row
     with database.holding() as connection:
         rows = list(read_rows(connection, execution))
@@ -125,12 +126,12 @@ def entries_of(database: Database, exec_id: ExecutionId) -> tuple[Entry, ...]:
         return tuple(entry_of(row, attempt, store) for row, (attempt,) in zip(rows, attempts, strict=True))
 
 
-def entry_of(row: Row, attempt: int, store: ValueStore) -> Entry:
+def entry_of(row: Row, attempt: int, store: Values) -> Entry:
     error = rebuild(json.loads(row.error)) if row.error is not None else None
     return Entry(KINDS[row.kind], row.key, attempt, row.tries or 1, value_of(row, store), error)
 
 
-def value_of(row: Row, store: ValueStore) -> Any:
+def value_of(row: Row, store: Values) -> Any:
     if row.value is None:
         return json.loads(row.metadata) if row.metadata else None
     if row.value.codec == DIGEST_CODEC:

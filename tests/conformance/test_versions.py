@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from registries import ELSEWHERE, HERE, ME, Registry, at_once, config_of, digest_of
+from registries import ELSEWHERE, HERE, ME, Record, Registry, at_once, config_of, digest_of
 
 from kitaru_registry.deployments.finding import resolve
 from kitaru_registry.deployments.refs import parse_ref
@@ -17,7 +17,6 @@ from kitaru_registry.deployments.versions import (
     show_version,
 )
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
-from kitaru_registry.home import Home
 from kitaru_registry.models import GitFacts, Origin
 
 GIT = GitFacts(commit="c" * 40, branch="main", dirty=True, remote="https://git.example/team/agents")
@@ -220,10 +219,10 @@ def test_a_version_whose_executions_ended_can_be_deleted(registry: Registry, sta
     assert delete_version(registry.database, project="default", flow="review", version=2).version == 2
 
 
-def test_deploys_at_once_from_many_processes_leave_no_gap(registry: Registry, registry_home: Home) -> None:
+def test_deploys_at_once_from_many_processes_leave_no_gap(registry: Registry, record: Record) -> None:
     code = 'answer = [registry.deploy(f"{me} {i}", tag="canary").version.version for i in range(10)]'
 
-    answers = at_once(registry_home, code, processes=3)
+    answers = at_once(record, code, processes=3)
 
     assert sorted(number for numbers in answers for number in numbers) == list(range(1, 31))
     assert all(numbers == sorted(numbers) for numbers in answers)
@@ -233,11 +232,11 @@ def test_deploys_at_once_from_many_processes_leave_no_gap(registry: Registry, re
     assert len(registry.history("default")) == 1
 
 
-def test_the_same_digest_deployed_at_once_is_one_version(registry: Registry, registry_home: Home) -> None:
+def test_the_same_digest_deployed_at_once_is_one_version(registry: Registry, record: Record) -> None:
     code = 'answer = [registry.deploy(f"{i}") for i in range(5)]\n'
     code += "answer = [(deployed.version.version, deployed.created) for deployed in answer]"
 
-    answers = at_once(registry_home, code, processes=3)
+    answers = at_once(record, code, processes=3)
 
     registered = [pair for pairs in answers for pair in pairs]
     assert sorted(number for number, created in registered if created) == [1, 2, 3, 4, 5]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from queues import ANOTHER, ME, Queue
-from registries import Registry, at_once
+from registries import Record, Registry, at_once
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.deployments.versions import delete_version
@@ -21,7 +21,6 @@ from kitaru_registry.executions import queue as queue_of_record
 from kitaru_registry.executions.ending import FRUITLESS_LIMIT, LONGEST_PAUSE_SECONDS, pause_after
 from kitaru_registry.executions.ids import new_execution_id, uuid7
 from kitaru_registry.executions.journal import Row, read_rows
-from kitaru_registry.home import Home
 
 # Claims
 
@@ -54,10 +53,10 @@ answer = [seen.exec_id for seen in queue.claimable(registry.database) if queue.c
 """
 
 
-def test_of_processes_that_claim_at_once_each_execution_has_one(queue: Queue, registry_home: Home) -> None:
+def test_of_processes_that_claim_at_once_each_execution_has_one(queue: Queue, record: Record) -> None:
     created = [queue.new().exec_id for _ in range(20)]
 
-    answers = at_once(registry_home, CLAIM, processes=3)
+    answers = at_once(record, CLAIM, processes=3)
 
     # A running one is a candidate too: who claims that takes it over, with an attempt of its own.
     claims = [exec_id for answer in answers for exec_id in answer]
@@ -233,8 +232,8 @@ answer = [answer, created]
 """
 
 
-def test_of_processes_with_one_key_at_once_one_creates(registry: Registry, registry_home: Home) -> None:
-    answers = at_once(registry_home, CREATE, processes=4)
+def test_of_processes_with_one_key_at_once_one_creates(registry: Registry, record: Record) -> None:
+    answers = at_once(record, CREATE, processes=4)
 
     assert len({exec_id for exec_id, _ in answers}) == 1
     assert sorted(created for _, created in answers) == [False, False, False, True]
@@ -415,6 +414,7 @@ def keys_of(queue: Queue, row: int) -> list[str]:
         connection.close()
 
 
+@pytest.mark.parametrize("record", ["sqlite"], indirect=True)
 def test_a_full_disk_is_said_and_nothing_is_written(queue: Queue) -> None:
     execution = queue.new(status="running")
     row, attempt = execution.row.id, execution.row.attempt

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from queues import Queue
-from registries import at_once
+from registries import Record, at_once
 
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
 from kitaru_registry.executions.waits import find_wait, list_waits
-from kitaru_registry.home import Home
 
 
 def test_the_first_answer_wins_and_the_second_is_shown_it(queue: Queue) -> None:
@@ -34,10 +33,10 @@ except KitaruConflictError as error:
 """
 
 
-def test_of_answers_at_once_one_wins(queue: Queue, registry_home: Home) -> None:
+def test_of_answers_at_once_one_wins(queue: Queue, record: Record) -> None:
     execution = queue.new(status="waiting")
 
-    answers = at_once(registry_home, ANSWER, processes=4)
+    answers = at_once(record, ANSWER, processes=4)
 
     winners = [answer for answer in answers if isinstance(answer, int)]
     assert len(winners) == 1

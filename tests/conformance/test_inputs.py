@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitaru_registry.database.opening import Database, open_database
+from kitaru_registry.database.opening import Database
+from kitaru_registry.database.tables import executions
 from kitaru_registry.errors import KitaruBackendError, KitaruNotFoundError
 from kitaru_registry.executions import creating, inputs, queue, reading, retention
 from kitaru_registry.executions.ids import new_execution_id
-from kitaru_registry.executions.values import ValueStore
-from kitaru_registry.home import Home
+from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.tagged import tag
 
 LARGE = b"\x00\xff" * 20_000
-
-
-@pytest.fixture
-def database(home: Home) -> Iterator[Database]:
-    opened = open_database(home)
-    yield opened
-    opened.close()
 
 
 def execution(database: Database, value: dict[str, Any]) -> ExecutionId:
@@ -45,11 +37,11 @@ def called_with(database: Database, exec_id: ExecutionId) -> Any:
 
 
 def files(database: Database) -> list[int]:
-    return sorted(state.st_size for _, state in ValueStore(database.home.values).names())
+    return sorted(stored.size for stored in values_of(database).names())
 
 
 def test_children_that_are_given_what_a_checkpoint_returned_share_its_file(database: Database) -> None:
-    ValueStore(database.home.values).put(codec.encode(LARGE).data)
+    values_of(database).put(codec.encode(LARGE).data)
 
     given_to = [execution(database, {"data": LARGE, "n": number}) for number in range(4)]
 
@@ -98,7 +90,7 @@ def test_a_deletion_takes_the_files_that_nobody_else_was_given(database: Databas
     for exec_id in (first, second):
         queue.claim(database, queue.candidate(database, exec_id), queue.Owner("me:1", 1, "here"))
         with database.write() as connection:
-            connection.exec_driver_sql("UPDATE executions SET status = 'cancelled' WHERE exec_id = ?", (exec_id,))
+            connection.execute(executions.update().where(executions.c.exec_id == exec_id).values(status="cancelled"))
 
     retention.erase(database, [first], actor="ada")
     assert files(database) == [27_000, len(LARGE)]
@@ -110,8 +102,8 @@ def test_a_deletion_takes_the_files_that_nobody_else_was_given(database: Databas
 
 def test_inputs_whose_file_is_gone_are_an_error_that_names_it(database: Database) -> None:
     exec_id = execution(database, {"data": LARGE})
-    for digest, _ in ValueStore(database.home.values).names():
-        (database.home.values / digest.hex()[:2] / digest.hex()).unlink()
+    store = values_of(database)
+    store.delete(lambda _: False, [stored.digest for stored in store.names()])
 
     with pytest.raises(KitaruBackendError, match="is not in"):
         called_with(database, exec_id)

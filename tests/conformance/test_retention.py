@@ -14,11 +14,11 @@ from queues import Queue, QueuedExecution
 from sqlalchemy import select
 
 from kitaru_registry.database.tables import artifacts as artifact_table
-from kitaru_registry.database.tables import executions, journal, waits
+from kitaru_registry.database.tables import executions, journal, value_chunks, waits
 from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, reading, retention
 from kitaru_registry.executions.journal import Artifact, Row, Value
-from kitaru_registry.executions.values import ValueStore
+from kitaru_registry.executions.values import ValueStore, values_of
 from kitaru_registry.models import ExecutionId
 
 MARKER = b"what-must-be-gone-0123456789"
@@ -60,6 +60,7 @@ def erase(queue: Queue, *made: QueuedExecution) -> Any:
     return retention.erase(queue.database, [m.exec_id for m in made], actor="me@laptop")
 
 
+@pytest.mark.parametrize("record", ["sqlite"], indirect=True)
 def test_every_byte_of_its_values_is_gone(queue: Queue) -> None:
     made = full(queue)
     assert len(files_with(queue, MARKER)) >= 3
@@ -179,7 +180,7 @@ def test_a_file_that_another_execution_names_stays(queue: Queue) -> None:
     assert erase(queue, one).values == 0
     digest = other.row and queue.writer.value("bytes", LARGE).digest
     assert digest is not None
-    assert ValueStore(queue.database.home.values).get(digest) == LARGE
+    assert values_of(queue.database).get(digest) == LARGE
     assert erase(queue, other).values == 1
 
 
@@ -198,26 +199,44 @@ def test_a_file_that_is_about_to_be_named_stays(queue: Queue) -> None:
 
     assert erased[0].values == 0
     assert value.digest is not None
-    assert ValueStore(queue.database.home.values).get(value.digest) == LARGE
+    assert values_of(queue.database).get(value.digest) == LARGE
+
+
+def grow_old(queue: Queue, *digests: bytes) -> None:
+    """As if nobody had touched these values for long."""
+    store = values_of(queue.database)
+    if isinstance(store, ValueStore):
+        for digest in digests:
+            os.utime(store._path(digest), (1, 1))
+        return
+    with queue.database.write() as connection:
+        connection.execute(value_chunks.update().where(value_chunks.c.digest.in_(digests)).values(touched_us=1))
 
 
 def test_collecting_spares_what_is_named_and_what_is_young(queue: Queue) -> None:
     made = full(queue)
-    store = ValueStore(queue.database.home.values)
+    store = values_of(queue.database)
     old, young = store.put(b"old" * 10_000), store.put(b"young" * 10_000)
     named = store.put(LARGE)
-    partial = queue.database.home.values / "aa" / ".half"
-    partial.parent.mkdir(exist_ok=True)
-    partial.touch()
-    for path in [partial, *(store._path(digest) for digest in (old, named))]:
-        os.utime(path, (1, 1))
+    grow_old(queue, old, named)
 
     deleted = retention.collect(queue.database)
 
     assert (deleted.values, deleted.bytes) == (1, 30_000)
-    assert sorted(digest for digest, _ in store.names()) == sorted([young, named])
-    assert not partial.exists()
+    assert sorted(stored.digest for stored in store.names()) == sorted([young, named])
     assert made.row.deleted_us is None
+
+
+@pytest.mark.parametrize("record", ["sqlite"], indirect=True)
+def test_collecting_takes_what_a_killed_writer_left_half_written(queue: Queue) -> None:
+    partial = queue.database.home.values / "aa" / ".half"
+    partial.parent.mkdir(parents=True)
+    partial.touch()
+    os.utime(partial, (1, 1))
+
+    retention.collect(queue.database)
+
+    assert not partial.exists()
 
 
 def test_collecting_takes_the_folder_that_a_killed_deletion_left(queue: Queue) -> None:

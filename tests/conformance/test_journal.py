@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from queues import Queue
 
 from kitaru_registry.errors import KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions.journal import Artifact, PlainRow, Row, Ticket, Value, read_rows
-from kitaru_registry.executions.values import IN_ROW_BYTES
+from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 
 LARGE = b"x" * (IN_ROW_BYTES + 1)
 
@@ -27,8 +26,9 @@ def rows_of(queue: Queue, row: int) -> list[Row]:
         held.close()
 
 
-def files_of(queue: Queue) -> list[Path]:
-    return [path for path in queue.database.home.values.glob("??/*") if path.is_file()]
+def sizes_of(queue: Queue) -> list[int]:
+    """Of the large values that lie beside the rows."""
+    return sorted(stored.size for stored in values_of(queue.database).names())
 
 
 def test_a_plain_row_is_read_as_any_other(queue: Queue) -> None:
@@ -63,7 +63,7 @@ def test_an_attempt_that_is_over_appends_nothing(queue: Queue, given: list[Row |
     assert rows_of(queue, row.id) == []
 
 
-def test_large_bytes_of_a_row_and_of_what_it_saves_lie_beside_the_database(queue: Queue) -> None:
+def test_large_bytes_of_a_row_and_of_what_it_saves_lie_beside_the_rows(queue: Queue) -> None:
     row = queue.new(status="running").row
     saved = Artifact("saved", "output", (), Value("bytes", LARGE + b"y", None))
 
@@ -72,7 +72,7 @@ def test_large_bytes_of_a_row_and_of_what_it_saves_lie_beside_the_database(queue
     (found,) = rows_of(queue, row.id)
     assert found.value is not None
     assert found.value.data is None
-    assert sorted(path.stat().st_size for path in files_of(queue)) == [len(LARGE), len(LARGE) + 1]
+    assert sizes_of(queue) == [len(LARGE), len(LARGE) + 1]
 
 
 def test_threads_that_append_at_once_leave_no_gap(queue: Queue) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from registries import Registry, at_once
+from registries import Record, Registry, at_once
 
 from kitaru_registry.deployments.tags import Author, holders, list_tags
 from kitaru_registry.deployments.versions import delete_version
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
-from kitaru_registry.home import Home
 from kitaru_registry.models import TagMove
 
 CI = Author("ci@build", reason="nightly", commit="d" * 40)
@@ -192,7 +191,7 @@ def test_of_threads_that_saw_one_state_one_wins(four: Registry) -> None:
     assert len(four.history("stable")) == 1
 
 
-def test_of_processes_that_race_one_wins_each_expected_state(four: Registry, registry_home: Home) -> None:
+def test_of_processes_that_race_one_wins_each_expected_state(four: Registry, record: Record) -> None:
     code = """
 answer = []
 for i in range(15):
@@ -205,7 +204,7 @@ for i in range(15):
     except KitaruConflictError:
         answer.append([seen.last_move, False])
 """
-    answers = at_once(registry_home, code, processes=3)
+    answers = at_once(record, code, processes=3)
 
     won = [expected for tries in answers for expected, moved in tries if moved]
     history = four.history("stable")
