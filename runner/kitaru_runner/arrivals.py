@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import Branch, current, scopes
-from kitaru_runner.creation import SCOPE, is_of
+from kitaru_runner.keys import scope_of
 from kitaru_runner.protocol import ENDED, Entry, Opening
-from kitaru_runner.recorded import scope_of
+from kitaru_runner.scoping import SCOPE, is_of
 from kitaru_runner.threads import NAME, ComingBack
 from kitaru_runner.turns import Turns, ended
 
@@ -53,9 +53,9 @@ class Arrivals:
         branches[task] = branch
         self._tasks[branch.scope] = task
 
-    def given(self, scope: Branch) -> None:
+    def given(self, scope: str) -> None:
         """A pool was given a call, by this loop's thread."""
-        seq = self._ended.get(f"{scope.scope}{NAME}")
+        seq = self._ended.get(f"{scope}{NAME}")
         if seq is not None:
             self._turns.expect(seq)
 
@@ -107,7 +107,7 @@ class Arrivals:
             self._turns.commit_soon(Entry(ENDED, key, now_us()), turn)
 
     def _in_turn(self, callback: Callable[..., Any], args: Sequence[Any], turn: asyncio.Future[None]) -> None:
-        # Where it could not be recorded the engine has halted, and the flow goes on to its end.
+        # Where it could not be recorded the attempt was halted, and the flow goes on to its end.
         turn.exception()
         callback(*args)
 

@@ -4,78 +4,101 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, KitaruUsageError
-from kitaru_runner import codec, logs
-from kitaru_runner.context import Branch, current
-from kitaru_runner.engine import Engine
+from kitaru_runner import codec, forking, logs
+from kitaru_runner.attempt import Attempt
+from kitaru_runner.context import Branch, active, current
+from kitaru_runner.creation import creation
 from kitaru_runner.exceptions import recorded_failure
 from kitaru_runner.failures import ExecutionCancelled, ProcessEnded, describe_failure
 from kitaru_runner.forking import end_fork, is_left_to_parent
+from kitaru_runner.futures import CheckpointFuture, Deliveries
+from kitaru_runner.isolating import Processes
 from kitaru_runner.passing import PASSED
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.specs import is_coroutine_function
 from kitaru_runner.unconsumed import Unconsumed
 
 
-def run_body(engine: Engine, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
+def run_body(attempt: Attempt, body: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
     """Run the body, and record its result or its failure as the execution's end. True: it is to begin anew.
 
-    Of one that is halted (Engine.halt) nothing is recorded, whatever the body makes of that.
+    Of one that is halted (Attempt.halt) nothing is recorded, whatever the body makes of that.
 
     Raises:
         KitaruFencedError: another attempt owns the execution by now; nothing was recorded.
         KeyboardInterrupt: Ctrl-C; nothing was recorded, and the execution can be resumed. One that no signal made is a
             failure like others.
     """
-    branch = Branch(engine)
+    branch = Branch(attempt)
     branch.home = threading.get_ident()
     token = current.set(branch)
-    engine.enter(caller_is_plain=False)
+    enter(attempt)
     # This thread counts as in flight up to the end that is recorded.
-    engine.parking.begin()
-    engine.parking.own()
-    engine.unconsumed.body_begins()
+    attempt.parking.begin()
+    attempt.parking.own()
+    attempt.unconsumed.body_begins()
     try:
         try:
             value = call(branch, body, kwargs)
-            if is_left_to_parent(engine):
+            if is_left_to_parent(attempt):
                 end_fork()
-            engine.families.check_all_taken()
+            attempt.families.check_all_taken()
         except BaseException as error:
-            if is_left_to_parent(engine):
+            if is_left_to_parent(attempt):
                 end_fork(error)
-            engine.unconsumed.body_ended(engine.passed)
+            attempt.unconsumed.body_ended(attempt.passed)
             raise
         finally:
             # Before the end is recorded: who follows the log stops there.
-            logs.end_lines(engine.exec_id)
+            logs.end_lines(attempt.exec_id)
         encoded = codec.encode(value)
     except (KitaruFencedError, ExecutionCancelled, ProcessEnded):
         raise
     except KitaruDivergenceError as error:
-        return not engine.is_halted and engine.finish(None, describe(error, engine.unconsumed))
+        return not attempt.is_halted and attempt.finish(None, describe(error, attempt.unconsumed))
     except BaseException as error:  # SystemExit and asyncio's CancelledError too
-        if isinstance(error, KeyboardInterrupt) and engine.root is None and may_be_ctrl_c():
+        if isinstance(error, KeyboardInterrupt) and attempt.root is None and may_be_ctrl_c():
             raise
-        return engine.finish(None, describe(error, engine.unconsumed))
+        return attempt.finish(None, describe(error, attempt.unconsumed))
     else:
-        return end_with(engine, encoded)
+        return end_with(attempt, encoded)
     finally:
-        engine.parking.disown()
-        engine.end()
-        engine.leave()
+        attempt.parking.disown()
+        attempt.end()
+        leave(attempt)
         current.reset(token)
 
 
-def end_with(engine: Engine, result: Encoded) -> bool:
+def enter(attempt: Attempt) -> None:
+    forking.watch(attempt)
+    attempt.its(Deliveries).take_in_turn = take_in_turn
+    active.enter(caller_is_plain=False)
+    creation.begin()
+
+
+def leave(attempt: Attempt) -> None:
+    attempt.its(Processes).end()
+    attempt.loops.leave()
+    creation.end()
+    active.leave()
+
+
+def take_in_turn(branch: Branch, future: CheckpointFuture[Any]) -> Coroutine[Any, Any, Any]:
+    from kitaru_runner.engine_async import take_in_turn as on_loop
+
+    return on_loop(branch, future)
+
+
+def end_with(attempt: Attempt, result: Encoded) -> bool:
     """Record the result; or, where that is too large to be recorded, that failure."""
     try:
-        return engine.finish(result, None)
+        return attempt.finish(result, None)
     except KitaruUsageError as error:
-        return engine.finish(None, describe(error, engine.unconsumed))
+        return attempt.finish(None, describe(error, attempt.unconsumed))
 
 
 def may_be_ctrl_c() -> bool:
@@ -94,16 +117,16 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
     from kitaru_runner.engine_async import run_on_loop
 
     # A loop's thread rests when its tasks do; engine_async sees that.
-    aside = branch.engine.parking.aside()
+    aside = branch.attempt.parking.aside()
     try:
-        with asyncio.Runner(loop_factory=branch.engine.pace.loop_factory) as runner:
+        with asyncio.Runner(loop_factory=branch.attempt.pace.loop_factory) as runner:
             try:
                 return runner.run(run_on_loop(branch, body, args, named))
             except BaseException:
-                branch.engine.unconsumed.body_ended(branch.engine.passed)
+                branch.attempt.unconsumed.body_ended(branch.attempt.passed)
                 raise
             finally:
-                branch.engine.loops.end()
+                branch.attempt.loops.end()
     finally:
         aside.back()
 

@@ -18,7 +18,7 @@ from kitaru_runner.named_types import is_named, type_name
 from kitaru_runner.tagged import UNFIT
 
 if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
     from kitaru_runner.specs import Work
 
 Seen = frozenset[int]
@@ -29,9 +29,9 @@ class NoForm(Exception):
     """The function holds something of which nobody can say whether it is the same."""
 
 
-def cache_key(engine: Engine, work: Work, inputs: bytes) -> bytes | None:
+def cache_key(attempt: Attempt, work: Work, inputs: bytes) -> bytes | None:
     """The key; None: the call is not cached, and where its checkpoint says `cache=True` a warning says why."""
-    opening, wanted = engine.opening, work.spec.cache
+    opening, wanted = attempt.opening, work.spec.cache
     # A guard is not opened by what the whole flow says: its effect would not happen.
     if opening.cache is not None and work.spec.replay != "never":
         wanted = opening.cache
@@ -44,7 +44,7 @@ def cache_key(engine: Engine, work: Work, inputs: bytes) -> bytes | None:
     except NoForm as error:
         if work.spec.cache:
             why = f"{error} has no canonical form; @checkpoint(ignore=...) leaves an argument out"
-            engine.warn(f"{work.spec.name}!cache", f"checkpoint {work.spec.name} is not cached: {why}")
+            attempt.warn(f"{work.spec.name}!cache", f"checkpoint {work.spec.name} is not cached: {why}")
         return None
     return blake2b(said + inputs[:DIGEST_BYTES], digest_size=16).digest()
 

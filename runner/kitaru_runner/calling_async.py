@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner import codec
-from kitaru_runner.arguments import is_opaque
+from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.arrivals import branches
 from kitaru_runner.cache_keys import cache_key
-from kitaru_runner.context import Branch, Call
+from kitaru_runner.calling import executed
+from kitaru_runner.context import Branch
 from kitaru_runner.contexts import context_of_try, in_context
 from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.exceptions import recorded_failure
@@ -21,16 +22,18 @@ from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.forking import is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Lane
+from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.pacing import Pace
 from kitaru_runner.passing import is_live
 from kitaru_runner.pausing import pause_us
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.recorded import is_cancellation, is_unkept
-from kitaru_runner.remaking import pause_in_place
+from kitaru_runner.remaking import Remaking, pause_in_place
 from kitaru_runner.reusing import reusable
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, Work, timed_out
-from kitaru_runner.trying import Executed, Try, isolated, not_begun, not_called, unrecordable, value_of
+from kitaru_runner.trying import Executed, Try, begin_try, isolated, not_begun, not_called, unrecordable, value_of
 from kitaru_runner.waiting import pause_request
 from kitaru_runner.watching import watch
 
@@ -62,16 +65,16 @@ async def run_checkpoint(
     Its scope is that of the task that awaits it, which need not be the one that called: `gather(fetch(1))`.
     """
     branch = branch_here(work.spec.name)
-    engine = branch.engine
-    if is_left_to_parent(engine):
+    attempt = branch.attempt
+    if is_left_to_parent(attempt):
         # It refuses; a fork has no running loop to ask first, whatever its parent had.
-        engine.place(branch, work.spec.name)
-    side = loop_side(engine, branch)
-    call = engine.place(branch, work.spec.name, id_)
+        branch.place(work.spec.name, what="checkpoint")
+    side = loop_side(attempt, branch)
+    call = branch.place(work.spec.name, id_, "checkpoint")
     if not branch.has_order and branch.family is not None and id_ is None:
-        call = branch.family.find(branch, call, engine.digest(work))
+        call = branch.family.find(branch, call, digest_inputs(work.arguments()))
     first = (*after, *futures_in(work))
-    entry = engine.recorded.find(call, b"")
+    entry = attempt.recorded.find(call, b"")
     if first and (entry is None or not is_cancellation(entry)):
         try:
             async with giving_up(side, call, work):
@@ -81,12 +84,12 @@ async def run_checkpoint(
         except Exception as error:
             # Not this call's caller yet: it gets the failure in its turn.
             failed = (recorded_failure(error) or {}).get("checkpoint", call.key)
-            engine.unconsumed.recorded(failed)
+            attempt.unconsumed.recorded(failed)
             await prevented(side, call, work, error)
-            engine.unconsumed.given(failed, branch)
+            attempt.unconsumed.given(failed, branch.task)
             raise
-    inputs = engine.digest(work)
-    entry = engine.recorded.find(call, inputs)
+    inputs = digest_inputs(work.arguments())
+    entry = attempt.recorded.find(call, inputs)
     if entry is not None and is_cancellation(entry) and not await gives_up(side, entry):
         entry = None
     slot = LoopSlot(side, lanes)
@@ -99,7 +102,7 @@ async def run_checkpoint(
         return await execute(side, branch, call, work, inputs, slot)
     except BaseException as error:
         if recorded_failure(error) is not None:
-            engine.unconsumed.given(call.key, branch)
+            attempt.unconsumed.given(call.key, branch.task)
         raise
     finally:
         slot.leave()
@@ -107,7 +110,7 @@ async def run_checkpoint(
 
 async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) -> None:
     """Give a call that another one's failure kept from being made its place among the outcomes."""
-    entry = side.engine.recorded.find(call)
+    entry = side.attempt.recorded.find(call)
     if entry is not None:
         await side.turn(entry.seq)
         return
@@ -119,22 +122,22 @@ async def prevented(side: LoopSide, call: Call, work: Work, error: Exception) ->
 
 async def replay(side: LoopSide, branch: Branch, call: Call, work: Work, entry: Entry, inputs: bytes) -> Any:
     """The outcome of an earlier attempt, in its turn."""
-    engine = side.engine
-    engine.warn_of_other_inputs(call, entry, inputs, work.arguments)
+    attempt = side.attempt
+    check_arguments(attempt, call, entry, inputs, work.arguments)
     if entry.error is not None:
-        engine.unconsumed.recorded(call.key)
+        attempt.unconsumed.recorded(call.key)
     await side.turn(entry.seq)
     if is_unkept(entry):
-        return engine.remaking.checked(entry, await execute_again(branch, call, work, entry))
-    return engine.outcome(entry)
+        return attempt.its(Remaking).checked(entry, await execute_again(branch, call, work, entry))
+    return attempt.outcome(entry)
 
 
 async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) -> Encoded:
     """The value of a call under `record="digest"`, executed again; what it calls has the keys that are recorded."""
-    engine, failed = branch.engine, 0
+    attempt, failed = branch.attempt, 0
     while True:
-        engine.check_halted()
-        engine.parking.begin()
+        attempt.check_halted()
+        attempt.parking.begin()
         try:
             return await tried_again(branch.open_try(call, entry.tries or 1), call, work)
         except Exception as error:
@@ -144,40 +147,40 @@ async def execute_again(branch: Branch, call: Call, work: Work, entry: Entry) ->
             if not work.spec.retries_after(error, failed):
                 raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
         finally:
-            engine.parking.end()
-        await loop_side(engine, branch).rest(pause_in_place(work.spec, failed, call))
+            attempt.parking.end()
+        await loop_side(attempt, branch).rest(pause_in_place(work.spec, failed, call))
 
 
 async def tried_again(branch: Branch, call: Call, work: Work) -> Encoded:
     if work.spec.isolated:
-        own = IsolatedTry(branch.engine, call, work)
-        return value_of(await in_a_thread(own.execute, pace=branch.engine.pace, give_up=own.end))
+        own = IsolatedTry(branch.attempt, call, work)
+        return value_of(await in_a_thread(own.execute, pace=branch.attempt.pace, give_up=own.end))
     return codec.encode(await in_try(branch, call, work))
 
 
 async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs: bytes, slot: LoopSlot) -> Any:
     """Run the tries that are left, and record the outcome."""
-    engine = side.engine
-    key = cache_key(engine, work, inputs)
-    known = reusable(engine, call, work, inputs, key)
+    attempt = side.attempt
+    key = cache_key(attempt, work, inputs)
+    known = reusable(attempt, call, work, inputs, key)
     if known is not None:
         async with giving_up(side, call, work):
             await side.commit(known.entry)
-        return engine.executed(known)
+        return executed(attempt, known)
     while True:
-        failed, _ = engine.recorded.failed_tries(call.key)
+        failed, _ = attempt.recorded.failed_tries(call.key)
         if failed:
             async with giving_up(side, call, work):
                 await pause(side, call, work, slot)
-        attempt = engine.begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
+        this_try = begin_try(call, work, branch, inputs, number=failed + 1, cache_key=key)
         try:
-            async with giving_up(side, call, work, attempt):
-                ended = await recorded(side, await tried(attempt, work))
+            async with giving_up(side, call, work, this_try):
+                ended = await recorded(side, await tried(this_try, work))
         finally:
-            engine.parking.end()
+            attempt.parking.end()
         if ended.entry.kind == "c":
-            return engine.executed(ended)
-        engine.recorded.try_failed(call.key, attempt.number, ended.entry.ended_us)
+            return executed(attempt, ended)
+        attempt.recorded.try_failed(call.key, this_try.number, ended.entry.ended_us)
 
 
 async def recorded(side: LoopSide, ended: Executed) -> Executed:
@@ -192,51 +195,51 @@ async def recorded(side: LoopSide, ended: Executed) -> Executed:
 
 async def commit(side: LoopSide, entry: Entry) -> None:
     if entry.error is not None and entry.kind == "c":
-        side.engine.unconsumed.recorded(entry.key)
+        side.attempt.unconsumed.recorded(entry.key)
     await side.commit(entry)
 
 
 @asynccontextmanager
-async def giving_up(side: LoopSide, call: Call, work: Work, attempt: Try | None = None) -> AsyncIterator[None]:
+async def giving_up(side: LoopSide, call: Call, work: Work, this_try: Try | None = None) -> AsyncIterator[None]:
     """Record it when the caller gives up: a replay, which may come further in the same time, gives up there too."""
     try:
         yield
     except asyncio.CancelledError as error:
         if side.records:
-            failed, _ = side.engine.recorded.failed_tries(call.key)
-            side.engine.unconsumed.gave_up(call.key, error, branch_here(call.name))
-            begun = attempt.cancelled(error).entry if attempt is not None else None
+            failed, _ = side.attempt.recorded.failed_tries(call.key)
+            side.attempt.unconsumed.gave_up(call.key, error, branch_here(call.name).task)
+            begun = this_try.cancelled(error).entry if this_try is not None else None
             await side.commit_surely(begun or not_begun(call, work.spec, error, tries=failed))
         raise
 
 
-async def tried(attempt: Try, work: Work) -> Executed:
+async def tried(this_try: Try, work: Work) -> Executed:
     """Make a try; what it came to."""
     if work.spec.isolated:
-        own = IsolatedTry(attempt.branch.engine, attempt.call, work)
-        pace = attempt.branch.engine.pace
-        return await in_a_thread(lambda: isolated(own, attempt), pace=pace, give_up=own.end)
-    alone = not is_opaque(attempt.inputs) or len(asyncio.all_tasks()) == 1
-    before = watch(work, attempt.inputs, scope=attempt.call.scope, alone=alone)
-    ended = await tried_here(attempt, work)
-    return ended if before is None else attempt.checked(ended, before)
+        own = IsolatedTry(this_try.branch.attempt, this_try.call, work)
+        pace = this_try.branch.attempt.pace
+        return await in_a_thread(lambda: isolated(own, this_try), pace=pace, give_up=own.end)
+    alone = not is_opaque(this_try.inputs) or len(asyncio.all_tasks()) == 1
+    before = watch(work, this_try.inputs, scope=this_try.call.scope, alone=alone)
+    ended = await tried_here(this_try, work)
+    return ended if before is None else this_try.checked(ended, before)
 
 
-async def tried_here(attempt: Try, work: Work) -> Executed:
+async def tried_here(this_try: Try, work: Work) -> Executed:
     try:
-        value = await in_try(attempt.branch, attempt.call, work)
-        return attempt.returned(value)
+        value = await in_try(this_try.branch, this_try.call, work)
+        return this_try.returned(value)
     except Exception as error:
         if is_live(error):
-            attempt.passed()
+            this_try.passed()
             raise
-        return attempt.failed(error)
+        return this_try.failed(error)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         # Nobody cancelled it: it awaited something that was.
-        return attempt.cancelled_itself(error)
+        return this_try.cancelled_itself(error)
 
 
 async def in_a_thread(execute: Callable[[], T], *, pace: Pace, give_up: Callable[[], None]) -> T:
@@ -288,12 +291,12 @@ async def in_try(branch: Branch, call: Call, work: Work) -> Any:
 async def in_time(work: Work, call: Call, branch: Branch) -> Any:
     """What the function gives, within its timeout."""
     if work.spec.timeout_seconds is None:
-        return await in_one_process(branch.engine, work.function(*work.args, **work.kwargs))
-    pace, limit = branch.engine.pace, asyncio.timeout(work.spec.timeout_seconds)
+        return await in_one_process(branch.attempt, work.function(*work.args, **work.kwargs))
+    pace, limit = branch.attempt.pace, asyncio.timeout(work.spec.timeout_seconds)
     over = pace.monotonic() + work.spec.timeout_seconds
     try:
         async with limit:
-            value = await in_one_process(branch.engine, work.function(*work.args, **work.kwargs))
+            value = await in_one_process(branch.attempt, work.function(*work.args, **work.kwargs))
     except Exception as error:
         if limit.expired():
             raise timed_out(work.spec, call.key) from error
@@ -306,8 +309,8 @@ async def in_time(work: Work, call: Call, branch: Branch) -> Any:
 
 async def pause(side: LoopSide, call: Call, work: Work, slot: LoopSlot) -> None:
     """Let the pause after a failed try pass: in place if it is short, else as a durable timer."""
-    engine = side.engine
-    left_us = pause_us(engine, call, work.spec)
+    attempt = side.attempt
+    left_us = pause_us(attempt, call, work.spec)
     if not left_us:
         return
     slot.leave()
@@ -316,14 +319,14 @@ async def pause(side: LoopSide, call: Call, work: Work, slot: LoopSlot) -> None:
 
 
 async def pass_time(side: LoopSide, call: Call, left_us: int) -> None:
-    engine = side.engine
+    attempt = side.attempt
     if left_us > HELD_PAUSE_SECONDS * 1_000_000:
-        request = pause_request(call, engine.recorded.failed_tries(call.key)[1], left_us)
-        if engine.guard(lambda: engine.journal.open_wait(request)) is None:
+        request = pause_request(call, attempt.recorded.failed_tries(call.key)[1], left_us)
+        if attempt.guard(lambda: attempt.journal.open_wait(request)) is None:
             await side.answer(request.key)
         return
-    engine.parking.begin()
+    attempt.parking.begin()
     try:
         await side.rest(left_us / 1_000_000)
     finally:
-        engine.parking.end()
+        attempt.parking.end()

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
 from kitaru_runner import codec, forking, logs
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.kept_entries import KeptEntries
@@ -346,7 +346,7 @@ def as_error(header: Mapping[str, Any]) -> KitaruError:
 def leave(code: int) -> NoReturn:
     """End this process at once: to user code that is a crash, which it must survive anyhow."""
     logs.end_lines()
-    logs.flush()
+    forking.flush()
     os._exit(code)
 
 
@@ -380,12 +380,12 @@ def main() -> None:
     )
     opening, welcome = journal.open()
     logs.begin_own(opening.attempt)
-    engine = Engine(journal, opening, fenced=journal.fenced)
-    journal.listener = engine.parking
-    journal.on_cancel = lambda: engine.cancel() if engine.can_be_asked_to_end else leave(EXIT_DONE)
+    attempt = Attempt(journal, opening, fenced=journal.fenced)
+    journal.listener = attempt.parking
+    journal.on_cancel = lambda: attempt.cancel() if attempt.can_be_asked_to_end else leave(EXIT_DONE)
     threading.Thread(target=journal.listen, name="kitaru-journal", daemon=True).start()
     root = Path(welcome["folder"])
-    engine.root = str(root)
+    attempt.root = str(root)
     file, name = split_target(opening.entrypoint)
     sys.argv[:] = [str(root / file)]
     sys.dont_write_bytecode = True
@@ -396,12 +396,12 @@ def main() -> None:
     except BaseException as error:  # sys.exit() at import too: the execution has failed, and says so
         if os.getpid() != process:
             forking.end_fork(error)
-        engine.finish(None, describe_failure(error))
+        attempt.finish(None, describe_failure(error))
         return
     if os.getpid() != process:
         forking.end_fork()
     try:
-        run_body(engine, flow.function, inputs)
+        run_body(attempt, flow.function, inputs)
     except KitaruFencedError:
         leave(EXIT_FENCED)
     except ExecutionCancelled:

@@ -18,13 +18,16 @@ from kitaru_registry.errors import (
     KitaruUserCodeError,
 )
 from kitaru_runner.arguments import digest_inputs
-from kitaru_runner.context import Branch, Call, this_branch
+from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.failures import describe_failure
+from kitaru_runner.futures import task_of
+from kitaru_runner.keys import Call
+from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
 from kitaru_runner.waiting import Stand, open_anew, open_stand
 
 if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -41,30 +44,30 @@ def start(
         KitaruContextError: inside a checkpoint.
         KitaruError: there is no such flow, or the inputs do not fit; that is recorded too.
     """
-    engine = branch.engine
+    attempt = branch.attempt
     if branch.call is not None:
         raise KitaruContextError(
             f"flow {flow} was started inside checkpoint {branch.call.key}",
             hint="start it in the flow's body: a checkpoint executes again when it is cut short",
         )
-    call = engine.place(branch, flow)
+    call = branch.place(flow)
     digest = digest_inputs(inputs)
     if branch.family is not None:
         call = branch.family.find(branch, call, digest)
-    entry = engine.recorded.find(call, digest)
+    entry = attempt.recorded.find(call, digest)
     if entry is not None:
-        engine.warn_of_other_inputs(call, entry, digest, lambda: inputs)
-        exec_id = str(engine.outcome(entry))
-        engine.guard(lambda: engine.journal.attend(exec_id))
+        check_arguments(attempt, call, entry, digest, lambda: inputs)
+        exec_id = str(attempt.outcome(entry))
+        attempt.guard(lambda: attempt.journal.attend(exec_id))
         return exec_id
     try:
-        made: tuple[str, int] = engine.write(lambda: engine.journal.child(request(call, digest)))
+        made: tuple[str, int] = attempt.write(lambda: attempt.journal.child(request(call, digest)))
     except (KitaruUsageError, KitaruNotFoundError) as error:
         described = describe_failure(error, checkpoint=call.key)
         refused = Entry("x", call.key, now_us(), place=call.place, inputs=digest, error=described)
-        engine.commit([refused])
-        return str(engine.outcome(refused))
-    engine.was_committed(made[1])
+        attempt.commit([refused])
+        return str(attempt.outcome(refused))
+    attempt.was_committed(made[1])
     return made[0]
 
 
@@ -76,16 +79,16 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
         KitaruExecutionError: it ended otherwise.
         KitaruNotFinishedError: the deadline came first.
     """
-    engine = branch.engine
+    attempt = branch.attempt
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        engine.loops.delivered(entry.seq)
-        return given(engine, entry, stand.child)
+        attempt.loops.delivered(entry.seq)
+        return given(attempt, entry, stand.child)
     if answer is None:
-        answer = engine.parking.stand_at(call.key)
-        engine.check_halted()
-    entry, _ = record_end(engine, call, stand, answer, flow=flow)
-    return given(engine, entry, stand.child)
+        answer = attempt.parking.stand_at(call.key)
+        attempt.check_halted()
+    entry, _ = record_end(attempt, call, stand, answer, flow=flow)
+    return given(attempt, entry, stand.child)
 
 
 async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
@@ -93,43 +96,43 @@ async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
     from kitaru_runner.engine_async import branch_here, giving_up_standing, loop_side, take_turn
 
     branch = branch_here(stand.name)
-    engine = branch.engine
-    side = loop_side(engine, branch)
+    attempt = branch.attempt
+    side = loop_side(attempt, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         if entry.error is not None:
-            engine.unconsumed.recorded(call.key)
+            attempt.unconsumed.recorded(call.key)
         if await take_turn(side, entry):
-            return given(engine, entry, stand.child)
-        answer = open_anew(engine, call, stand)
+            return given(attempt, entry, stand.child)
+        answer = open_anew(attempt, call, stand)
     async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
-        entry, seq = record_end(engine, call, stand, answer, flow=flow)
+        entry, seq = record_end(attempt, call, stand, answer, flow=flow)
         if entry.error is not None:
-            engine.unconsumed.recorded(call.key)
+            attempt.unconsumed.recorded(call.key)
         await side.turn(seq)
-    return given(engine, entry, stand.child)
+    return given(attempt, entry, stand.child)
 
 
-def record_end(engine: Engine, call: Call, stand: Stand, answer: Answer, *, flow: str) -> tuple[Entry, int]:
+def record_end(attempt: Attempt, call: Call, stand: Stand, answer: Answer, *, flow: str) -> tuple[Entry, int]:
     """What is recorded of the wait, and its number."""
     assert stand.child is not None
-    outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(engine, stand.child)
+    outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(attempt, stand.child)
     entry = entry_of("w", call, flow, stand.child, outcome)
-    return entry, engine.commit([entry])
+    return entry, attempt.commit([entry])
 
 
-def given(engine: Engine, entry: Entry, exec_id: str | None) -> Any:
+def given(attempt: Attempt, entry: Entry, exec_id: str | None) -> Any:
     """The recorded result, or the failure raised; what the result is passed to was made from the child's."""
     try:
-        value = engine.outcome(entry)
+        value = attempt.outcome(entry)
     except BaseException:
-        engine.unconsumed.given(entry.key, this_branch())
+        attempt.unconsumed.given(entry.key, task_of(this_branch()))
         raise
     if exec_id is not None:
         # A result's id as an artifact is its execution's.
-        engine.lineage.note(value, exec_id, len(entry.value.data) if entry.value else entry.size or 0)
+        attempt.lineage.note(value, exec_id, len(entry.value.data) if entry.value else entry.size or 0)
     return value
 
 
@@ -140,22 +143,22 @@ def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
         KitaruNotFinishedError: it has not.
         KitaruContextError: inside a checkpoint.
     """
-    engine = branch.engine
+    attempt = branch.attempt
     if branch.call is not None:
         raise KitaruContextError(
             f"a child flow's result was asked for inside checkpoint {branch.call.key}",
             hint="take it in the flow's body, and pass it to the checkpoint",
         )
-    call = engine.place(branch, name)
-    entry = engine.recorded.find(call)
+    call = branch.place(name)
+    entry = attempt.recorded.find(call)
     if entry is None:
-        entry = entry_of("n", call, flow, exec_id, outcome_of(engine, exec_id))
-        engine.commit([entry])
-    return given(engine, entry, exec_id)
+        entry = entry_of("n", call, flow, exec_id, outcome_of(attempt, exec_id))
+        attempt.commit([entry])
+    return given(attempt, entry, exec_id)
 
 
-def outcome_of(engine: Engine, exec_id: str) -> Outcome:
-    found: Outcome = engine.guard(lambda: engine.journal.outcome(exec_id))
+def outcome_of(attempt: Attempt, exec_id: str) -> Outcome:
+    found: Outcome = attempt.guard(lambda: attempt.journal.outcome(exec_id))
     return found
 
 

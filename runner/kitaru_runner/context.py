@@ -10,17 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_registry.errors import KitaruContextError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.metadata import merge_metadata
 from kitaru_runner.json_text import compact
+from kitaru_runner.keys import Call
 from kitaru_runner.surroundings import here
 
 if TYPE_CHECKING:
     import asyncio
 
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
     from kitaru_runner.matching import Family
     from kitaru_runner.protocol import Saved
 
@@ -35,15 +36,6 @@ current = cast("ContextVar[Branch | None]", here)
 
 THREADS = "threads/"
 """The scope, in that of a branch, of the threads that call in it and whose creation nobody saw."""
-
-
-class Call(NamedTuple):
-    """One call in a scope: its key, its name and how many calls the scope had made before."""
-
-    key: str
-    name: str
-    scope: str
-    place: int
 
 
 making = threading.RLock()
@@ -99,14 +91,14 @@ class Branch:
     """One line of execution, in which calls come one after another."""
 
     __slots__ = (
-        "_ordinals", "_places", "_unordered", "call", "engine", "family", "home", "left_behind", "scope", "span",
-        "task",
+        "_ordinals", "_places", "_unordered", "attempt", "call", "creator", "family", "home", "left_behind", "scope",
+        "span", "task",
     )  # fmt: skip
 
     def __init__(
-        self, engine: Engine, scope: str = "", call: Call | None = None, span: Span | None = None
+        self, attempt: Attempt, scope: str = "", call: Call | None = None, span: Span | None = None
     ) -> None:  # fmt: skip
-        self.engine = engine
+        self.attempt = attempt
         self.scope = scope
         self.call = call
         """The checkpoint that this branch executes; None in the flow's body."""
@@ -117,14 +109,41 @@ class Branch:
         """The thread that runs it, once that is known. Another one that calls has a scope of its own."""
         self.family: Family | None = None
         """Of a thread's scope: says which record is a call's, where that need not follow from its place."""
+        self.creator: Branch | None = None
+        """Of a thread's scope: the branch that has begun it."""
         self._unordered: Branch | None = None
         self.left_behind: Left | None = None
         """Made when something is: most tries leave nothing but their value."""
         self._ordinals: dict[str, int] = {}
         self._places = 0
 
-    def next_call(self, name: str, id_: str | None = None) -> Call:
-        if not self.has_order:
+    def place(self, name: str, id_: str | None = None, what: str = "") -> Call:
+        """The key of the next call here, after checking that the journal agrees.
+
+        Args:
+            what: is called, before its name: `checkpoint`. For errors.
+
+        Raises:
+            KitaruDivergenceError: the journal holds another call at this place; the execution has failed.
+        """
+        attempt = self.attempt
+        attempt.admit(name, what)
+        if self.span is not None:
+            self.check_time()
+        call = self._next_call(name, id_)
+        if self.family is not None:
+            attempt.parking.count(threading.get_ident())
+        if attempt.recorded.has_places:
+            attempt.check_place(call)
+        return call
+
+    def check_time(self) -> None:
+        """Raise where the code that calls was left behind by a timeout: nothing of it is recorded."""
+        if self.call is not None and self.is_over:
+            raise KitaruTimeoutError(f"the time of checkpoint {self.call.key} is over")
+
+    def _next_call(self, name: str, id_: str | None) -> Call:
+        if self.family is not None and not self.has_order:
             return (
                 self.call_without_place(name)
                 if id_ is None
@@ -147,8 +166,8 @@ class Branch:
     def open_thread(self, name: str) -> Branch:
         """The scope of a thread, or of a call that a pool was given, for a function of that name."""
         scope = self.open(f"thread:{name}")
-        scope.family = self.engine.families.of(f"{self.scope}thread:{name}[")
-        scope.family.shared = self
+        scope.family = self.attempt.families.of(f"{self.scope}thread:{name}[")
+        scope.creator = self
         return scope
 
     def open_map(self, count: int) -> list[Branch]:
@@ -159,11 +178,11 @@ class Branch:
         return [self._inner(f"{self.scope}{name}[{index}]/") for index in range(count)]
 
     def open_try(self, call: Call, number: int) -> Branch:
-        return Branch(self.engine, f"{call.key}/try{number}/", call, self.span)
+        return Branch(self.attempt, f"{call.key}/try{number}/", call, self.span)
 
     @property
     def may_pickle(self) -> bool:
-        return self.engine.opening.may_pickle
+        return self.attempt.opening.may_pickle
 
     @property
     def has_order(self) -> bool:
@@ -180,7 +199,7 @@ class Branch:
             with making:
                 if self._unordered is None:
                     unordered = self._inner(f"{self.scope}{THREADS}")
-                    unordered.family = self.engine.families.of(unordered.scope, unseen=True)
+                    unordered.family = self.attempt.families.of(unordered.scope, unseen=True)
                     self._unordered = unordered
         return self._unordered
 
@@ -219,7 +238,7 @@ class Branch:
 
     def _inner(self, scope: str) -> Branch:
         """A scope within this one: of the same checkpoint, if this is one's."""
-        inner = Branch(self.engine, scope, call=self.call, span=self.span)
+        inner = Branch(self.attempt, scope, call=self.call, span=self.span)
         inner.left_behind = self.left
         return inner
 
@@ -228,8 +247,8 @@ class Branch:
         return name if ordinal == 1 else f"{name}#{ordinal}"
 
 
-class ActiveEngines:
-    """The engines of this process, to tell a plain call from one in a thread that lost its context."""
+class ActiveAttempts:
+    """The attempts of this process, to tell a plain call from one in a thread that lost its context."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -250,7 +269,7 @@ class ActiveEngines:
         return self._count > 0 and threading.get_ident() not in self._plain_threads
 
 
-active = ActiveEngines()
+active = ActiveAttempts()
 
 
 scopes: dict[int, Branch] = {}
@@ -274,11 +293,11 @@ def seen_from(branch: Branch, me: int) -> Branch:
         branch.home = me
         return branch
     own = scopes.get(me)
-    if own is not None and own.engine is branch.engine and own.scope.startswith(branch.scope):
+    if own is not None and own.attempt is branch.attempt and own.scope.startswith(branch.scope):
         return own
     if branch.task is not None:
         # Its task awaits the thread, and stands still meanwhile.
-        branch.engine.parking.count(me)
+        branch.attempt.parking.count(me)
         return branch
     return branch.unordered()
 

@@ -16,23 +16,22 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner.arrivals import Arrivals
-from kitaru_runner.context import Branch, Call, this_branch
-from kitaru_runner.engine import Engine
+from kitaru_runner.attempt import Attempt
+from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.forking import end_fork, is_left_to_parent
-from kitaru_runner.futures import CheckpointFuture
+from kitaru_runner.futures import CheckpointFuture, Deliveries
+from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Lane
 from kitaru_runner.loops import SLOW_SECONDS, Side
 from kitaru_runner.protocol import Answer, Entry
 from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
-
-if TYPE_CHECKING:
-    from kitaru_runner.waiting import Stand
+from kitaru_runner.waiting import Stand, gave_up_standing, open_anew, open_stand, record_answer, refuse_in_checkpoint
 
 T = TypeVar("T")
 
@@ -50,23 +49,23 @@ MOST_SPINS = 10_000
 
 
 class LoopSide(Side):
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, scope: str = "") -> None:
+    def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop, scope: str = "") -> None:
         """
         Args:
             scope: that of the branch which runs the loop; others' outcomes have no turn here.
         """
-        self.engine = engine
+        self.attempt = attempt
         self.loop = loop
         # The second number keeps those apart who stand at the same outcome.
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._enlisted = 0
-        handed_out = engine.loops.handed_out
-        self._recorded = deque(seq for seq in engine.recorded.order(scope) if seq not in handed_out)
+        handed_out = attempt.loops.handed_out
+        self._recorded = deque(seq for seq in attempt.recorded.order(scope) if seq not in handed_out)
         self._undelivered = set(self._recorded)
         self._expected: set[int] = set()
-        self._timers = Timers(self, loop, engine.opening)
-        self._threads = Threads(self, loop, engine.opening, engine.parking)
-        self.arrivals = Arrivals(self, loop, engine.opening)
+        self._timers = Timers(self, loop, attempt.opening)
+        self._threads = Threads(self, loop, attempt.opening, attempt.parking)
+        self.arrivals = Arrivals(self, loop, attempt.opening)
         self._pumping = False
         self._spins = 0
         self._stalled_at: int | None = None
@@ -94,7 +93,7 @@ class LoopSide(Side):
         """That task of this loop is in that branch."""
         self.arrivals.made(branch, task)
 
-    def given(self, scope: Branch) -> None:
+    def given(self, scope: str) -> None:
         self.arrivals.given(scope)
 
     # Turns
@@ -107,7 +106,7 @@ class LoopSide(Side):
 
     def delivered(self, seq: int) -> None:
         """A recorded outcome has had its turn, or was given to synchronous code, in its own order."""
-        self.engine.loops.handed_out.add(seq)
+        self.attempt.loops.handed_out.add(seq)
         self._undelivered.discard(seq)
         self._expected.discard(seq)
         self._timers.reached(seq)
@@ -139,10 +138,10 @@ class LoopSide(Side):
         if not self._expected.isdisjoint(earlier):
             self._pumping = False
         elif self._is_coming(earlier):
-            self.engine.pace.later(self.loop, STALL_SECONDS, self._pump)
+            self.attempt.pace.later(self.loop, STALL_SECONDS, self._pump)
         elif earlier and self._stalled_at != seq:
             self._stalled_at = seq
-            self.engine.pace.later(self.loop, STALL_SECONDS, self._pump)
+            self.attempt.pace.later(self.loop, STALL_SECONDS, self._pump)
         else:
             self._undelivered.difference_update(earlier)
             self.delivered(seq)
@@ -181,10 +180,10 @@ class LoopSide(Side):
 
     @property
     def records(self) -> bool:
-        return not self.engine.is_halted and not self.is_over
+        return not self.attempt.is_halted and not self.is_over
 
     def is_flows(self, branch: Branch | None) -> bool:
-        return branch is not None and branch.call is None and branch.engine is self.engine and self.records
+        return branch is not None and branch.call is None and branch.attempt is self.attempt and self.records
 
     async def commit(self, entry: Entry) -> None:
         """Make the entry durable, together with all that end in this turn of the loop, and wait for its turn."""
@@ -215,7 +214,7 @@ class LoopSide(Side):
 
     def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[None]]]) -> None:
         try:
-            last = self.engine.commit([entry for entry, _ in batch])
+            last = self.attempt.commit([entry for entry, _ in batch])
         except BaseException as error:
             if isinstance(error, KitaruUsageError) and len(batch) > 1:
                 # One of them cannot be recorded, and costs the others nothing.
@@ -235,11 +234,11 @@ class LoopSide(Side):
         """Stand until the answer is there."""
         future: asyncio.Future[Answer] = self.loop.create_future()
         self._waiting[key] = future
-        early = self.engine.parking.take(key)
+        early = self.attempt.parking.take(key)
         if early is not None:
             future.set_result(early)
         self._parked_activity = -1
-        for side in self.engine.loops.running:
+        for side in self.attempt.loops.running:
             side.watch()
         try:
             return await future
@@ -257,7 +256,7 @@ class LoopSide(Side):
         future = self._waiting.get(key)
         if future is None or future.done():
             return
-        answer = self.engine.parking.take(key)
+        answer = self.attempt.parking.take(key)
         if answer is not None:
             self._parked_activity = -1
             future.set_result(answer)
@@ -281,12 +280,12 @@ class LoopSide(Side):
     def _begin_to_watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self.engine.pace.later(self.loop, REST_SECONDS, self._watch)
+            self.attempt.pace.later(self.loop, REST_SECONDS, self._watch)
 
     def _watch(self) -> None:
         """Park when nothing moves but waits: a timer far away is no reason to hold a process."""
-        parking = self.engine.parking
-        others = [side for side in self.engine.loops.running if side is not self]
+        parking = self.attempt.parking
+        others = [side for side in self.attempt.loops.running if side is not self]
         if not self._waiting and not parking.is_stood_at and not any(side.waits for side in others):
             self._watching = False
             return
@@ -297,7 +296,7 @@ class LoopSide(Side):
         if not moved and self._parked_activity != parking.activity and not self._held_by_timer():
             self._parked_activity = parking.activity
             parking.park()
-        self.engine.pace.later(self.loop, REST_SECONDS, self._watch)
+        self.attempt.pace.later(self.loop, REST_SECONDS, self._watch)
 
     def _held_by_timer(self) -> bool:
         if self._rested_seconds > SLOW_SECONDS:
@@ -333,7 +332,7 @@ def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args:
             raise
 
 
-def loop_side(engine: Engine, branch: Branch) -> LoopSide:
+def loop_side(attempt: Attempt, branch: Branch) -> LoopSide:
     """The engine's side on the running loop.
 
     Raises:
@@ -345,22 +344,22 @@ def loop_side(engine: Engine, branch: Branch) -> LoopSide:
             "a checkpoint was called in a task, or a callback, that the flow did not see begin",
             hint="start tasks with asyncio.create_task, gather or a TaskGroup",
         )
-    return side_on(engine, asyncio.get_running_loop(), branch)
+    return side_on(attempt, asyncio.get_running_loop(), branch)
 
 
-def side_on(engine: Engine, loop: asyncio.AbstractEventLoop, branch: Branch) -> LoopSide:
+def side_on(attempt: Attempt, loop: asyncio.AbstractEventLoop, branch: Branch) -> LoopSide:
     """The engine's side on that loop; made at need, by the branch that comes there first."""
-    for known in engine.loops.sides:
+    for known in attempt.loops.sides:
         if isinstance(known, LoopSide) and known.loop is loop:
             return known
-    side = LoopSide(engine, loop, branch.scope)
-    engine.loops.add(side)
+    side = LoopSide(attempt, loop, branch.scope)
+    attempt.loops.add(side)
     return side
 
 
 async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     """The outcome of a call that was submitted to a thread, when its turn has come."""
-    side = loop_side(branch.engine, branch)
+    side = loop_side(branch.attempt, branch)
     loop = asyncio.get_running_loop()
     known = loop.create_future()
 
@@ -369,7 +368,7 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
     # Its own callback: a future whose outcome could not be recorded ends too.
     Future.add_done_callback(future, herald)
-    if branch.engine.deliveries.when_recorded(future, herald):
+    if branch.attempt.its(Deliveries).when_recorded(future, herald):
         await known
     if future.seq is not None:
         await side.turn(future.seq)
@@ -378,22 +377,20 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
 
 async def stand(stand: Stand) -> Answer:
     """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    from kitaru_runner.waiting import open_anew, open_stand, refuse_in_checkpoint
-
     branch = branch_here(stand.name)
     refuse_in_checkpoint(branch, stand)
-    engine = branch.engine
-    side = loop_side(engine, branch)
+    attempt = branch.attempt
+    side = loop_side(attempt, branch)
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
         if await take_turn(side, entry):
             assert answer is not None
             return replace(answer, key=call.key)
-        answer = open_anew(engine, call, stand)
+        answer = open_anew(attempt, call, stand)
     async with giving_up_standing(side, call):
         if answer is None:
             answer = await side.answer(call.key)
-        await side.turn(engine.record_answer(call, answer))
+        await side.turn(record_answer(attempt, call, answer))
     return replace(answer, key=call.key)
 
 
@@ -421,10 +418,10 @@ async def gives_up(side: LoopSide, entry: Entry) -> bool:
             turn = loop.create_future()
             side.enlist(entry.seq, turn)
             await surely(turn)
-            if not side.engine.recorded.was_retried:
+            if not side.attempt.recorded.was_retried:
                 await loop.create_future()
     except asyncio.CancelledError as error:
-        side.engine.unconsumed.gave_up(entry.key, error, branch)
+        side.attempt.unconsumed.gave_up(entry.key, error, branch.task)
         raise
     return False
 
@@ -449,13 +446,11 @@ async def surely(turn: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def giving_up_standing(side: LoopSide, call: Call) -> AsyncIterator[None]:
     """Record it when the caller of a wait gives up."""
-    from kitaru_runner.waiting import gave_up_standing
-
     try:
         yield
     except asyncio.CancelledError as error:
         if side.records:
-            side.engine.unconsumed.gave_up(call.key, error, branch_here(call.name))
+            side.attempt.unconsumed.gave_up(call.key, error, branch_here(call.name).task)
             await side.commit_surely(gave_up_standing(call, error))
         raise
 
@@ -476,19 +471,19 @@ async def run_on_loop(
     loop = asyncio.get_running_loop()
     branch.task = main = asyncio.current_task()
     assert main is not None
-    branch.engine.has_loop(lambda: call_on(loop, main.cancel))
-    side_on(branch.engine, loop, branch)
-    return await in_one_process(branch.engine, body(*args, **kwargs))
+    branch.attempt.has_loop(lambda: call_on(loop, main.cancel))
+    side_on(branch.attempt, loop, branch)
+    return await in_one_process(branch.attempt, body(*args, **kwargs))
 
 
-async def in_one_process(engine: Engine, called: Awaitable[T]) -> T:
+async def in_one_process(attempt: Attempt, called: Awaitable[T]) -> T:
     """What the user's code gives; a process that it has forked ends where that code does."""
     try:
         value = await called
     except BaseException as error:
-        if is_left_to_parent(engine):
+        if is_left_to_parent(attempt):
             end_fork(error)
         raise
-    if is_left_to_parent(engine):
+    if is_left_to_parent(attempt):
         end_fork()
     return value

@@ -2,7 +2,7 @@
 
 A fork gets a copy of all that its parent has, and may outlive it: with the journal's socket it would keep a dead parent
 from being missed, with the lock nobody could take the execution over, and what it wrote would be the parent's. So
-descriptors that were named here are closed in it, its engines refuse whatever is asked of them, and where the user's
+descriptors that were named here are closed in it, its attempts refuse whatever is asked of them, and where the user's
 code comes to an end in it, it ends.
 """
 
@@ -18,56 +18,56 @@ from typing import Any, NoReturn
 
 from kitaru_registry.errors import KitaruContextError
 
-_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+_attempts: weakref.WeakSet[Any] = weakref.WeakSet()
 _dropped: dict[object, Callable[[], None]] = {}
 """What a fork does first, by what it is about."""
+_endings: dict[Callable[[], None], None] = {}
+"""What it does last."""
 
 
 class LeftToParent:
-    """What an engine is in a process that was forked while it ran: its execution is the parent's alone."""
+    """What an attempt is in a process that was forked while it ran: its execution is the parent's alone."""
 
     exec_id: str
 
-    def place(self, branch: object, name: str, id_: str | None = None) -> NoReturn:
-        refuse(f"{name} was called")
-
-    def checkpoint(self, branch: object, work: Any, *, id_: str | None = None) -> NoReturn:
-        name = work.spec.name
-        refuse(f"checkpoint {name} was called", f"call {name}.function(...), the plain function, there, or ")
-
-    def submit(self, branch: object, work: Any, **options: object) -> NoReturn:
-        self.checkpoint(branch, work)
-
-    def note(self, branch: object, name: str, make: object) -> NoReturn:
-        refuse(f"{name}() was called")
-
-    def save(self, branch: object, saved: Any, **options: object) -> NoReturn:
-        refuse(f"save({saved.name!r}) was called", "hand the value back, or ")
-
-    def log(self, branch: object, metadata: object) -> NoReturn:
-        refuse("log() was called", "hand the values back, or ")
+    def admit(self, name: str, what: str = "") -> NoReturn:
+        refuse(f"{what} {name} was called".lstrip())
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse("Kitaru was called")
 
 
-def refuse(what: str, instead: str = "") -> NoReturn:
+def refuse(what: str) -> NoReturn:
     raise KitaruContextError(
         f"{what} in process {os.getpid()}, which was forked from the flow's: it has no journal",
-        hint=f"{instead}do it in the flow's own process",
+        hint="call plain functions there, a checkpoint's as NAME.function, or do it in the flow's own process",
     )
 
 
-def watch(engine: object) -> None:
-    """Let the engine refuse whatever is asked of it in processes that are forked from now on."""
+def check_not_forked(attempt: object, what: str) -> None:
+    """
+    Raises:
+        KitaruContextError: this process was forked while the attempt ran.
+    """
+    if type(attempt) is LeftToParent:
+        refuse(f"{what} was called")
+
+
+def watch(attempt: object) -> None:
+    """Let the attempt refuse whatever is asked of it in processes that are forked from now on."""
     _watch_forks()
-    _engines.add(engine)
+    _attempts.add(attempt)
 
 
 def drop_in_forks(about: object, drop: Callable[[], None]) -> None:
     """Call that first in each process that is forked from now on."""
     _watch_forks()
     _dropped[about] = drop
+
+
+def end_in_forks(end: Callable[[], None]) -> None:
+    """Call that last in each process that is forked, and in which user code comes to its end."""
+    _endings[end] = None
 
 
 def close_in_forks(descriptor: int) -> None:
@@ -97,15 +97,13 @@ def close_what_was_given(*, but: int | None = None) -> None:
             close_in_forks(descriptor)
 
 
-def is_left_to_parent(engine: object) -> bool:
-    """Whether this process was forked while the engine ran."""
-    return type(engine) is LeftToParent
+def is_left_to_parent(attempt: object) -> bool:
+    """Whether this process was forked while the attempt ran."""
+    return type(attempt) is LeftToParent
 
 
 def end_fork(error: BaseException | None = None) -> NoReturn:
     """End this process, in which the user's code has returned or raised: as Python ends one, without exit handlers."""
-    from kitaru_runner import logs
-
     code: object = 0
     if isinstance(error, SystemExit):
         code = 0 if error.code is None else error.code
@@ -116,9 +114,19 @@ def end_fork(error: BaseException | None = None) -> NoReturn:
 
         code = complain("".join(traceback.format_exception(error)).rstrip("\n"))
     assert isinstance(code, int)
-    logs.end_lines()
-    logs.flush()
+    for end in _endings:
+        end()
+    flush()
     os._exit(code & 0xFF)
+
+
+def flush() -> None:
+    """What stdout and stderr hold is written, as far as they are still there and take it."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # closed, replaced or taken away by user code
+            pass
 
 
 def complain(text: str) -> int:
@@ -151,9 +159,9 @@ def _watch_forks() -> None:
 def _begin_fork() -> None:
     while _dropped:
         _dropped.popitem()[1]()
-    for engine in list(_engines):
-        executing = vars(engine).get("executing")
+    for attempt in list(_attempts):
+        executing = vars(attempt).get("executing")
         if executing is not None:
             executing.is_forked = True
-        engine.__class__ = LeftToParent
-    _engines.clear()
+        attempt.__class__ = LeftToParent
+    _attempts.clear()

@@ -10,19 +10,22 @@ from __future__ import annotations
 import sys
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.context import this_branch
+from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:
-    from kitaru_runner.parking import Aside, Parking
+    import asyncio
+
+    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.parking import Aside
     from kitaru_runner.unconsumed import Unconsumed
 
 T = TypeVar("T")
@@ -111,9 +114,7 @@ class CheckpointFuture(Future[T], Generic[T]):
         branch = this_branch()
         if self._deliveries is None or branch is None:
             return self._awaited().__await__()
-        from kitaru_runner.engine_async import take_in_turn
-
-        return take_in_turn(branch, self).__await__()
+        return self._deliveries.take_in_turn(branch, self).__await__()
 
     async def _awaited(self) -> T:
         import asyncio
@@ -128,7 +129,7 @@ class CheckpointFuture(Future[T], Generic[T]):
     def _given(self) -> None:
         """The flow's code gets the outcome."""
         if self.unconsumed is not None and super().done():
-            self.unconsumed.seen(self, this_branch())
+            self.unconsumed.seen(self, task_of(this_branch()))
 
     def settle(self) -> None:
         """Resolve with the recorded outcome; by whoever claimed the future."""
@@ -193,6 +194,10 @@ class CheckpointFuture(Future[T], Generic[T]):
         )
 
 
+def task_of(branch: Branch | None) -> asyncio.Task[Any] | None:
+    return None if branch is None else branch.task
+
+
 def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:
     """The futures among the arguments."""
     found: list[CheckpointFuture[Any]] = []
@@ -219,10 +224,13 @@ class Deliveries:
     User code may run when a future resolves, so that happens under no lock: a thread claims the future first.
     """
 
-    def __init__(self, parking: Parking, unconsumed: Unconsumed) -> None:
-        self.parking = parking
-        self.pace = parking.pace
-        self.unconsumed = unconsumed
+    take_in_turn: Callable[[Branch, CheckpointFuture[Any]], Coroutine[Any, Any, Any]]
+    """The outcome on an event loop, when its turn has come: how, whoever runs the flow says."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.parking = attempt.parking
+        self.pace = attempt.pace
+        self.unconsumed = attempt.unconsumed
         self._condition = threading.Condition()
         self._asides: list[Aside] = []
         self._open: dict[int, CheckpointFuture[Any]] = {}
@@ -334,47 +342,3 @@ class AskingEvent(threading.Event):
     def set(self) -> None:
         super().set()
         self._deliveries.notify()
-
-
-class Turnstile:
-    """Lets the holders of contiguous numbers act in order. Who comes early leaves its act behind for its turn."""
-
-    def __init__(self, after: int, pace: Pace = MACHINE) -> None:
-        self.passed = after
-        """Up to this number all have."""
-        self._pace = pace
-        self._lock = threading.Lock()
-        self._left: dict[int, tuple[int, Callable[[int], None] | None]] = {}
-        # Each waits at a gate of its own: a hundred threads that all wake for every number cost more than their work.
-        self._gates: dict[int, threading.Lock] = {}
-
-    def pass_through(self, first: int, last: int, act: Callable[[int], None] | None = None) -> None:
-        """Act, and pass up to `last`: now, or once all before `first` have passed. Never waits.
-
-        Args:
-            act: called with `last`, by whoever passes; no code of the user's, which might wait for another's turn.
-        """
-        with self._lock:
-            if act is None and not self._left and self.passed == first - 1 and not self._gates:
-                self.passed = last
-                return
-            self._left[first] = last, act
-            while (following := self._left.pop(self.passed + 1, None)) is not None:
-                self.passed, act = following
-                if act is not None:
-                    act(self.passed)
-                gate = self._gates.pop(self.passed, None)
-                if gate is not None:
-                    gate.release()
-
-    def wait_for(self, last: int) -> None:
-        """Wait until that number has passed."""
-        if self.passed >= last:
-            return
-        with self._lock:
-            if self.passed >= last:
-                return
-            gate = self._gates[last] = threading.Lock()
-            gate.acquire()
-        self._pace.until(lambda: not gate.locked())
-        gate.acquire()  # released by whoever lets this number pass

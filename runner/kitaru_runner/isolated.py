@@ -22,19 +22,19 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.giving_up import OWN_CANCELLATION, says_given_up
-from kitaru_runner import codec, forking, logs
-from kitaru_runner.context import Branch, Call, active, current
+from kitaru_runner import codec, forking
+from kitaru_runner.attempt import Attempt
+from kitaru_runner.context import Branch, active, current
 from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.keys import Call
 from kitaru_runner.lifeline import end_group_with
-from kitaru_runner.lineage import Lineage
 from kitaru_runner.loader import import_file
 from kitaru_runner.packing import pack_entries
 from kitaru_runner.protocol import (
@@ -44,15 +44,13 @@ from kitaru_runner.protocol import (
     Entry,
     FrameReader,
     Header,
+    Journal,
     Loaded,
+    Opening,
     framed,
     send_framed,
 )
 from kitaru_runner.specs import is_coroutine_function
-
-if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
-    from kitaru_runner.protocol import Saved
 
 PR_SET_PDEATHSIG = 1
 
@@ -94,53 +92,20 @@ class Parent:
             os._exit(0)
 
 
-@dataclass(frozen=True)
-class Rules:
-    may_pickle: bool
-
-
-class IsolatedEngine:
-    """What an engine is to code inside a checkpoint, as far as it reaches into a process of its own."""
+class IsolatedAttempt(Attempt):
+    """What an attempt is to code inside a checkpoint, as far as it reaches into a process of its own."""
 
     def __init__(self, parent: Parent, exec_id: str, key: str, *, may_pickle: bool) -> None:
-        self.exec_id = exec_id
-        self.journal = parent
-        self.opening = Rules(may_pickle)
-        self.lineage = Lineage()
+        opening = Opening(exec_id, 0, "", "", 0, Encoded("json", b"null"), (), may_pickle=may_pickle)
+        super().__init__(cast("Journal", parent), opening)
         self._key = key
 
-    def check_halted(self) -> None:
-        """Whoever halts the execution ends this process."""
-
-    def guard(self, ask: Callable[[], Any]) -> Any:
-        return ask()
-
-    def save(self, branch: Branch, saved: Saved, *, parents: Sequence[str] = ()) -> None:
-        branch.left.saved.append(saved)
-        branch.left.loaded.extend(parents)
-
-    def log(self, branch: Branch, metadata: Mapping[str, Any]) -> None:
-        branch.left.log(metadata)
-
-    def place(self, branch: Branch, name: str, id_: str | None = None) -> NoReturn:
-        self._refuse(f"checkpoint {name} was called", f"call {name}.function(...), the plain function, or ")
-
-    def checkpoint(self, branch: Branch, work: Any, *, id_: str | None = None) -> NoReturn:
-        self.place(branch, work.spec.name)
-
-    def submit(self, branch: Branch, work: Any, **options: Any) -> NoReturn:
-        self.place(branch, work.spec.name)
-
-    def child(self, branch: Branch, request: Any, *, flow: str) -> NoReturn:
-        self._refuse(f"flow {flow} was started")
-
-    def __getattr__(self, name: str) -> NoReturn:
-        self._refuse("something of the flow's was used")
-
-    def _refuse(self, what: str, instead: str = "") -> NoReturn:
+    def admit(self, name: str, what: str = "") -> NoReturn:
+        called = f"{what} {name}".lstrip()
         raise KitaruContextError(
-            f"{what} inside checkpoint {self._key}, which is isolated: its process has no journal",
-            hint=f'{instead}take runtime="isolated" away, or do it in the flow\'s body',
+            f"{called} was called inside checkpoint {self._key}, which is isolated: its process has no journal",
+            hint=f"call {name}.function(...), the plain function of a checkpoint; "
+            'or take runtime="isolated" away, or do it in the flow\'s body',
         )
 
 
@@ -196,10 +161,10 @@ def arguments_of(header: Header, payload: bytes) -> tuple[Encoded | None, list[E
 def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
     """Make the try: its outcome, or a failure (`t`: one that may be tried again), with what was saved and logged."""
     call = Call(header["key"], header["name"], "", 0)
-    engine = IsolatedEngine(parent, header["exec_id"], call.key, may_pickle=header["may_pickle"])
-    branch = Branch(cast("Engine", engine), call=call)
+    attempt = IsolatedAttempt(parent, header["exec_id"], call.key, may_pickle=header["may_pickle"])
+    branch = Branch(attempt, call=call)
     current.set(branch)
-    forking.watch(engine)
+    forking.watch(attempt)
     active.enter(caller_is_plain=False)
     try:
         by_value, encoded = arguments_of(header, payload)
@@ -210,13 +175,13 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
         parent.begun()
         value = called(function, args[:first], dict(zip(named, args[first:], strict=True)))
     except BaseException as error:
-        if forking.is_left_to_parent(engine):
+        if forking.is_left_to_parent(attempt):
             forking.end_fork(error)
         if isinstance(error, SystemExit):
             raise
         # Only an Exception is tried again: the others end whatever calls, in a process of its own too.
         return entry_of(branch, "t" if isinstance(error, Exception) else "c", error=error)
-    if forking.is_left_to_parent(engine):
+    if forking.is_left_to_parent(attempt):
         forking.end_fork()
     try:
         return entry_of(branch, "c", value=codec.encode(value))
@@ -291,7 +256,7 @@ def main() -> None:
     # Found as `kitaru_runner.isolated` by what a function imports, this module must not begin again.
     sys.modules["kitaru_runner.isolated"] = sys.modules["__main__"]
     ended = execute(parent, header, payload)
-    logs.flush()
+    forking.flush()
     tell(parent, ended)
     # Threads that the function left behind do not keep the try from ending.
     os._exit(0)

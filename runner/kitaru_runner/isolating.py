@@ -30,8 +30,8 @@ from kitaru_runner.timely import TimelyReader
 if TYPE_CHECKING:
     import subprocess
 
-    from kitaru_runner.context import Call
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.keys import Call
 
 START_SECONDS = 300.0
 """To import a function, which the timeout of its tries does not count."""
@@ -42,10 +42,11 @@ EXIT_SECONDS = 5.0
 class Processes:
     """The isolated tries of one attempt, so that all of them can be ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: Attempt) -> None:
         self._lock = threading.Lock()
         self._tries: set[IsolatedTry] = set()
         self._over = False
+        attempt.halting.hear(lambda _: self.end())
 
     def add(self, own: IsolatedTry) -> None:
         with self._lock:
@@ -70,8 +71,8 @@ class Processes:
 class IsolatedTry:
     """One try; `execute` in one thread, `end` in any."""
 
-    def __init__(self, engine: Engine, call: Call, work: Work) -> None:
-        self._engine = engine
+    def __init__(self, attempt: Attempt, call: Call, work: Work) -> None:
+        self._attempt = attempt
         self._call = call
         self._work = work
         self._lock = threading.Lock()
@@ -90,9 +91,9 @@ class IsolatedTry:
             KitaruUsageError: an argument cannot be sent to it.
             KitaruBackendError: it could not be started.
         """
-        header, payload = request_of(self._engine, self._call, self._work)
+        header, payload = request_of(self._attempt, self._call, self._work)
         ours, theirs = socket.socketpair()
-        self._engine.isolated.add(self)
+        self._attempt.its(Processes).add(self)
         try:
             with ours:
                 lifeline = self._start(theirs)
@@ -103,7 +104,7 @@ class IsolatedTry:
                     os.close(lifeline)
                     os.close(self._death)
         finally:
-            self._engine.isolated.discard(self)
+            self._attempt.its(Processes).discard(self)
 
     def end(self) -> None:
         """Kill it, or keep it from being started; `execute` then raises what halted the attempt."""
@@ -158,12 +159,12 @@ class IsolatedTry:
                     return entry
 
     def _load(self, ours: socket.socket, asked: Header) -> None:
-        engine = self._engine
+        attempt = self._attempt
         header: Header
         try:
-            loaded = fetch(engine, asked["exec_id"], asked["name"], asked["index"])
+            loaded = fetch(attempt, asked["exec_id"], asked["name"], asked["index"])
         except Exception as error:
-            engine.check_halted()
+            attempt.check_halted()
             header, payload = {"t": "error", "error": describe_failure(error)}, b""
         else:
             header, payload = {"t": "value", "codec": loaded.value.codec}, loaded.value.data
@@ -184,7 +185,7 @@ class IsolatedTry:
         raise crashed(self._call, *self._status())
 
     def _left(self) -> NoReturn:
-        self._engine.check_halted()
+        self._attempt.check_halted()
         raise KitaruContextError(f"{self._call.key} was left behind by its flow, which has ended")
 
     def _status(self) -> tuple[int | None, int | None]:
@@ -227,14 +228,14 @@ def interpreter() -> list[str]:
     return [sys.executable, *options]
 
 
-def request_of(engine: Engine, call: Call, work: Work) -> tuple[Header, bytes]:
+def request_of(attempt: Attempt, call: Call, work: Work) -> tuple[Header, bytes]:
     """The frame that asks for the call.
 
     Raises:
         KitaruUsageError: no codec carries the function, or an argument.
     """
     function, args = unwrapped(work.function, work.args)
-    header: Header = {"t": "call", "exec_id": engine.exec_id, "may_pickle": engine.opening.may_pickle}
+    header: Header = {"t": "call", "exec_id": attempt.exec_id, "may_pickle": attempt.opening.may_pickle}
     header |= {"key": call.key, "name": call.name, "path": sys.path}
     header |= {"argv": sys.argv, "named": list(work.kwargs)}
     header |= address_of(function)

@@ -22,7 +22,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kitaru_registry.executions.log_lines import members, open_to_append, pack, remark
-from kitaru_runner.context import Branch, Call, current
+from kitaru_runner.context import Branch, current
+from kitaru_runner.forking import end_in_forks
+from kitaru_runner.keys import Call
 
 if TYPE_CHECKING:
     import logging
@@ -120,7 +122,7 @@ class Tap:
             line.parts.append(text)
             line.size += len(text)
             return written
-        log = _own if branch is None else _logs.get(branch.engine.exec_id, _own)
+        log = _own if branch is None else _logs.get(branch.attempt.exec_id, _own)
         if log is None:
             return written
         frame = sys._getframe(1)
@@ -183,7 +185,7 @@ class Tap:
     def end_lines(self, exec_id: str | None) -> None:
         """Write the lines that have no newline, of one execution or of all."""
         for key, line in list(self._open.items()):
-            if exec_id is None or line.branch is None or line.branch.engine.exec_id == exec_id:
+            if exec_id is None or line.branch is None or line.branch.attempt.exec_id == exec_id:
                 self._end_line(key)
 
     def forget(self) -> None:
@@ -260,20 +262,12 @@ def end_lines(exec_id: str | None = None) -> None:
         tap.end_lines(exec_id)
 
 
-def flush() -> None:
-    """What stdout and stderr hold is written, as far as they are still there and take it."""
-    for name in ("stdout", "stderr"):
-        try:
-            getattr(sys, name).flush()
-        except Exception:  # closed, replaced or taken away by user code
-            pass
-
-
 def tap_streams(*, passes_on: bool) -> None:
     """Tap stdout and stderr as they are now. A stream whose `write` cannot be set is left alone."""
     global _stacked
     if not _taps and hasattr(os, "register_at_fork"):
         watch_forks()
+        end_in_forks(end_lines)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         taken = any(tap.is_on(stream) for tap in _taps)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from kitaru_runner.context import Branch
+    import asyncio
 
 SLOW_SECONDS = 5.0
 """A timer of the flow's own that is due within this, or a thread's pause that is shorter, keeps it from parking."""
@@ -44,8 +44,8 @@ class Side(Protocol):
     def halted(self, error: BaseException) -> None:
         """Let every standing wait raise this; in any thread."""
 
-    def given(self, scope: Branch) -> None:
-        """A pool was given a call, by the thread of this loop."""
+    def given(self, scope: str) -> None:
+        """A pool was given a call, by the thread of this loop, in that scope."""
 
     def watch(self) -> None:
         """Let it look, from now on, whether the execution may park; in any thread."""
@@ -78,9 +78,15 @@ class Loops:
         self.sides: list[Side] = []
         self.handed_out = Numbers()
         """Numbers of the recorded outcomes that this attempt has handed out."""
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def add(self, side: Side) -> None:
         self.sides = [other for other in self.sides if other.is_running or not other.is_over] + [side]
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold a task of the flow's loop, which itself holds only weak references."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def delivered(self, seq: int) -> None:
         """An outcome was given to synchronous code, in its own order."""
@@ -96,7 +102,7 @@ class Loops:
         for side in self.sides:
             side.halted(error)
 
-    def given(self, scope: Branch) -> None:
+    def given(self, scope: str) -> None:
         """A pool was given a call, in a scope of its own."""
         for side in self.sides:
             if side.thread == get_ident():

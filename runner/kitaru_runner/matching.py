@@ -8,20 +8,30 @@ thread makes that now. Threads that nobody saw begin share one scope, in which n
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, NoReturn, Protocol
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_runner.arguments import DIGEST_BYTES, is_opaque, same_inputs
-from kitaru_runner.context import Branch, Call
+from kitaru_runner.keys import Call, scope_of
 from kitaru_runner.protocol import Entry
-from kitaru_runner.recorded import scope_of
-
-if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
 
 MATCHED = "ctx"
 """Kinds of what is matched: checkpoints, their failed tries, and child executions."""
+
+
+class Diverge(Protocol):
+    def __call__(self, call: Call, message: str, rule: str) -> NoReturn:
+        """Fail the execution, because of that call."""
+
+
+class Scope(Protocol):
+    """Of a thread."""
+
+    scope: str
+
+    def call_without_place(self, name: str) -> Call:
+        """The next call of that name in it."""
 
 
 class Known(NamedTuple):
@@ -36,21 +46,19 @@ class Known(NamedTuple):
 class Family:
     """The threads that one branch has created for one function; or those that call in it and that nobody saw begin."""
 
-    def __init__(self, engine: Engine, prefix: str, *, unseen: bool) -> None:
+    def __init__(self, entries: Iterable[Entry], diverge: Diverge, prefix: str, *, unseen: bool) -> None:
         """
         Args:
             prefix: what the scopes of these threads begin with.
         """
-        self._engine = engine
+        self._diverge = diverge
         self._lock = threading.Lock()
         self._unseen = unseen
-        self.shared: Branch | None = None
-        """The branch that has created them."""
         self._known: dict[str, list[Known]] = {}
         self._taken: dict[str, bytes] = {}
         self._fresh: dict[str, dict[bytes, Call]] = {}
         self._by_turns: set[str] = set()
-        for entry in engine.opening.entries:
+        for entry in entries:
             if entry.kind in MATCHED and entry.inputs is not None and is_of(prefix, scope_of(entry.key)):
                 self._add(entry)
 
@@ -61,16 +69,16 @@ class Family:
         known[:] = [other for other in known if other.key != entry.key]
         known.append(Known(entry.key, entry.inputs, entry if entry.kind != "t" else None))
 
-    def takes_turns(self, scope: Branch) -> None:
+    def takes_turns(self, scope: Scope) -> None:
         """A thread of this scope takes its work from where others may."""
         with self._lock:
             self._by_turns.add(scope.scope)
 
-    def has_order(self, branch: Branch) -> bool:
+    def has_order(self, branch: Scope) -> bool:
         """Whether a call's place in this scope says which it is."""
         return not self._unseen and branch.scope not in self._by_turns
 
-    def find(self, branch: Branch, call: Call, inputs: bytes) -> Call:
+    def find(self, branch: Scope, call: Call, inputs: bytes) -> Call:
         """The call under the key of its record; of one that is not recorded, under a key that no record has.
 
         Raises:
@@ -109,7 +117,7 @@ class Family:
 
     def _refuse_ambiguous(self, call: Call, alike: Sequence[Known]) -> None:
         if len({outcome_of(one) for one in alike if one.outcome is not None}) > 1:
-            self._engine.diverge(
+            self._diverge(
                 call,
                 f"{call.name} was called several times with these arguments, by threads without an order, and came to "
                 f"different outcomes: each of these calls needs an id of its own, {call.name}(..., id=...)",
@@ -120,14 +128,14 @@ class Family:
         """Its record went to a call with other arguments, as it seems to be the one at its place."""
         stolen = [one.key for one in alike if not same_inputs(self._taken.get(one.key, inputs), inputs)]
         if stolen:
-            self._engine.diverge(
+            self._diverge(
                 call,
                 f"{call.key} was recorded as {stolen[0]}, which another thread's call has taken: each of these calls "
                 f"needs an id of its own, {call.name}(..., id=...), or to be started with {call.name}.submit",
                 "threads must make the same calls in every attempt",
             )
 
-    def _free(self, branch: Branch, call: Call) -> Call:
+    def _free(self, branch: Scope, call: Call) -> Call:
         while call.key in self._taken or any(one.key == call.key for one in self._known.get(call.name, ())):
             call = branch.call_without_place(call.name)
         return call
@@ -142,7 +150,7 @@ class Family:
             call = next((one for one in fresh.values() if self._unseen or one.scope in self._by_turns), None)
             left = [one.key for one in self._known.get(name, ()) if is_due(one) and one.key not in self._taken]
             if call is not None and left:
-                self._engine.diverge(
+                self._diverge(
                     call,
                     f"the journal holds {left[0]}, which no thread has called, and {call.key} was called instead, with "
                     "other arguments",
@@ -153,8 +161,9 @@ class Family:
 class Families:
     """Those of one attempt."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, entries: Sequence[Entry], diverge: Diverge) -> None:
+        self._entries = entries
+        self._diverge = diverge
         self._lock = threading.Lock()
         self._by_prefix: dict[str, Family] = {}
 
@@ -162,7 +171,7 @@ class Families:
         with self._lock:
             family = self._by_prefix.get(prefix)
             if family is None:
-                family = self._by_prefix[prefix] = Family(self._engine, prefix, unseen=unseen)
+                family = self._by_prefix[prefix] = Family(self._entries, self._diverge, prefix, unseen=unseen)
             return family
 
     def check_all_taken(self) -> None:

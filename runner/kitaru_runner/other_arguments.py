@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from kitaru_runner.arguments import differences, same_inputs, told
 
 if TYPE_CHECKING:
-    from kitaru_runner.context import Call
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.keys import Call
     from kitaru_runner.protocol import Entry
 
 ORDER = "calls come in the same order in each attempt: sort what a set gives, of which each process has its own order"
 
 
 def check_arguments(
-    engine: Engine, call: Call, entry: Entry, inputs: bytes, arguments: Callable[[], Mapping[str, object]]
+    attempt: Attempt, call: Call, entry: Entry, inputs: bytes, arguments: Callable[[], Mapping[str, object]]
 ) -> None:  # fmt: skip
     """Record, once, that a recorded call is made with other arguments, and which they are.
 
@@ -33,23 +33,23 @@ def check_arguments(
     message = f"{call.key} was recorded with other arguments than it is called with now"
     message += told(differences(entry.inputs, inputs, arguments()))
     # A replay may be on other code, and with other inputs: there that is meant.
-    if engine.opening.replay is None and not engine.recorded.is_accepted(call):
-        refuse_swapped(engine, call, engine.recorded.of_arguments(call, inputs))
-        if engine.opening.strict:
-            engine.diverge(call, message, "a flow's body must make its calls with the same arguments")
-        engine.recorded.mistaken.append(entry)
-    engine.warn(f"{call.key}!inputs", message)
+    if attempt.opening.replay is None and not attempt.recorded.is_accepted(call):
+        refuse_swapped(attempt, call, attempt.recorded.of_arguments(call, inputs))
+        if attempt.opening.strict:
+            attempt.diverge(call, message, "a flow's body must make its calls with the same arguments")
+        attempt.recorded.mistaken.append(entry)
+    attempt.warn(f"{call.key}!inputs", message)
 
 
-def check_new(engine: Engine, call: Call, inputs: bytes) -> None:
+def check_new(attempt: Attempt, call: Call, inputs: bytes) -> None:
     """
     Raises:
         KitaruDivergenceError: a recorded call was made with these arguments, and its outcome went to another.
     """
-    mistaken = (entry for entry in engine.recorded.mistaken if entry.inputs and same_inputs(entry.inputs, inputs))
-    refuse_swapped(engine, call, next((entry for entry in mistaken if engine.recorded.is_such(entry, call)), None))
+    mistaken = (entry for entry in attempt.recorded.mistaken if entry.inputs and same_inputs(entry.inputs, inputs))
+    refuse_swapped(attempt, call, next((entry for entry in mistaken if attempt.recorded.is_such(entry, call)), None))
 
 
-def refuse_swapped(engine: Engine, call: Call, other: Entry | None) -> None:
+def refuse_swapped(attempt: Attempt, call: Call, other: Entry | None) -> None:
     if other is not None:
-        engine.diverge(call, f"{call.key} is called with what {other.key} was recorded with", ORDER)
+        attempt.diverge(call, f"{call.key} is called with what {other.key} was recorded with", ORDER)

@@ -1,6 +1,6 @@
-"""How the threads of an engine take turns, and how its short pauses pass: as the machine has it, or as a test says.
+"""How the threads of an attempt take turns, and how its short pauses pass: as the machine has it, or as a test says.
 
-Every place where an engine's thread blocks, or where the order of threads matters, asks its pace. The machine's own
+Every place where one of them blocks, or where the order of threads matters, asks its pace. The machine's own
 does nothing there but what a thread would do anyway; `kitaru.testing` puts one in its place that lets one thread go on
 at a time, in an order that follows from a seed.
 

@@ -9,15 +9,14 @@ another thread, or runs a loop that rests, keeps nothing from parking: that is s
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kitaru_runner.blocking import rests_on_its_loop
+from kitaru_runner.halting import Halting
+from kitaru_runner.loops import Loops
+from kitaru_runner.pacing import Pace
 from kitaru_runner.protocol import Answer
-
-if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
-
 
 REST_SECONDS = 0.05
 """How long threads that wait for others do so before their execution parks."""
@@ -26,9 +25,15 @@ LONGEST_LOOK_SECONDS = 1.0
 
 
 class Parking:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.pace = engine.pace
+    def __init__(self, halting: Halting, pace: Pace, loops: Loops, park: Callable[[], None]) -> None:
+        """
+        Args:
+            park: tells that nothing can go on; it raises where the process is to end.
+        """
+        self.pace = pace
+        self.park = park
+        self._loops = loops
+        self._halting = halting
         self._halted = threading.Event()
         self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)
@@ -44,6 +49,7 @@ class Parking:
         # Since when nothing moved, and at which activity.
         self._rested = (-1, 0.0)
         self.activity = 0
+        halting.hear(self._wake)
 
     def begin(self) -> None:
         with self._lock:
@@ -95,7 +101,7 @@ class Parking:
             self._owners.add(ident)
 
     def pause(self, seconds: float) -> None:
-        """Let so much time pass, in flight; less where the engine is halted."""
+        """Let so much time pass, in flight; less where the attempt is halted."""
         self.begin()
         try:
             self.hold(seconds)
@@ -108,7 +114,7 @@ class Parking:
             owners = list(self._owners)
             if self._in_flight != len(owners):
                 return False
-        of_loops = {side.thread for side in self._engine.loops.running}
+        of_loops = {side.thread for side in self._loops.running}
         return all(rests_on_its_loop(ident, of_loops) or self.pace.stands(ident) for ident in owners)
 
     @property
@@ -126,23 +132,23 @@ class Parking:
                 self._standing[key] = False
                 self._in_flight += 1
             self._condition.notify_all()
-        self._engine.loops.answered(key)
+        self._loops.answered(key)
 
-    def wake(self) -> None:
-        """Let whoever stands look again: the engine was halted."""
+    def _wake(self, _: BaseException) -> None:
+        """Let whoever stands look again: the attempt was halted."""
         self._halted.set()
         with self._condition:
             self._condition.notify_all()
 
     def hold(self, seconds: float) -> None:
-        """Let a time pass in place, unless the engine is halted."""
+        """Let a time pass in place, unless the attempt is halted."""
         self.pace.pause(seconds, self._halted)
 
     def stand_at(self, key: str) -> Answer:
         """Block this thread until the answer is there; park whenever nothing else is in flight."""
         # Beside a loop, that decides: its tasks are nothing that is counted here.
         beside_loop = False
-        for side in self._engine.loops.running:
+        for side in self._loops.running:
             if side.thread != threading.get_ident():
                 side.watch()
                 beside_loop = True
@@ -158,7 +164,7 @@ class Parking:
                         looks_after = min(2 * looks_after, LONGEST_LOOK_SECONDS)
                     if key in self._answers:
                         return self._answers.pop(key)
-                    self._engine.check_halted()
+                    self._halting.check()
                     # Once, until something has moved again.
                     self._parked_at = self.activity
                 # Not under the condition: the answer that park() waits for may come by another thread.
@@ -172,15 +178,12 @@ class Parking:
 
     def _may_go_on(self, key: str, beside_loop: bool) -> bool:
         """Whether there is an answer, or a reason to raise, or to park."""
-        return key in self._answers or self._engine.is_halted or (not beside_loop and self._should_park())
+        return key in self._answers or self._halting.error is not None or (not beside_loop and self._should_park())
 
     def take(self, key: str) -> Answer | None:
         """The answer, if it has come and nobody took it."""
         with self._condition:
             return self._answers.pop(key, None)
-
-    def park(self) -> None:
-        self._engine.park()
 
     def _should_park(self) -> bool:
         if self._parked_at == self.activity:

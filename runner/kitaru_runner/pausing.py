@@ -5,31 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import Call
+from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Slot
 from kitaru_runner.specs import CheckpointSpec
 
 if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
 
 
-def pause_us(engine: Engine, call: Call, spec: CheckpointSpec) -> int:
+def pause_us(attempt: Attempt, call: Call, spec: CheckpointSpec) -> int:
     """Microseconds that are left of the pause after the last failed try."""
-    failed, ended_us = engine.recorded.failed_tries(call.key)
+    failed, ended_us = attempt.recorded.failed_tries(call.key)
     if not failed:
         return 0
     return max(0, ended_us + spec.backoff.pause_us(failed, salt=call.key) - now_us())
 
 
-def pause(engine: Engine, call: Call, spec: CheckpointSpec, slot: Slot | None = None) -> None:
+def pause(attempt: Attempt, call: Call, spec: CheckpointSpec, slot: Slot | None = None) -> None:
     """Let the pause after a failed try pass. Another call may have its room meanwhile."""
-    left = pause_us(engine, call, spec)
+    left = pause_us(attempt, call, spec)
     if left <= 0:
         return
     from kitaru_runner.waiting import pause_before_try
 
     if slot is not None:
         slot.leave()
-    pause_before_try(engine, call, left)
+    pause_before_try(attempt, call, left)
     if slot is not None:
         slot.enter_again()

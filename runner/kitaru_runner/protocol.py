@@ -233,7 +233,7 @@ class Opening:
 
 
 class Answers(Protocol):
-    """Who wants to hear of answers: the engine."""
+    """Who wants to hear of answers: whoever stands at waits."""
 
     def answered(self, key: str, answer: Answer) -> None: ...
 
@@ -247,7 +247,7 @@ def nothing(last: int) -> None:
 
 
 class Journal(Protocol):
-    """What an engine needs of the record. Every call may raise KitaruFencedError."""
+    """What an attempt needs of the record. Every call may raise KitaruFencedError."""
 
     def record(self, entries: Sequence[Entry], recorded: Recorded = nothing) -> int:
         """Make entries durable, all or none, in this order. The number of the last; they are contiguous.

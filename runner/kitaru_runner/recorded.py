@@ -9,7 +9,7 @@ from typing import Any
 
 from kitaru_registry.giving_up import says_given_up
 from kitaru_runner.arguments import DIGEST_BYTES, same_inputs
-from kitaru_runner.context import Call
+from kitaru_runner.keys import Call, scope_of
 from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, ENDED, GIVEN, REPLAY_NEVER, Answer, Entry, Opening
 
 OUTCOMES = "cw" + ENDED
@@ -144,11 +144,6 @@ def passed_by(entry: Entry, accepted: dict[str, Any]) -> bool:
 def called(entry: Entry) -> str:
     """The checkpoint's name."""
     return entry.name or entry.key.rpartition("/")[2].partition("#")[0]
-
-
-def scope_of(key: str) -> str:
-    head, slash, _ = key.rpartition("/")
-    return head + slash
 
 
 def last_seq(entries: Iterable[Entry]) -> int:

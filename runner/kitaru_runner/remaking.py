@@ -7,23 +7,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call
+from kitaru_runner.context import Branch
 from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.keys import Call
 from kitaru_runner.passing import is_live
 from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.specs import HELD_PAUSE_SECONDS, CheckpointSpec, Work
 from kitaru_runner.trying import call_in, digest_of, value_of
 
 if TYPE_CHECKING:
-    from kitaru_runner.engine import Engine
+    from kitaru_runner.attempt import Attempt
 
 
 class Remaking:
     """Each value once in an attempt, whoever asks first."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._values: dict[str, Encoded] = {}
@@ -35,8 +36,8 @@ class Remaking:
     def _remake(self, entry: Entry, call: Call, work: Work, branch: Branch) -> Encoded:
         failed = 0
         while True:
-            self._engine.check_halted()
-            self._engine.parking.begin()
+            self._attempt.check_halted()
+            self._attempt.parking.begin()
             try:
                 return perform_again(branch.open_try(call, entry.tries or 1), call, work)
             except Exception as error:
@@ -46,21 +47,21 @@ class Remaking:
                 if not work.spec.retries_after(error, failed):
                     raise rebuild(describe_unkept(error, checkpoint=call.key)) from None
             finally:
-                self._engine.parking.end()
-            self._engine.parking.hold(pause_in_place(work.spec, failed, call))
+                self._attempt.parking.end()
+            self._attempt.parking.hold(pause_in_place(work.spec, failed, call))
 
     def checked(self, entry: Entry, encoded: Encoded) -> Any:
         """The value of a call under `record="digest"`, executed again; a warning where it is another one now."""
         if entry.value is not None and digest_of(encoded).data != entry.value.data:
-            self._engine.warn(
+            self._attempt.warn(
                 f"{entry.key}!value", f"{entry.key} gave another value than the one whose digest is recorded"
             )
-        return self._engine.noted(codec.decode(encoded), entry.key, len(encoded.data))
+        return self._attempt.noted(codec.decode(encoded), entry.key, len(encoded.data))
 
     def _once(self, key: str, make: Callable[[], Encoded]) -> Encoded:
         with self._lock:
             own = self._locks.setdefault(key, threading.Lock())
-        self._engine.pace.until(lambda: not own.locked())
+        self._attempt.pace.until(lambda: not own.locked())
         with own:
             if key not in self._values:
                 self._values[key] = make()
@@ -75,5 +76,5 @@ def pause_in_place(spec: CheckpointSpec, failed_tries: int, call: Call) -> float
 def perform_again(branch: Branch, call: Call, work: Work) -> Encoded:
     """The value of a recorded call whose value was not kept; what it calls has the keys that are recorded."""
     if work.spec.isolated:
-        return value_of(IsolatedTry(branch.engine, call, work).execute())
+        return value_of(IsolatedTry(branch.attempt, call, work).execute())
     return codec.encode(call_in(branch, call, work))

@@ -1,6 +1,6 @@
 """Tasks that a flow makes, on whatever loop it runs: each has a scope of its own, numbered by creation.
 
-As long as an engine is active, the loops' `create_task` opens one in the branch that calls it. What a loop is run for
+As long as an attempt is active, the loops' `create_task` opens one in the branch that calls it. What a loop is run for
 is none of these: a plain flow stands still meanwhile, so the main task goes on in the flow's own branch.
 """
 
@@ -183,7 +183,7 @@ def run_by(branch: Branch, loop: asyncio.AbstractEventLoop, future: Any) -> Iter
 def side_of(branch: Branch, loop: asyncio.AbstractEventLoop) -> LoopSide:
     from kitaru_runner.engine_async import side_on
 
-    return side_on(branch.engine, loop, branch)
+    return side_on(branch.attempt, loop, branch)
 
 
 _as_completed = asyncio.as_completed

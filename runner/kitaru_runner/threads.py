@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import current, this_branch
-from kitaru_runner.creation import peeled, run_in, scope_for
 from kitaru_runner.parking import Parking
 from kitaru_runner.protocol import ENDED, Entry, Opening
+from kitaru_runner.scoping import peeled, run_in, scope_for
 from kitaru_runner.turns import Turns, ended
 
 T = TypeVar("T")

@@ -51,7 +51,7 @@ class Timer(asyncio.TimerHandle):
             self._run()
 
     def _in_turn(self, turn: asyncio.Future[None]) -> None:
-        # Where it could not be recorded the engine has halted, and the flow goes on to its end; not in a process that
+        # Where it could not be recorded the attempt was halted, and the flow goes on to its end; not in a process that
         # ends.
         if isinstance(turn.exception(), Exception | None):
             self._run()

@@ -12,11 +12,13 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.giving_up import OWN_CANCELLATION
 from kitaru_runner import codec
-from kitaru_runner.context import Branch, Call, Left, Span
+from kitaru_runner.context import Branch, Left, Span
 from kitaru_runner.contexts import context_of_try
 from kitaru_runner.exceptions import recorded_failure
 from kitaru_runner.failures import describe_failure, describe_unkept, rebuild
 from kitaru_runner.isolating import IsolatedTry
+from kitaru_runner.keys import Call
+from kitaru_runner.other_arguments import check_new
 from kitaru_runner.passing import PASSED, is_live, steers
 from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_runner.specs import CheckpointSpec, Work, timed_out
@@ -90,7 +92,7 @@ class Try(NamedTuple):
 
     def passed(self) -> None:
         """It ended with what is not recorded: whoever called goes on by it."""
-        self.branch.engine.journal.left(self.call.key, self.number)
+        self.branch.attempt.journal.left(self.call.key, self.number)
 
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
@@ -101,7 +103,7 @@ class Try(NamedTuple):
         changed = before.changed()
         if not changed:
             return ended
-        self.branch.engine.warn(f"{self.call.key}{CHANGED}", told_of(self.call, changed))
+        self.branch.attempt.warn(f"{self.call.key}{CHANGED}", told_of(self.call, changed))
         flags = ended.entry.flags | ARGUMENT_CHANGED
         return ended._replace(entry=ended.entry._replace(kind="c", flags=flags, cache_key=None))
 
@@ -169,21 +171,37 @@ def digest_of(encoded: Encoded) -> Encoded:
     return Encoded(DIGEST_CODEC, sha256(encoded.data).digest())
 
 
-def perform(attempt: Try, work: Work) -> Executed:
+def begin_try(
+    call: Call, work: Work, branch: Branch, inputs: bytes, *, number: int, cache_key: bytes | None
+) -> Try:  # fmt: skip
+    attempt = branch.attempt
+    if attempt.halting.error is not None:
+        raise attempt.halting.error
+    if attempt.recorded.mistaken:
+        check_new(attempt, call, inputs)
+    attempt.pace.point()
+    started_us = now_us()
+    attempt.parking.begin()
+    attempt.journal.started(call.key, call.name, number, started_us)
+    parents = attempt.lineage.parents(work.args, work.kwargs)
+    return Try(call, work.spec, branch.open_try(call, number), number, started_us, inputs, parents, cache_key)
+
+
+def perform(this_try: Try, work: Work) -> Executed:
     """Make a synchronous try; what it came to."""
     if work.spec.isolated:
-        return isolated(IsolatedTry(attempt.branch.engine, attempt.call, work), attempt)
-    before = watch(work, attempt.inputs, scope=attempt.call.scope)
+        return isolated(IsolatedTry(this_try.branch.attempt, this_try.call, work), this_try)
+    before = watch(work, this_try.inputs, scope=this_try.call.scope)
     try:
-        value = call_in(attempt.branch, attempt.call, work)
+        value = call_in(this_try.branch, this_try.call, work)
     except Exception as error:
         if is_live(error):
-            attempt.passed()
+            this_try.passed()
             raise
-        ended = attempt.failed(error)
+        ended = this_try.failed(error)
     else:
-        ended = attempt.returned(value)
-    return ended if before is None else attempt.checked(ended, before)
+        ended = this_try.returned(value)
+    return ended if before is None else this_try.checked(ended, before)
 
 
 def call_in(branch: Branch, call: Call, work: Work) -> Any:
@@ -191,10 +209,10 @@ def call_in(branch: Branch, call: Call, work: Work) -> Any:
     context = context_of_try(branch)
     if work.spec.timeout_seconds is not None:
         return call_in_time(work, branch, call, context)
-    return context.run(branch.engine.executing.run, work)
+    return context.run(branch.attempt.executing.run, work)
 
 
-def isolated(own: IsolatedTry, attempt: Try) -> Executed:
+def isolated(own: IsolatedTry, this_try: Try) -> Executed:
     """What a try in a process of its own came to.
 
     Raises:
@@ -203,16 +221,16 @@ def isolated(own: IsolatedTry, attempt: Try) -> Executed:
     try:
         entry = own.execute()
     except (KitaruCrashError, KitaruTimeoutError, KitaruBackendError) as error:
-        return attempt.failed(error)
+        return this_try.failed(error)
     except KitaruUsageError as error:
-        return attempt.cancelled(error)
-    attempt.branch.left.saved.extend(entry.saved)
-    attempt.branch.left.log(entry.metadata or {})
-    attempt.branch.left.loaded.extend(entry.parents)
+        return this_try.cancelled(error)
+    this_try.branch.left.saved.extend(entry.saved)
+    this_try.branch.left.log(entry.metadata or {})
+    this_try.branch.left.loaded.extend(entry.parents)
     if entry.error is not None:
-        return attempt.failed_as(entry.error, final=entry.kind == "c")
+        return this_try.failed_as(entry.error, final=entry.kind == "c")
     assert entry.value is not None
-    return attempt.encoded(entry.value)
+    return this_try.encoded(entry.value)
 
 
 def value_of(ended: Entry) -> Encoded:
@@ -260,7 +278,7 @@ def call_in_time(work: Work, branch: Branch, call: Call, context: Context) -> An
 
     def run() -> None:
         try:
-            value = context.run(branch.engine.executing.run, work)
+            value = context.run(branch.attempt.executing.run, work)
         except BaseException as failure:
             error = failure
             ended.append(lambda: throw(error))
@@ -268,12 +286,12 @@ def call_in_time(work: Work, branch: Branch, call: Call, context: Context) -> An
             ended.append(lambda: value)
         done.set()
 
-    pace = branch.engine.pace
+    pace = branch.attempt.pace
     thread = pace.start(run, f"kitaru-{work.spec.name}", daemon=True)
     assert work.spec.timeout_seconds is not None
     if not pace.pause(work.spec.timeout_seconds, done):
         span.end()
-        pace.interrupt(thread, branch.engine.executing)
+        pace.interrupt(thread, branch.attempt.executing)
         raise timed_out(work.spec, call.key)
     return ended[0]()
 

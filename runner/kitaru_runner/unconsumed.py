@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kitaru_registry.giving_up import CANCELLED
 from kitaru_runner.exception_parts import FAILED_CALL
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-    from kitaru_runner.context import Branch
-    from kitaru_runner.futures import CheckpointFuture
 
 THREADS = ("concurrent.futures.thread", "threading")
 """What catches an exception that ends what a thread does."""
@@ -32,13 +30,19 @@ MOST_WATCHED = 1024
 """Tasks and futures that are followed, before those are forgotten that somebody has looked at."""
 
 
+class Future(Protocol):
+    """One of `.submit` or `.map`."""
+
+    unconsumed: Unconsumed | None
+
+
 class Unconsumed:
     """Follows the failures of one attempt. What is not on a loop of the flow's is told from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ungiven: dict[str, None] = {}
-        self._futures: dict[int, tuple[CheckpointFuture[Any], str | BaseException]] = {}
+        self._futures: dict[int, tuple[Future, str | BaseException]] = {}
         self._watched: dict[int, asyncio.Future[Any]] = {}
         self._most_watched = MOST_WATCHED
         # Retrieved by asyncio itself, and given to nobody.
@@ -63,11 +67,13 @@ class Unconsumed:
         """In this thread."""
         self._body = threading.get_ident()
 
-    def given(self, key: str, branch: Branch | None = None, error: BaseException | None = None) -> None:
-        """The flow's code has a recorded failure, in that branch, or in the task or thread that runs now."""
+    def given(
+        self, key: str, task: asyncio.Task[Any] | None = None, error: BaseException | None = None
+    ) -> None:  # fmt: skip
+        """The flow's code has a recorded failure, in that task, or in the task or thread that runs now."""
         with self._lock:
             self._ungiven.pop(key, None)
-        task = branch.task if branch is not None and branch.task is not None else running_task()
+        task = task or running_task()
         if task is None:
             if error is not None and threading.get_ident() != self._body:
                 self._of_threads[key] = error
@@ -82,25 +88,25 @@ class Unconsumed:
         if self.until is None:
             self.until = passed
 
-    def gave_up(self, key: str, error: BaseException, branch: Branch) -> None:
+    def gave_up(self, key: str, error: BaseException, task: asyncio.Task[Any] | None) -> None:
         """The caller was cancelled, by `error`, which is on record as the call's outcome."""
         error.__dict__.setdefault(FAILED_CALL, key)
         with self._lock:
             self._ungiven.pop(key, None)
-            self._given_up[key] = branch.task or running_task()
+            self._given_up[key] = task or running_task()
 
-    def holds(self, future: CheckpointFuture[Any], failure: str | BaseException) -> None:
+    def holds(self, future: Future, failure: str | BaseException) -> None:
         """A future of `.submit` or `.map` has a failure, known by its call's key or by itself."""
         future.unconsumed = self
         with self._lock:
             self._futures[id(future)] = future, failure
 
-    def seen(self, future: CheckpointFuture[Any], branch: Branch | None) -> None:
+    def seen(self, future: Future, task: asyncio.Task[Any] | None) -> None:
         """The flow's code has the failure of that future."""
         with self._lock:
             _, failure = self._futures.pop(id(future), (future, None))
         if failure is not None:
-            self.given(failure if isinstance(failure, str) else "", branch)
+            self.given(failure if isinstance(failure, str) else "", task)
 
     # Tasks, and futures of asyncio
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner.context import Branch, Call
-from kitaru_runner.engine import Engine
+from kitaru_runner.attempt import Attempt
+from kitaru_runner.context import Branch
 from kitaru_runner.failures import describe_failure
-from kitaru_runner.protocol import PAUSE, Answer, Entry, WaitRequest
+from kitaru_runner.keys import Call
+from kitaru_runner.protocol import PAUSE, Answer, Encoded, Entry, WaitRequest
 from kitaru_runner.recorded import answer_of
 from kitaru_runner.reusing import permit
 from kitaru_runner.specs import HELD_PAUSE_SECONDS
@@ -42,20 +43,20 @@ class Stand:
 def open_stand(branch: Branch, stand: Stand) -> tuple[Call, Entry | None, Answer | None]:
     """The call's place, its record if it has one, and the answer if it is there already."""
     refuse_in_checkpoint(branch, stand)
-    engine = branch.engine
+    attempt = branch.attempt
     call = place_of(branch, stand)
-    entry = engine.recorded.find(call)
+    entry = attempt.recorded.find(call)
     if entry is not None:
         return call, entry, answer_of(entry)
-    permit(engine, call)
-    return call, None, open_anew(engine, call, stand)
+    permit(attempt, call)
+    return call, None, open_anew(attempt, call, stand)
 
 
-def open_anew(engine: Engine, call: Call, stand: Stand) -> Answer | None:
+def open_anew(attempt: Attempt, call: Call, stand: Stand) -> Answer | None:
     """Make known what the branch stands at; the answer if it is there already."""
     answer = None
     for request in requests_of(call, stand):
-        answer = answer or open_wait(engine, request)
+        answer = answer or open_wait(attempt, request)
     return answer
 
 
@@ -65,12 +66,11 @@ def place_of(branch: Branch, stand: Stand) -> Call:
     Raises:
         KitaruContextError: another one of that name was there, and nothing tells them apart.
     """
-    engine = branch.engine
     if branch.has_order:
-        return engine.place(branch, stand.name)
+        return branch.place(stand.name)
     assert branch.family is not None
-    shared = branch.family.shared
-    call = engine.place(branch if shared is None else shared.unordered(), stand.name)
+    creator = branch.creator
+    call = (branch if creator is None else creator.unordered()).place(stand.name)
     if call.key.rpartition("/")[2] != stand.name:
         raise KitaruContextError(
             f"{stand.name} is waited for several times by threads that have no order",
@@ -93,8 +93,8 @@ def gave_up_standing(call: Call, error: BaseException) -> Entry:
     return Entry("w", call.key, now_us(), place=call.place, error=describe_failure(error))
 
 
-def open_wait(engine: Engine, request: WaitRequest) -> Answer | None:
-    found: Answer | None = engine.guard(lambda: engine.journal.open_wait(request))
+def open_wait(attempt: Attempt, request: WaitRequest) -> Answer | None:
+    found: Answer | None = attempt.guard(lambda: attempt.journal.open_wait(request))
     return found
 
 
@@ -119,16 +119,16 @@ def requests_of(call: Call, stand: Stand) -> list[WaitRequest]:
 
 def stand_at(branch: Branch, stand: Stand) -> Answer:
     """The outcome. The branch stands still until it is there."""
-    engine = branch.engine
+    attempt = branch.attempt
     call, entry, answer = open_stand(branch, stand)
     if entry is not None:
-        engine.loops.delivered(entry.seq)
+        attempt.loops.delivered(entry.seq)
         assert answer is not None
         return replace(answer, key=call.key)
     if answer is None:
-        answer = engine.parking.stand_at(call.key)
-        engine.check_halted()
-    engine.record_answer(call, answer)
+        answer = attempt.parking.stand_at(call.key)
+        attempt.check_halted()
+    record_answer(attempt, call, answer)
     return replace(answer, key=call.key)
 
 
@@ -139,17 +139,24 @@ def pause_request(call: Call, failed_us: int, left_us: int) -> WaitRequest:
     return WaitRequest(key, call.name, None, None, None, at, kind="sleep", deadline_us=at + left_us)
 
 
-def pause_before_try(engine: Engine, call: Call, left_us: int) -> None:
+def pause_before_try(attempt: Attempt, call: Call, left_us: int) -> None:
     """Let a pause pass: in place if it is short, else as a durable timer, which holds no process."""
     if left_us <= HELD_PAUSE_SECONDS * 1_000_000:
-        engine.parking.begin()
+        attempt.parking.begin()
         try:
-            engine.parking.hold(left_us / 1_000_000)
+            attempt.parking.hold(left_us / 1_000_000)
         finally:
-            engine.parking.end()
-        engine.check_halted()
+            attempt.parking.end()
+        attempt.check_halted()
         return
-    request = pause_request(call, engine.recorded.failed_tries(call.key)[1], left_us)
-    if open_wait(engine, request) is None:
-        engine.parking.stand_at(request.key)
-        engine.check_halted()
+    request = pause_request(call, attempt.recorded.failed_tries(call.key)[1], left_us)
+    if open_wait(attempt, request) is None:
+        attempt.parking.stand_at(request.key)
+        attempt.check_halted()
+
+
+def record_answer(attempt: Attempt, call: Call, answer: Answer) -> int:
+    """A wait's outcome; its number in the journal."""
+    said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
+    value = Encoded("json", answer.data)
+    return attempt.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])

@@ -8,7 +8,7 @@ from typing import Any
 from kitaru.execution import require_branch
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
-from kitaru_runner import codec
+from kitaru_runner import codec, notes
 from kitaru_runner.context import this_branch
 from kitaru_runner.json_text import compact
 from kitaru_runner.named_types import type_name
@@ -38,7 +38,7 @@ def save(name: str, value: object, *, type: str = "output", tags: Sequence[str] 
         check_text("save(tags)", tag)
     branch = require_branch("save")
     saved = Saved(name, type, tuple(dict.fromkeys(tags)), codec.encode(value))
-    branch.engine.save(branch, saved, parents=branch.engine.lineage.parents((value,), {}))
+    notes.save(branch, saved, parents=branch.attempt.lineage.parents((value,), {}))
 
 
 def load(exec_id: str, name: str, *, index: int | None = None, trust_pickle: bool = False) -> Any:
@@ -78,7 +78,7 @@ def log(**metadata: object) -> None:
     branch = require_branch("log")
     for key, value in metadata.items():
         check_metadata(f"log({key}=...)", value)
-    branch.engine.log(branch, metadata)
+    notes.log(branch, metadata)
 
 
 def check_metadata(what: str, value: object) -> None:

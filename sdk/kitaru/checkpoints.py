@@ -15,11 +15,13 @@ from kitaru.decorating import Decorated, own_name, require_function, signature_o
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import check_text, told
+from kitaru_runner.calling import checkpoint as checkpoint_in
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.lanes import Lane
 from kitaru_runner.signatures import parameters_of
 from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
+from kitaru_runner.submitting import submit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,7 +72,7 @@ class Checkpoint(Decorated, Generic[P, R]):
         first = (*after, *futures_in(work))
         if first:
             work = with_values(work, first)
-        result: R = run_work(work) if branch is None else branch.engine.checkpoint(branch, work, id_=id_)
+        result: R = run_work(work) if branch is None else checkpoint_in(branch, work, id_=id_)
         return result
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:
@@ -141,7 +143,7 @@ class Checkpoint(Decorated, Generic[P, R]):
             return self._submit_on_loop(scope, work, after, lanes, id_)
         if self.is_async and not self.spec.isolated:
             work = work._replace(function=self._run_to_end)
-        return scope.engine.submit(scope, work, after=after, lanes=self._lanes(lanes), id_=id_)
+        return submit(scope, work, after=after, lanes=self._lanes(lanes), id_=id_)
 
     def _on_loop(
         self, work: Work, id_: str | None, lanes: Sequence[Lane], after: Sequence[CheckpointFuture[Any]]
@@ -155,7 +157,7 @@ class Checkpoint(Decorated, Generic[P, R]):
     ) -> CheckpointFuture[R]:
         import asyncio
 
-        future: CheckpointFuture[R] = CheckpointFuture(pace=scope.engine.pace)
+        future: CheckpointFuture[R] = CheckpointFuture(pace=scope.attempt.pace)
 
         async def execute() -> None:
             # The element's scope is its own, not one more for this task.
@@ -166,7 +168,7 @@ class Checkpoint(Decorated, Generic[P, R]):
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
-                scope.engine.unconsumed.holds(future, error)
+                scope.attempt.unconsumed.holds(future, error)
                 future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
@@ -178,7 +180,7 @@ class Checkpoint(Decorated, Generic[P, R]):
             task = asyncio.get_running_loop().create_task(execute())
         finally:
             current.reset(token)
-        scope.engine.keep(task)
+        scope.attempt.loops.keep(task)
         future.give_up = task.cancel
         # Also one that was cancelled before it began.
         task.add_done_callback(future.given_up)

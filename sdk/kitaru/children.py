@@ -20,7 +20,9 @@ from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_runner import codec
 from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
-from kitaru_runner.context import Branch, Call, this_branch
+from kitaru_runner.context import Branch, this_branch
+from kitaru_runner.keys import Call
+from kitaru_runner.notes import note
 from kitaru_runner.protocol import ChildRequest
 from kitaru_runner.waiting import Stand
 
@@ -37,7 +39,7 @@ called: ContextVar[Flow[..., Any] | None] = ContextVar("kitaru_called_flow", def
 
 def run_child(branch: Branch, flow: Flow[..., Any], inputs: Mapping[str, Any], options: FlowOptions) -> FlowHandle:
     """`.run(...)` in a flow's body: an execution on the same code as its parent."""
-    entrypoint = HERE if branch.engine.root is None else entrypoint_of(flow, Path(branch.engine.root))
+    entrypoint = HERE if branch.attempt.root is None else entrypoint_of(flow, Path(branch.attempt.root))
 
     def request(call: Call, digest: bytes) -> ChildRequest:
         encoded = encode_inputs(flow.name, inputs)
@@ -98,12 +100,8 @@ class ChildHandle(FlowHandle):
     def status(self) -> str:
         branch = self._branch("status")
         if branch.call is not None:
-            return str(branch.engine.journal.outcome(self.exec_id).status)
-        return str(
-            branch.engine.note(
-                branch, f"status:{self.flow}", lambda: branch.engine.journal.outcome(self.exec_id).status
-            )
-        )
+            return str(branch.attempt.journal.outcome(self.exec_id).status)
+        return str(note(branch, f"status:{self.flow}", lambda: branch.attempt.journal.outcome(self.exec_id).status))
 
     def wait(self, timeout: float | None = None) -> Any:
         """The child's result, once it has ended. The parent stands still as at a `wait(...)`, and holds no process

@@ -9,7 +9,7 @@ from kitaru_runner.context import Branch, active, this_branch
 def current_execution_id() -> str | None:
     """The id of the execution that calls; None outside of any flow."""
     branch = this_branch()
-    return branch.engine.exec_id if branch is not None else None
+    return branch.attempt.exec_id if branch is not None else None
 
 
 def require_branch(name: str) -> Branch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import this_branch
+from kitaru_runner.notes import note
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,5 +44,5 @@ def noted(name: str, make: Callable[[], T]) -> T:
     branch = this_branch()
     if branch is None or branch.call is not None:
         return make()
-    value: T = branch.engine.note(branch, name, make)
+    value: T = note(branch, name, make)
     return value

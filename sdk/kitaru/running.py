@@ -34,10 +34,10 @@ from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId, Source
 from kitaru_runner import codec, logs
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
-from kitaru_runner.forking import drop_in_forks
+from kitaru_runner.forking import drop_in_forks, flush
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock, owner_of
 from kitaru_runner.pickles import refuse_pickle
@@ -228,12 +228,12 @@ class LocalRun:
         )  # fmt: skip
         journal.may_pickle = self.client.config.values.pickle != "forbid"
         journal.strict = self.client.config.journal.divergence == "strict"
-        engine = Engine(journal, journal.open(entrypoint=""))
-        journal.listener = engine.parking
+        attempt = Attempt(journal, journal.open(entrypoint=""))
+        journal.listener = attempt.parking
         with self._turn:
-            self._journal, self._engine = journal, engine
+            self._journal, self._attempt = journal, attempt
             if self._cut_at is not None:
-                engine.cancel()
+                attempt.cancel()
 
     def run(self) -> None:
         """Execute until this process is done with it."""
@@ -249,12 +249,12 @@ class LocalRun:
         clock.listeners.append(self._wake.set)
         try:
             if self._types_fit():
-                while run_body(self._engine, self._flow.function, self._inputs) and self._begin_anew():
+                while run_body(self._attempt, self._flow.function, self._inputs) and self._begin_anew():
                     pass
         except (ExecutionCancelled, KitaruFencedError, KitaruBackendError):
             pass
         finally:
-            if self._engine.is_cancelled:
+            if self._attempt.is_cancelled:
                 self._end_cancelled()
             self._settle_unwritten()
             self._ended.set()
@@ -275,7 +275,7 @@ class LocalRun:
 
     def _settle_unwritten(self) -> None:
         """After a write that failed: the attempt has ended, and the execution says why and how to go on."""
-        error = self._engine.could_not_write
+        error = self._attempt.could_not_write
         if error is None:
             return
         try:
@@ -292,7 +292,7 @@ class LocalRun:
         try:
             self._inputs = {**self._inputs, **new_inputs(self._flow, given)}
         except KitaruUsageError as error:
-            self._engine.finish(None, describe_failure(error))
+            self._attempt.finish(None, describe_failure(error))
             return False
         return True
 
@@ -339,7 +339,7 @@ class LocalRun:
         """Let the flow end; what it executes may clean up for a moment."""
         with self._turn:
             self._cut_at = time.monotonic() + CANCEL_SECONDS
-            self._engine.cancel()
+            self._attempt.cancel()
 
     def _cut_short(self) -> None:
         """Its time to clean up is over: it has ended for everybody else, and can record nothing any more."""
@@ -364,7 +364,7 @@ class LocalRun:
                 )
                 self._cancel()
             elif not beat.owned and not journal.parked and not self._ended.is_set():
-                self._engine.halt(KitaruFencedError("another process owns this execution by now"))
+                self._attempt.halt(KitaruFencedError("another process owns this execution by now"))
 
     def poke(self) -> None:
         """Something has come for this execution: look now."""
@@ -463,7 +463,7 @@ def end_by_ctrl_c() -> None:
         waits_for_us = run.is_parked and bool(waits.list_waits(run.client.database, exec_id=exec_id))
         go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
         print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
-    logs.flush()
+    flush()
     os._exit(128 + signal.SIGINT)
 
 

@@ -180,9 +180,9 @@ def given(branch: Branch, answer: Came, read: Callable[[Came], Any]) -> Any:
     except (KitaruWaitTimeout, KitaruWaitAborted, KitaruWaitValidationError) as error:
         error.__dict__[FAILED_CALL] = answer.key
         if isinstance(error, KitaruWaitValidationError):
-            error.hint = f"kitaru executions retry {branch.engine.exec_id} asks again"
+            error.hint = f"kitaru executions retry {branch.attempt.exec_id} asks again"
         raise
-    branch.engine.lineage.note(value, answer.key, len(answer.data))
+    branch.attempt.lineage.note(value, answer.key, len(answer.data))
     return value
 
 

@@ -17,8 +17,8 @@ from kitaru_registry.executions import creating, queue
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_runner import codec
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
@@ -38,11 +38,11 @@ def attempt(client: KitaruClient, writer: JournalWriter, exec_id: Any, body: Any
     claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
     assert claim is not None
     journal = RegistryJournal(client.database, writer, claim, stays=True)
-    engine = Engine(journal, journal.open(entrypoint=""))
-    journal.listener = engine.parking
+    attempt = Attempt(journal, journal.open(entrypoint=""))
+    journal.listener = attempt.parking
     inputs: Mapping[str, Any] = codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
     try:
-        run_body(engine, body, inputs)
+        run_body(attempt, body, inputs)
     except CutShort:
         pass
 

@@ -13,8 +13,8 @@ from programs import Call, InTime, Program, Tasks, Thread
 from trials import check_seed
 
 from kitaru_registry.executions import waits
-from kitaru_runner import calling_async, child_flows, context, engine, engine_async
-from kitaru_runner.engine import Engine
+from kitaru_runner import calling, calling_async, child_flows, context, engine_async, keys
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.engine_async import LoopSide
 from kitaru_runner.futures import Deliveries
 from kitaru_runner.protocol import ARGUMENT_CHANGED, Entry
@@ -57,36 +57,34 @@ def forgets_failed_tries(patch: Patch) -> None:
 def forgets_an_outcome(patch: Patch) -> None:
     known = Recorded.find
 
-    def find(self: Recorded, call: context.Call, inputs: bytes | None = None) -> Entry | None:
+    def find(self: Recorded, call: keys.Call, inputs: bytes | None = None) -> Entry | None:
         return None if call.name == "gamma" and not call.scope else known(self, call, inputs)
 
     patch.setattr(Recorded, "find", find)
 
 
 def records_before_it_executes(patch: Patch) -> None:
-    perform = engine.perform
+    perform = calling.perform
 
-    def recorded_first(attempt: Try, work: Work) -> Executed:
-        attempt.branch.engine.commit([attempt.returned(0).entry])
-        return perform(attempt, work)
+    def recorded_first(this_try: Try, work: Work) -> Executed:
+        this_try.branch.attempt.commit([this_try.returned(0).entry])
+        return perform(this_try, work)
 
-    patch.setattr(engine, "perform", recorded_first)
+    patch.setattr(calling, "perform", recorded_first)
 
 
 def gives_an_outcome_without_recording_it(patch: Patch) -> None:
-    end = Engine._end
+    commit = calling.commit
 
-    def lost(self: Engine, ended: Executed, future: Any) -> Executed:
-        return ended if future is None and ended.entry.name is None else end(self, ended, future)
+    def lost(attempt: Attempt, ended: Executed) -> Executed:
+        return ended if ended.entry.name is None else commit(attempt, ended)
 
-    patch.setattr(Engine, "_end", lost)
+    patch.setattr(calling, "commit", lost)
 
 
 def does_not_record_who_gave_up(patch: Patch) -> None:
     @asynccontextmanager
-    async def giving_up(
-        side: LoopSide, call: context.Call, work: Work, attempt: Try | None = None
-    ) -> AsyncIterator[None]:
+    async def giving_up(side: LoopSide, call: keys.Call, work: Work, attempt: Try | None = None) -> AsyncIterator[None]:
         yield
 
     patch.setattr(calling_async, "giving_up", giving_up)
@@ -123,7 +121,7 @@ def calls_threads_by_who_comes_first(patch: Patch) -> None:
 def forgets_in_a_replay_what_a_call_has_changed(patch: Patch) -> None:
     known = Recorded.find
 
-    def find(self: Recorded, call: context.Call, inputs: bytes | None = None) -> Entry | None:
+    def find(self: Recorded, call: keys.Call, inputs: bytes | None = None) -> Entry | None:
         entry = known(self, call, inputs)
         return entry and entry._replace(flags=entry.flags & ~ARGUMENT_CHANGED)
 
@@ -142,7 +140,7 @@ def tries_once_more(patch: Patch) -> None:
 def starts_a_child_again(patch: Patch) -> None:
     known = Recorded.find
 
-    def find(self: Recorded, call: context.Call, inputs: bytes | None = None) -> Entry | None:
+    def find(self: Recorded, call: keys.Call, inputs: bytes | None = None) -> Entry | None:
         entry = known(self, call, inputs)
         return None if entry is not None and entry.kind == "x" else entry
 
@@ -152,12 +150,12 @@ def starts_a_child_again(patch: Patch) -> None:
 def takes_a_child_out_of_turn(patch: Patch) -> None:
     async def wait_on_loop(stand: Any, *, flow: str) -> Any:
         branch = engine_async.branch_here(stand.name)
-        side = engine_async.loop_side(branch.engine, branch)
+        side = engine_async.loop_side(branch.attempt, branch)
         call, entry, answer = child_flows.open_stand(branch, stand)
         if entry is None:
             answer = answer or await side.answer(call.key)
-            entry, _ = child_flows.record_end(branch.engine, call, stand, answer, flow=flow)
-        return branch.engine.outcome(entry)
+            entry, _ = child_flows.record_end(branch.attempt, call, stand, answer, flow=flow)
+        return branch.attempt.outcome(entry)
 
     patch.setattr("kitaru.children.wait_on_loop", wait_on_loop)
 

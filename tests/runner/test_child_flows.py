@@ -227,17 +227,17 @@ def test_a_version_that_is_not_there_is_refused_alike_in_every_attempt(execution
 
 def test_nothing_is_recorded_of_a_cancelled_attempt(executions: Executions) -> None:
     root = executions.new()
-    engine, _, _ = root.begin()
+    attempt, _, _ = root.begin()
 
     def body() -> int:
-        engine.cancel()
+        attempt.cancel()
         return work(1)
 
     from kitaru_runner.body import run_body
     from kitaru_runner.failures import ExecutionCancelled
 
     with pytest.raises(ExecutionCancelled):
-        run_body(engine, body, {})
+        run_body(attempt, body, {})
 
     assert root.rows == []
     assert root.status == "running"

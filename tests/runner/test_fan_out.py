@@ -51,21 +51,21 @@ def note(word: str) -> str:
 
 
 def test_an_outcome_that_was_recorded_before_something_failed_is_given(execution: TestExecution) -> None:
-    engine, attempt, inputs = execution.begin()
-    record = attempt.ending.record
+    attempt, beside, inputs = execution.begin()
+    record = beside.ending.record
     given = []
 
     def fails_after(entries: Any, recorded: Any) -> int:
         record(entries, recorded)
         raise KitaruBackendError("the disk is gone")
 
-    attempt.ending.record = fails_after  # type: ignore[method-assign]  # a disk that fails in between
+    beside.ending.record = fails_after  # type: ignore[method-assign]  # a disk that fails in between
 
-    run_body(engine, lambda: given.append(add.submit(1, 2).result()), inputs)
+    run_body(attempt, lambda: given.append(add.submit(1, 2).result()), inputs)
 
     assert given == [3]
     assert [row.key for row in execution.rows] == ["submit[0]/add"]
-    assert engine.could_not_write is not None
+    assert attempt.could_not_write is not None
 
 
 # Arguments that are futures

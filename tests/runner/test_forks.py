@@ -180,7 +180,7 @@ def test_a_coroutine_of_a_fork_that_calls_a_checkpoint_is_told(execution: TestEx
 
     execution.attempt(body)
 
-    assert execution.result.startswith("plain_async was called in process ")
+    assert execution.result.startswith("checkpoint plain_async was called in process ")
 
 
 def test_a_fork_still_knows_whose_it_is(execution: TestExecution) -> None:

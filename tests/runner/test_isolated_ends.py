@@ -174,7 +174,7 @@ def test_a_caller_that_gives_up_kills_it(execution: TestExecution, tmp_path: Pat
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_an_attempt_that_is_halted_kills_it(execution: TestExecution, tmp_path: Path, asynchronous: bool) -> None:
-    engine, _, _ = execution.begin()
+    attempt, _, _ = execution.begin()
 
     def body() -> None:
         stand_still_for_ever(tmp_path)
@@ -184,12 +184,12 @@ def test_an_attempt_that_is_halted_kills_it(execution: TestExecution, tmp_path: 
 
     def cancel() -> None:
         until_there(tmp_path / "pids")
-        engine.halt(ExecutionCancelled())
+        attempt.halt(ExecutionCancelled())
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
     with pytest.raises(ExecutionCancelled):
-        run_body(engine, body_async if asynchronous else body, {})
+        run_body(attempt, body_async if asynchronous else body, {})
     canceller.join()
 
     assert execution.rows == []

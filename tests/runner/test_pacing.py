@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitaru import checkpoint
-from kitaru_runner.futures import Turnstile
+from kitaru_runner.order import Turnstile
 
 seen: list[threading.Thread] = []
 

@@ -18,9 +18,9 @@ from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner import codec
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
 from kitaru_runner.children import Children
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
@@ -30,8 +30,8 @@ OWNER = queue.Owner("test", os.getpid(), "here")
 
 
 @dataclass
-class Attempt:
-    """One attempt that runs in a thread of its own."""
+class InThread:
+    """One attempt, which may run in a thread of its own."""
 
     journal: RegistryJournal
     ending: EndingJournal
@@ -67,39 +67,39 @@ class TestExecution:
 
     def begin(
         self, *, writes: int | None = None, stays: bool = False, owner: queue.Owner = OWNER
-    ) -> tuple[Engine, Attempt, Mapping[str, Any]]:
-        """Claim the execution as its next attempt; its engine, and the inputs for its body."""
+    ) -> tuple[Attempt, InThread, Mapping[str, Any]]:
+        """Claim the execution as its next attempt; its attempt, and the inputs for its body."""
         queue.make_due(self.database, self.exec_id)
         claim = queue.claim(self.database, queue.candidate(self.database, self.exec_id), owner)
         assert claim is not None, f"{self.exec_id} is {self.status}"
         journal = RegistryJournal(self.database, self.writer, claim, stays=stays, children=Children(self.database))
         ending = EndingJournal(journal, crash=None if writes is None else Crash(writes + 1), stays=stays)
-        engine = Engine(ending, journal.open(entrypoint="flows.py:flow"))
-        journal.listener = engine.parking
-        return engine, Attempt(journal, ending), codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
+        attempt = Attempt(ending, journal.open(entrypoint="flows.py:flow"))
+        journal.listener = attempt.parking
+        return attempt, InThread(journal, ending), codec.decode(Encoded(claim.inputs_codec, claim.inputs_data))
 
     def attempt(self, body: Callable[..., Any], *, writes: int | None = None) -> Execution:
         """Run one attempt to its end: the body's, its parking, or the first write after `writes`."""
-        engine, _, inputs = self.begin(writes=writes)
+        attempt, _, inputs = self.begin(writes=writes)
         try:
-            run_body(engine, body, inputs)
+            run_body(attempt, body, inputs)
         except ProcessEnded:
             pass
         return self.record
 
-    def attempt_in_thread(self, body: Callable[..., Any], *, stays: bool = True) -> Attempt:
+    def attempt_in_thread(self, body: Callable[..., Any], *, stays: bool = True) -> InThread:
         """Start an attempt beside the test. One that stays stands at its waits, as `.run()` does."""
-        engine, attempt, inputs = self.begin(stays=stays)
+        attempt, beside, inputs = self.begin(stays=stays)
 
         def run() -> None:
             try:
-                run_body(engine, body, inputs)
+                run_body(attempt, body, inputs)
             except BaseException as error:
-                attempt.raised.append(error)
+                beside.raised.append(error)
 
-        attempt.thread = threading.Thread(target=run)
-        attempt.thread.start()
-        return attempt
+        beside.thread = threading.Thread(target=run)
+        beside.thread.start()
+        return beside
 
     def answer(self, key: str, value: Any) -> None:
         waits.answer(self.database, self.exec_id, key, value, actor="me@laptop", door="test")

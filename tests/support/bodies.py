@@ -67,7 +67,7 @@ class Seen:
         """Note what a line of execution saw; not one of a process that has ended, whose code unwinds."""
         branch = current.get()
         assert branch is not None
-        if not branch.engine.pace.ended:  # type: ignore[attr-defined]  # a Schedule
+        if not branch.attempt.pace.ended:  # type: ignore[attr-defined]  # a Schedule
             of[place] = value
 
 
@@ -120,7 +120,7 @@ class Body(Walk):
                 branch = current.get()
                 if step.takes_seconds and branch is not None:
                     # Sleeps, by the clock of the test.
-                    branch.engine.pace.pause(step.takes_seconds, threading.Event())
+                    branch.attempt.pace.pause(step.takes_seconds, threading.Event())
                 return self._execute(step, so_far, tried, changed)
 
         work.__name__ = step.name

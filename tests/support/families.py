@@ -19,8 +19,8 @@ from kitaru_registry.executions import families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.models import ExecutionId
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import current, scopes
-from kitaru_runner.engine import Engine
 from kitaru_runner.protocol import ChildRequest
 
 TURNS = 3000
@@ -55,7 +55,7 @@ class Member(Simulation):
             children=family,
         )
 
-    def _before(self, engine: Engine) -> None:
+    def _before(self, attempt: Attempt) -> None:
         self.body_of_program.seen = Seen()
         self.seen.append(self.body_of_program.seen)
         self.rows_before.append(len(self.rows))

@@ -24,8 +24,8 @@ from kitaru_registry.executions import ending, families, queue
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.models import ExecutionId
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.children import invoked
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ExecutionCancelled
 from kitaru_runner.protocol import ChildRequest, WaitRequest
 from kitaru_runner.recording import RegistryJournal
@@ -92,7 +92,7 @@ class FlowSimulation(Simulation):
     parent: FlowSimulation | None = None
     started: list[FlowSimulation] = field(default_factory=list)
     schedule: Schedule | None = None
-    engine: Engine | None = None
+    running: Attempt | None = None
     asked: dict[str, WaitRequest] = field(default_factory=dict)
 
     # An attempt
@@ -109,7 +109,7 @@ class FlowSimulation(Simulation):
             self.family.check()
             raise
         finally:
-            self.engine = self.schedule = None
+            self.running = self.schedule = None
         self.family.check()
 
     def _settle(self) -> None:
@@ -221,11 +221,11 @@ class FlowSimulation(Simulation):
 
     def end_late(self) -> bool:
         """End the attempt that is under way if the execution's `finish_timeout` is over."""
-        journal, engine = self._journal, self.engine
-        if journal is None or engine is None or engine.is_halted or not journal.beat().is_late:
+        journal, attempt = self._journal, self.running
+        if journal is None or attempt is None or attempt.is_halted or not journal.beat().is_late:
             return False
         ending.end_attempt(self.database, journal.row, journal.attempt, reason="finish_timeout", counts=False)
-        engine.cancel()
+        attempt.cancel()
         return True
 
 
@@ -265,7 +265,7 @@ def simulation_of(
     random = family.random if parent is None else parent.random
     made = FlowSimulation(
         family.client.database, family.client.writer, exec_id, flow.function, family.clock, random, Nobody(),
-        before=lambda engine: setattr(made, "engine", engine), family=family, flow=flow, parent=parent,
+        before=lambda attempt: setattr(made, "running", attempt), family=family, flow=flow, parent=parent,
     )  # fmt: skip
     family.members[exec_id] = made
     return made

@@ -18,8 +18,8 @@ from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
+from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.engine import Engine
 from kitaru_runner.failures import ProcessEnded
 from kitaru_runner.protocol import Answer, WaitRequest
 from kitaru_runner.recording import Children, RegistryJournal
@@ -73,7 +73,7 @@ class Simulation:
     answerer: Answerer
     crashes: int = 0
     longest: int = 12
-    before: Callable[[Engine], None] = lambda engine: None
+    before: Callable[[Attempt], None] = lambda attempt: None
     children: Children | None = None
     """Who makes and begins its child executions."""
     early: list[tuple[str, Any]] = field(default_factory=list)
@@ -109,13 +109,13 @@ class Simulation:
         schedule = self._schedule()
         ending = WatchedJournal(journal, self, crash=self._next_crash(), stays=stays, at_end=schedule.end)
         opening = journal.open(entrypoint="flows.py:flow")
-        engine = Engine(ending, opening, pace=schedule)
-        journal.listener = engine.parking
+        attempt = Attempt(ending, opening, pace=schedule)
+        journal.listener = attempt.parking
         self._journal = journal
-        self.before(engine)
+        self.before(attempt)
         inputs = codec.decode(opening.inputs)
         try:
-            schedule.run(lambda: run_body(engine, self.body, inputs))
+            schedule.run(lambda: run_body(attempt, self.body, inputs))
         except ProcessEnded:
             pass
         finally:
