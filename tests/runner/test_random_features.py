@@ -16,6 +16,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Pool,
     Program,
@@ -95,6 +96,9 @@ FEATURES: Mapping[str, Callable[[Step], bool]] = {
     "a failure in a thread that goes through": own_threads(
         lambda own: own.raises and any(holds_any(block, Raise) for block in own.blocks)
     ),
+    "a loop of its own": lambda step: isinstance(step, Loop),
+    "a loop of its own that waits": lambda step: isinstance(step, Loop) and holds_any(step.block, Wait),
+    "loops in threads": own_threads(lambda own: any(holds_any(block, Loop) for block in own.blocks)),
     "asyncio.sleep": lambda step: isinstance(step, Rest),
     "wait_for": lambda step: isinstance(step, InTime),
     "wait_for that is too late": lambda step: (

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Place,
     Pool,
@@ -319,6 +320,13 @@ class Body(Walk):
                     raise value
         return [outcome_of(value) for value in found]
 
+    async def loop(self, place: Place, step: Loop) -> object:
+        main = self.block(Place(f"{place.path}/{step.number}", place.so_far), step.block)
+        if step.how == "run":
+            return asyncio.run(main)
+        with asyncio.Runner() as runner:
+            return runner.run(main)
+
     # Child flows
 
     async def child(self, place: Place, step: Child) -> object:
@@ -435,7 +443,7 @@ def in_threads(line: Callable[[int], object], step: Threads) -> list[object]:
         return [future.result() for future in [pool.submit(each) for each in lines]]
 
 
-def in_a_thread_each(lines: Sequence[Callable[[], object]]) -> list[object]:
+def in_a_thread_each(lines: list[Callable[[], object]]) -> list[object]:
     found: dict[int, object] = {}
 
     def keep(number: int) -> None:

@@ -14,6 +14,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Pool,
     Program,
@@ -64,6 +65,7 @@ class Generator:
                 kinds += [self.thread, self.rest]
             if not self.is_async:
                 kinds += [self.threads] * 3
+                kinds += [self.loop] * 3 if in_flow else []
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -169,6 +171,13 @@ class Generator:
             number, blocks, draw.choice(("pool", "map", "threads")), limit=draw.choice((None, None, 1, 2)),
             copies_context=draw.random() < 0.5, raises=draw.random() < 0.3,
         )  # fmt: skip
+
+    def loop(self, *, depth: int, in_flow: bool) -> Loop:
+        number, how = self.number(), self.random.choice(("run", "run", "runner"))
+        self.is_async = True
+        block = (self.tasks(depth=depth + 1, in_flow=True), *self.block(self.random.randint(0, 1), depth=depth + 1))
+        self.is_async = False
+        return Loop(number, block, how)
 
     def child(self, *, depth: int, in_flow: bool) -> Child:
         draw = self.random

@@ -6,7 +6,7 @@ What no program decides is taken from the run itself: answers, noted values, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from bodies import CHANGED, LATE, RUNNING, run_plain
@@ -17,6 +17,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Place,
     Pool,
@@ -281,6 +282,11 @@ class Model(Walk):
             if isinstance(outcome, Unknown) or (isinstance(outcome, Boom) and step.raises):
                 raise outcome
         return [self._of(outcome) for outcome in outcomes]
+
+    async def loop(self, place: Place, step: Loop) -> object:
+        # What it is run for goes on in the flow's own scope.
+        scope = replace(place.scope, on_loop=True)
+        return await self.block(Place(f"{place.path}/{step.number}", place.so_far, scope), step.block)
 
     # Child flows
 

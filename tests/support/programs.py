@@ -158,6 +158,14 @@ class Threads(Step):
 
 
 @dataclass(frozen=True)
+class Loop(Step):
+    """An event loop that a plain flow runs, as with `asyncio.run`, for a block."""
+
+    block: tuple[Step, ...]
+    how: str
+
+
+@dataclass(frozen=True)
 class Child(Step):
     """A child flow: `steps` are its body, `meanwhile` what its parent does before it takes the outcome."""
 
