@@ -42,6 +42,7 @@ class Generator:
     made: int = 0
     waits: int = 0
     children: int = 0
+    threads_around: int = 0
 
     def program(self, seed: int) -> Program:
         steps = self.block(self.random.randint(1, 4), depth=0)
@@ -65,7 +66,8 @@ class Generator:
                 kinds += [self.thread, self.rest]
             if not self.is_async:
                 kinds += [self.threads] * 3
-                kinds += [self.loop] * 3 if in_flow else []
+                # Each in many threads at once takes seconds.
+                kinds += [self.loop] if in_flow and self.threads_around < 2 else []
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -166,7 +168,9 @@ class Generator:
     def threads(self, *, depth: int, in_flow: bool) -> Threads:
         draw, number = self.random, self.number()
         count = draw.randint(1, 4)
+        self.threads_around += 1
         blocks = tuple(self.block(draw.randint(1, 2), depth=depth + 1, in_flow=in_flow) for _ in range(count))
+        self.threads_around -= 1
         return Threads(
             number, blocks, draw.choice(("pool", "map", "threads")), limit=draw.choice((None, None, 1, 2)),
             copies_context=draw.random() < 0.5, raises=draw.random() < 0.3,
