@@ -38,7 +38,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.schema import CreateColumn
 
-from kitaru_registry.database_errors import explained, read_json
+from kitaru_registry.database_errors import closed_on_failure, explained, read_json
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare, why_not_written
 
@@ -405,7 +405,8 @@ def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
     )  # fmt: skip
     event.listen(engine, "begin", begin)
     database = Database(engine, home, synchronous=synchronous, refused=refused)
-    migrate(database)
+    with closed_on_failure(database):
+        migrate(database)
     return database
 
 
@@ -415,7 +416,8 @@ def connect(home: Home, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         home.database, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
-    connection.execute(f"PRAGMA synchronous={synchronous}")
+    with closed_on_failure(connection):
+        connection.execute(f"PRAGMA synchronous={synchronous}")
     return connection
 
 
