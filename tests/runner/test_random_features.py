@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from again import epochs_of
 from generating import program_of
 from homes import memory_home
 from programs import (
@@ -151,7 +152,7 @@ def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
     came: Counter[str] = Counter()
     with memory_home() as home:
         for seed in range(SEEDS):
-            if len(came) == 8 and min(came.values()) >= 3:
+            if len(came) == 14 and min(came.values()) >= 3:
                 return
             trial = Trial(home, seed)
             trial.run()
@@ -163,4 +164,8 @@ def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
                     not attempt.crashed for attempt in member.attempts[:-1]
                 )
                 came[f"{who} ended at once"] += len(member.attempts) == 1
+                epochs = epochs_of(member.rows, member.seen, member.rows_before)
+                came[f"{who} was retried"] += len(epochs) > 1
+                came[f"{who} was retried twice"] += len(epochs) > 2
+                came[f"{who} crashed after a retry"] += any(len(epoch.seen) > 1 for epoch in epochs[1:])
     raise AssertionError(f"of all of these, some should have come: {came}")

@@ -15,6 +15,9 @@ from zlib import crc32
 class Boom(Exception):
     """The planned failure of a step."""
 
+    call: str | None = None
+    """In a model: the key of the checkpoint whose failure it is."""
+
 
 def mix(*values: object) -> int:
     """A number that follows from all of them: whatever goes another way than planned shows in every later value."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from itertools import pairwise
 from random import Random
 from typing import Any
 
+from again import Epoch, check_again, epochs_of
 from bodies import LATE, RUNNING
 from families import Family, Member
 from generating import program_of
@@ -60,15 +63,32 @@ class Judge:
         self.rows_before = member.rows_before
         self.rows = member.rows
         self.of_child = of_child
+        self.epochs = epochs_of(self.rows, self.seen, self.rows_before)
 
     def check(self) -> None:
-        self.check_traces()
-        self.check_counts()
+        begins_at = 0
+        for epoch in self.epochs:
+            self.check_traces(epoch)
+            self.check_counts(epoch, begins_at)
+            begins_at += len(epoch.written)
         self.check_model()
+        self.check_retries()
 
-    def check_traces(self) -> None:
-        """Every attempt saw what the ones before it saw."""
-        for earlier, later in zip(self.seen, self.seen[1:], strict=False):
+    def check_retries(self) -> None:
+        """A retry has let execute again what it should, and nothing else."""
+        executed: dict[tuple[str, int], int] = {}
+        for before, after in pairwise(self.epochs):
+            executed |= before.executed
+            unconsumed = self.model(before, children_may_go_on=True).unconsumed(self.member.so_far)
+            model = self.model(after, children_may_go_on=True)
+            with suppress(Boom):
+                model.run(self.member.so_far)
+            reached = {key: not row.may_miss for (kind, key, _), row in model.rows.items() if kind == "c"}
+            check_again(before, after, executed, unconsumed=unconsumed, reached=reached)
+
+    def check_traces(self, epoch: Epoch) -> None:
+        """Every attempt saw what the ones before it saw, since it was retried last."""
+        for earlier, later in pairwise(epoch.seen):
             for name in ("trace", "races"):
                 one, other = getattr(earlier, name), getattr(later, name)
                 differ = {
@@ -78,51 +98,64 @@ class Judge:
                 }
                 assert not differ, f"an attempt saw something else than the one before: {differ}"
 
-    def check_counts(self) -> None:
-        """What is recorded was executed once in the attempt that recorded it, and in none after it."""
+    def check_counts(self, epoch: Epoch, begins_at: int) -> None:
+        """What is recorded was executed once in the attempt that recorded it, and in none after it.
+
+        Args:
+            begins_at: so many rows were recorded before the epoch.
+        """
         recorded: set[tuple[str, int]] = set()
-        for number, seen in enumerate(self.seen):
-            until = self.rows_before[number + 1] if number + 1 < len(self.seen) else len(self.rows)
-            new = {(row.key, row.tries or 1) for row in self.rows[self.rows_before[number] : until] if row.kind in "ct"}
+        ends = [*epoch.rows_before[1:], begins_at + len(epoch.written)]
+        for seen, begins, end in zip(epoch.seen, epoch.rows_before, ends, strict=False):
+            new = {(row.key, row.tries or 1) for row in self.rows[begins:end] if row.kind in "ct"}
             assert all(count == 1 for count in seen.executed.values()), seen.executed
             again = recorded & set(seen.executed)
             assert not again, f"executed again: {again}"
-            outcomes = {(r.key, r.tries or 1): r for r in self.rows if r.kind in "ct"}
+            outcomes = {(r.key, r.tries or 1): r for r in epoch.written if r.kind in "ct"}
             missing = {n for n in new - set(seen.executed) if was_called(outcomes[n])}
             assert not missing, f"recorded, and never executed: {missing}"
             recorded |= new
 
     def check_model(self) -> None:
         found: dict[tuple[str, str, int], Any] = {}
-        for row in self.rows:
+        soft: set[tuple[str, str, int]] = set()
+        for row, is_soft in ((current.row, current.soft) for current in self.epochs[-1].rows):
             if row.kind == ENDED:
                 continue
             outcome = self.outcome(row)
             slot = (row.kind, row.key, (row.tries or 1) if row.kind == "t" else 0)
             # Its caller may be cancelled when the outcome is recorded, and has not had its turn: that comes on top.
-            assert slot not in found or outcome == ("cancelled",), f"{slot} twice"
+            assert slot not in found or outcome == ("cancelled",) or slot in soft, f"{slot} twice"
             found[slot] = outcome
+            soft = soft | {slot} if is_soft else soft - {slot}
             if row.kind == "w" and name_of(row).startswith(("ask", "wait_any")) and outcome != ("cancelled",):
                 self.member.answers.check(row.key, *outcome)
-        model = self.model()
+        model = self.model(self.epochs[-1])
         try:
             result: Any = ("completed", model.run(self.member.so_far))
         except Boom as error:
             result = ("failed", error.args)
-        unexpected = found.keys() - model.rows.keys()
+        unexpected = found.keys() - model.rows.keys() - soft
         assert not unexpected, f"recorded, and not in the model: {unexpected}"
         missing = {slot for slot in model.rows.keys() - found.keys() if not model.rows[slot].may_miss}
+        if len(self.epochs) > 1:
+            # Of an outcome that a retry left, the tries before it need not count, nor what was said of it.
+            kept = {key for kind, key, _ in found if kind == "c"}
+            missing = {slot for slot in missing if slot[0] not in "td" or slot[1].removesuffix("!changed") not in kept}
         assert not missing, f"in the model, and not recorded: {missing}"
         for slot, outcome in found.items():
+            if slot not in model.rows:
+                continue
             expected = model.rows[slot]
             if slot[0] in "ct" and expected.outcome is not None and outcome != ("cancelled",):
                 assert outcome == expected.outcome, slot
         assert self.result() == result
 
-    def model(self) -> Model:
-        given = {(row.kind, row.key, row.tries or 1): self.outcome(row) for row in self.rows}
-        races = {place: value for seen in self.seen for place, value in seen.races.items()}
-        return Model(self.member.program, given, races, self.of_child)
+    def model(self, epoch: Epoch | None = None, *, children_may_go_on: bool = False) -> Model:
+        """Of an epoch's end, by default of the last's."""
+        epoch = epoch or self.epochs[-1]
+        given = {(c.row.kind, c.row.key, c.row.tries or 1): self.outcome(c.row) for c in epoch.rows}
+        return Model(self.member.program, given, epoch.races, self.of_child, children_may_go_on)
 
     def result(self) -> Any:
         exec_id = self.member.exec_id
