@@ -12,7 +12,7 @@ from kept import KEPT, SCHEDULES
 from programs import Call, InTime, Program, Tasks, Thread
 from trials import check_seed
 
-from kitaru_registry.executions import retrying, superseding, waits
+from kitaru_registry.executions import replaying, retrying, superseding, waits
 from kitaru_runner import calling_async, child_flows, context, engine, engine_async
 from kitaru_runner.engine import Engine
 from kitaru_runner.engine_async import LoopSide
@@ -192,7 +192,17 @@ def retries_nothing(patch: Patch) -> None:
     patch.setattr(superseding, "is_superseded", lambda row, keys: False)
 
 
+def replays_behind_the_call_that_was_named(patch: Patch) -> None:
+    patch.setattr(replaying, "is_reused", lambda current, cut, again: current.row.seq <= cut)
+
+
+def replays_from_the_beginning(patch: Patch) -> None:
+    patch.setattr(replaying, "is_reused", lambda current, cut, again: False)
+
+
 ANY = [
+    replays_behind_the_call_that_was_named,
+    replays_from_the_beginning,
     retries_what_the_flow_had_caught,
     retries_only_the_failure_that_it_shows,
     retries_nothing,

@@ -32,6 +32,7 @@ from programs import (
     WaitAny,
     walked,
 )
+from replayed_programs import is_replayed
 from seeds import SEEDS
 from trials import Trial
 
@@ -152,10 +153,11 @@ def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
     came: Counter[str] = Counter()
     with memory_home() as home:
         for seed in range(SEEDS):
-            if len(came) == 14 and min(came.values()) >= 3:
+            if len(came) == 15 and min(came.values()) >= 3:
                 return
             trial = Trial(home, seed)
             trial.run()
+            came["a replay"] += is_replayed(trial.family)
             for member in trial.family.members.values():
                 who = "a parent" if member.parent is None else "a child"
                 came[f"{who} crashed"] += any(attempt.crashed for attempt in member.attempts)

@@ -94,7 +94,9 @@ class Member(Simulation):
 class Family:
     """Runs an execution, and those that it starts, until all have ended. One may have attempts while another has."""
 
-    def __init__(self, home: Home, seed: int, program: Program, random: Random, clock: Clock) -> None:
+    def __init__(
+        self, home: Home, seed: int, program: Program, random: Random, clock: Clock, exec_id: ExecutionId | None = None
+    ) -> None:  # fmt: skip
         self.home = home
         self.seed = seed
         self.random = random
@@ -105,7 +107,7 @@ class Family:
         self.outage = Outage(seed)
         self._raised: list[BaseException] = []
         """By attempts beside another's, whose flow must not get it."""
-        exec_id = home.new({"number": 0, "so_far": 0}, retries=self.outage.retries)
+        exec_id = exec_id or home.new({"number": 0, "so_far": 0}, retries=self.outage.retries)
         self.root = self.members[exec_id] = Member(self, exec_id, program, 0)
 
     def run(self) -> None:

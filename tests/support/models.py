@@ -6,6 +6,7 @@ What no program decides is taken from the run itself: answers, noted values, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -104,6 +105,12 @@ class Model(Walk):
     rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     """Keys of the failures in futures at which nobody looks."""
+
+    def called(self, so_far: int) -> set[str]:
+        """The keys of the checkpoints that the flow calls for certain."""
+        with suppress(Boom):
+            self.run(so_far)
+        return {key for (kind, key, _), row in self.rows.items() if kind == "c" and not row.may_miss}
 
     def unconsumed(self, so_far: int) -> set[str]:
         """The keys of the failures that nothing in the flow has consumed, when one ends it."""
