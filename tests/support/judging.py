@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 from again import Epoch, check_again, epochs_of
 from bodies import LATE, RUNNING
-from families import Member
+from families import Family, Member
 from homes import Home
 from models import Model
-from programs import Boom
+from programs import Boom, Child
 
 from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
 from kitaru_registry.executions import reading
@@ -25,7 +26,10 @@ from kitaru_runner.protocol import ENDED, Encoded
 class Judge:
     """Compares one execution of a family with its model."""
 
-    def __init__(self, home: Home, member: Member, of_child: Any) -> None:
+    def __init__(
+        self, home: Home, member: Member, of_child: Any, overridden: Mapping[str, int] | None = None
+    ) -> None:  # fmt: skip
+        self.overridden = overridden or {}
         self.home = home
         self.member = member
         self.seen = member.seen
@@ -124,7 +128,7 @@ class Judge:
         """Of an epoch's end, by default of the last's."""
         epoch = epoch or self.epochs[-1]
         given = {(c.row.kind, c.row.key, c.row.tries or 1): self.outcome(c.row) for c in epoch.rows}
-        return Model(self.member.program, given, epoch.races, self.of_child, children_may_go_on)
+        return Model(self.member.program, given, epoch.races, self.of_child, children_may_go_on, self.overridden)
 
     def result(self) -> Any:
         exec_id = self.member.exec_id
@@ -157,6 +161,21 @@ class Judge:
             said = json.loads(row.metadata or "{}").get("outcome", "answered")
             return (said, value)
         return ("value", value)
+
+
+def judges(home: Home, family: Family, overridden: Mapping[str, int] | None = None) -> dict[str, Judge]:
+    """Of each member of a family; the overridden values are the root's."""
+
+    def of_child(exec_id: str, step: Child, so_far: int) -> Any:
+        """What becomes of a child, by its own model."""
+        member = family.members[exec_id]
+        assert (member.program, member.so_far) == (step, so_far), "another child, or another input"
+        return Judge(home, member, of_child).model().run(so_far)
+
+    return {
+        exec_id: Judge(home, member, of_child, overridden if member is family.root else None)
+        for exec_id, member in family.members.items()
+    }
 
 
 def name_of(row: Row) -> str:

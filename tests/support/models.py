@@ -102,6 +102,8 @@ class Model(Walk):
     of_child: Callable[[str, Child, int], Any]
     children_may_go_on: bool = False
     """Whether a child may have ended in another way since, because it was retried."""
+    overridden: Mapping[str, int] = field(default_factory=dict)
+    """Values that a replay was given, by the checkpoint's key."""
     rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     """Keys of the failures in futures at which nobody looks."""
@@ -135,6 +137,9 @@ class Model(Walk):
 
     def checkpoint(self, scope: Scope, step: Call, so_far: int) -> int:
         key = scope.key(step.name)
+        if key in self.overridden:
+            self.row(scope, "c", key, ("value", self.overridden[key]))
+            return self.overridden[key]
         if step.changes:
             self.changing(scope, step, key, so_far)
         for tried in range(1, step.retries + 2):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 from families import Family
 from generating import program_of
 from homes import Home
-from judging import Judge
-from programs import Child, Program
+from judging import judges
+from programs import Program
 from replayed_programs import Replayed, is_replayed
 
 from kitaru.testing.clocks import Clock
@@ -32,15 +31,8 @@ class Trial:
             self.family.run()
 
     def check(self) -> None:
-        members = self.family.members
-        for member in members.values():
-            Judge(self.home, member, self.of_child).check()
-
-    def of_child(self, exec_id: str, step: Child, so_far: int) -> Any:
-        """What becomes of a child, by its own model."""
-        member = self.family.members[exec_id]
-        assert (member.program, member.so_far) == (step, so_far), "another child, or another input"
-        return Judge(self.home, member, self.of_child).model().run(so_far)
+        for judge in judges(self.home, self.family).values():
+            judge.check()
 
 
 def check_seed(home: Home, seed: int, program: Program | None = None) -> None:
