@@ -62,7 +62,7 @@ soak: tools soak-tools .venv-test/kitaru
 	@for turn in $$(seq $(TURNS)); do echo "turn $$turn of $(TURNS)"; \
 	  $(CLEAN) KITARU_TEST_WHEEL=1 KITARU_SOAK=1 SOAK_SEED=$$turn KILLS=$(KILLS) HYPOTHESIS=random $(TEST)/pytest -n 2 \
 	    --dist loadfile $(OPTIONS) tests/crash tests/runner tests/snapshots tests/cli/test_any_words.py \
-	    tests/soak || exit 1; done
+	    tests/sdk/test_any_arguments*.py tests/soak || exit 1; done
 
 # What tests use beside Python packages: skopeo reads snapshots, strace injects faults, unshare cuts the network off; a
 # record is in a real PostgreSQL, too.

@@ -62,10 +62,12 @@ def test_what_is_called_within_a_call_in_flight_is_answered() -> None:
 
 def test_the_unit_of_the_documentation_starts_a_runner(trial: Trial) -> None:
     unit = dict(re.findall(r"^(\w+)=(.*)$", OPERATIONS.read_text(), re.M))
-    program = unit["ExecStart"].replace("%h/.local/bin/kitaru", str(Path(sys.executable).with_name("kitaru")))
+    installed, *rest = unit["ExecStart"].split()
+    assert installed == "%h/.local/bin/kitaru"
+    program = [str(Path(sys.executable).with_name("kitaru")), *rest]
     with (trial.folder / "runner.log").open("ab") as log:
         runner = subprocess.Popen(
-            program.split(), cwd=trial.project, env={**os.environ, "KITARU_HOME": str(trial.home.root)},
+            program, cwd=trial.project, env={**os.environ, "KITARU_HOME": str(trial.home.root)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     trial.spawned.append(runner)

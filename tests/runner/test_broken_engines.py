@@ -12,7 +12,7 @@ from kept import KEPT, SCHEDULES
 from programs import Call, InTime, Program, Tasks, Thread
 from trials import check_seed
 
-from kitaru_registry.executions import waits
+from kitaru_registry.executions import replaying, retrying, superseding, waits
 from kitaru_runner import calling, calling_async, child_flows, context, engine_async, keys
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.engine_async import LoopSide
@@ -170,7 +170,40 @@ def takes_another_answer_later(patch: Patch) -> None:
     patch.setattr(waits, "answers", changed)
 
 
+def retries_what_the_flow_had_caught(patch: Patch) -> None:
+    known = retrying.unconsumed_of
+
+    def everything(connection: Any, row: int, error: Mapping[str, Any]) -> list[str]:
+        current = retrying.current_of(connection, row)
+        failed = [c.row.key for c in current if superseding.is_failure(c.row) and c.row.kind == "c"]
+        return [*known(connection, row, error), *failed]
+
+    patch.setattr(retrying, "unconsumed_of", everything)
+
+
+def retries_only_the_failure_that_it_shows(patch: Patch) -> None:
+    known = retrying.unconsumed_of
+    patch.setattr(retrying, "unconsumed_of", lambda *given: known(*given)[:1])
+
+
+def retries_nothing(patch: Patch) -> None:
+    patch.setattr(superseding, "is_superseded", lambda row, keys: False)
+
+
+def replays_behind_the_call_that_was_named(patch: Patch) -> None:
+    patch.setattr(replaying, "is_reused", lambda current, cut, again: current.row.seq <= cut)
+
+
+def replays_from_the_beginning(patch: Patch) -> None:
+    patch.setattr(replaying, "is_reused", lambda current, cut, again: False)
+
+
 ANY = [
+    replays_behind_the_call_that_was_named,
+    replays_from_the_beginning,
+    retries_what_the_flow_had_caught,
+    retries_only_the_failure_that_it_shows,
+    retries_nothing,
     hands_out_the_last_first,
     lets_tasks_go_on_out_of_turn,
     forgets_failed_tries,

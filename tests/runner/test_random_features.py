@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from again import epochs_of
 from generating import program_of
 from homes import memory_home
 from programs import (
@@ -16,6 +17,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Pool,
     Program,
@@ -30,6 +32,7 @@ from programs import (
     WaitAny,
     walked,
 )
+from replayed_programs import is_replayed
 from seeds import SEEDS
 from trials import Trial
 
@@ -95,6 +98,9 @@ FEATURES: Mapping[str, Callable[[Step], bool]] = {
     "a failure in a thread that goes through": own_threads(
         lambda own: own.raises and any(holds_any(block, Raise) for block in own.blocks)
     ),
+    "a loop of its own": lambda step: isinstance(step, Loop),
+    "a loop of its own that waits": lambda step: isinstance(step, Loop) and holds_any(step.block, Wait),
+    "loops in threads": own_threads(lambda own: any(holds_any(block, Loop) for block in own.blocks)),
     "asyncio.sleep": lambda step: isinstance(step, Rest),
     "wait_for": lambda step: isinstance(step, InTime),
     "wait_for that is too late": lambda step: (
@@ -147,10 +153,11 @@ def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
     came: Counter[str] = Counter()
     with memory_home() as home:
         for seed in range(SEEDS):
-            if len(came) == 8 and min(came.values()) >= 3:
+            if len(came) == 15 and min(came.values()) >= 3:
                 return
             trial = Trial(home, seed)
             trial.run()
+            came["a replay"] += is_replayed(trial.family)
             for member in trial.family.members.values():
                 who = "a parent" if member.parent is None else "a child"
                 came[f"{who} crashed"] += any(attempt.crashed for attempt in member.attempts)
@@ -159,4 +166,8 @@ def test_schedules_cut_parents_and_children_short_and_resume_them() -> None:
                     not attempt.crashed for attempt in member.attempts[:-1]
                 )
                 came[f"{who} ended at once"] += len(member.attempts) == 1
+                epochs = epochs_of(member.rows, member.seen, member.rows_before)
+                came[f"{who} was retried"] += len(epochs) > 1
+                came[f"{who} was retried twice"] += len(epochs) > 2
+                came[f"{who} crashed after a retry"] += any(len(epoch.seen) > 1 for epoch in epochs[1:])
     raise AssertionError(f"of all of these, some should have come: {came}")

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Place,
     Pool,
@@ -48,6 +49,9 @@ RUNNING = ("running",)
 LATE = ("late",)
 """What becomes of a call that takes longer than its own timeout."""
 
+DOWN = "down"
+"""What a call that an outage of the world meets fails with, and its number."""
+
 CHANGED = ("changed",)
 """What becomes of a call that changes one of its arguments."""
 
@@ -58,6 +62,8 @@ class Seen:
 
     executed: Counter[tuple[str, int]] = field(default_factory=Counter)
     """How often the body of a checkpoint ran: by key and number of the try."""
+    given: dict[tuple[str, int], int] = field(default_factory=dict)
+    """For which value it ran last."""
     races: dict[str, Any] = field(default_factory=dict)
     """Who was first, by the place of the race."""
     trace: dict[str, Any] = field(default_factory=dict)
@@ -72,10 +78,15 @@ class Seen:
 
 
 class Body(Walk):
-    """A program's flow, or a child's. `seen` is put in its place anew for each attempt."""
+    """A program's flow, or a child's. `seen` is put in its place anew for each attempt.
 
-    def __init__(self, program: Program | Child) -> None:
+    Args:
+        is_down: whether a checkpoint's body that ends now meets an outage of the world.
+    """
+
+    def __init__(self, program: Program | Child, is_down: Callable[[], bool] = lambda: False) -> None:
         self.program = program
+        self.is_down = is_down
         self.seen = Seen()
         self._checkpoints: dict[int, Any] = {}
 
@@ -110,13 +121,13 @@ class Body(Walk):
         if step.is_async:
 
             async def work(so_far: int, changed: list[int] | None = None) -> int:
-                tried = self._begin_try()
+                tried = self._begin_try(so_far)
                 await asyncio.sleep(step.takes_seconds)
                 return self._execute(step, so_far, tried, changed)
         else:
 
             def work(so_far: int, changed: list[int] | None = None) -> int:  # type: ignore[misc]  # either
-                tried = self._begin_try()
+                tried = self._begin_try(so_far)
                 branch = current.get()
                 if step.takes_seconds and branch is not None:
                     # Sleeps, by the clock of the test.
@@ -129,13 +140,14 @@ class Body(Walk):
             options["timeout"] = step.timeout_seconds
         return Checkpoint(work, spec_of(work, **options))
 
-    def _begin_try(self) -> int:
+    def _begin_try(self, so_far: int) -> int:
         """Count this execution of a checkpoint's body; the number of the try."""
         branch = current.get()
         assert branch is not None
         assert branch.call is not None
         tried = int(branch.scope.rstrip("/").rpartition("/try")[2])
         self.seen.executed[branch.call.key, tried] += 1
+        self.seen.given[branch.call.key, tried] = so_far
         return tried
 
     def _execute(self, step: Call, so_far: int, tried: int, changed: list[int] | None) -> int:
@@ -145,6 +157,8 @@ class Body(Walk):
         assert branch is not None
         place = Place(branch.scope, so_far)
         inner = run_plain(self.block(place, step.inner)) if step.inner else 0
+        if self.is_down():
+            raise Boom(DOWN, step.number)
         if tried <= step.fails:
             raise Boom("try", step.number, tried)
         return mix(step.number, so_far, inner)
@@ -319,6 +333,13 @@ class Body(Walk):
                     raise value
         return [outcome_of(value) for value in found]
 
+    async def loop(self, place: Place, step: Loop) -> object:
+        main = self.block(Place(f"{place.path}/{step.number}", place.so_far), step.block)
+        if step.how == "run":
+            return asyncio.run(main)
+        with asyncio.Runner() as runner:
+            return runner.run(main)
+
     # Child flows
 
     async def child(self, place: Place, step: Child) -> object:
@@ -435,7 +456,7 @@ def in_threads(line: Callable[[int], object], step: Threads) -> list[object]:
         return [future.result() for future in [pool.submit(each) for each in lines]]
 
 
-def in_a_thread_each(lines: Sequence[Callable[[], object]]) -> list[object]:
+def in_a_thread_each(lines: list[Callable[[], object]]) -> list[object]:
     found: dict[int, object] = {}
 
     def keep(number: int) -> None:

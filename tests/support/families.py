@@ -15,7 +15,7 @@ from programs import Child, Program, walked
 from kitaru.testing.clocks import Clock
 from kitaru.testing.schedules import Stuck
 from kitaru.testing.simulation import ENDED, Simulation
-from kitaru_registry.executions import families, queue, reading, waits
+from kitaru_registry.executions import ending, families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.models import ExecutionId
@@ -36,7 +36,7 @@ class Member(Simulation):
         self.parent = parent
         self.program = program
         self.so_far = so_far
-        self.body_of_program = Body(program)
+        self.body_of_program = Body(program, family.outage.meets)
         self.seen: list[Seen] = []
         self.rows_before: list[int] = []
         self.answers = Answers(f"{family.seed} {program_number(program)}", program)
@@ -94,7 +94,9 @@ class Member(Simulation):
 class Family:
     """Runs an execution, and those that it starts, until all have ended. One may have attempts while another has."""
 
-    def __init__(self, home: Home, seed: int, program: Program, random: Random, clock: Clock) -> None:
+    def __init__(
+        self, home: Home, seed: int, program: Program, random: Random, clock: Clock, exec_id: ExecutionId | None = None
+    ) -> None:  # fmt: skip
         self.home = home
         self.seed = seed
         self.random = random
@@ -102,16 +104,17 @@ class Family:
         self.members: dict[str, Member] = {}
         self._children = {step.number: step for step in walked(program.steps) if isinstance(step, Child)}
         self._active: list[Member] = []
+        self.outage = Outage(seed)
         self._raised: list[BaseException] = []
         """By attempts beside another's, whose flow must not get it."""
-        exec_id = home.new({"number": 0, "so_far": 0})
+        exec_id = exec_id or home.new({"number": 0, "so_far": 0}, retries=self.outage.retries)
         self.root = self.members[exec_id] = Member(self, exec_id, program, 0)
 
     def run(self) -> None:
         for _ in range(TURNS):
             if self._raised:
                 raise self._raised[0]
-            if not self._open():
+            if not self._open() and not self._retry():
                 return
             moves = self.moves()
             attempts = self._attempts()
@@ -122,6 +125,15 @@ class Family:
             else:
                 self.random.choice(moves)()
         raise Stuck(f"a family has not ended after {TURNS} turns: {self._open()}")
+
+    def _retry(self) -> bool:
+        """By hand, what has failed: mostly when the outage is over, and seldom within it."""
+        if not self.outage.retry(failed=self.root.status == "failed"):
+            return False
+        ending.retry(self.home.database, self.root.exec_id, actor="test")
+        for member in self.members.values():
+            member.crashes += self.outage.random.choice((0, 0, 1, 2))
+        return True
 
     def _let_time_pass(self, moves: list[Callable[[], None]]) -> None:
         due = self.root.next_due_us()
@@ -190,6 +202,34 @@ class Family:
         record = reading.get_execution(self.home.database, exec_id)
         step = self._children[record.inputs["number"]]
         self.members[exec_id] = Member(self, exec_id, step, record.inputs["so_far"], parent=record.parent)
+
+
+class Outage:
+    """Of some seeds: the world is down from the n-th call on for so many calls; then what has failed is retried."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(f"outage {seed}")
+        self.comes = random.random() < 0.25
+        self._begun = 0
+        self._begins = random.randint(0, 6)
+        self._ends = self._begins + random.choice((1, 2, 4, 8, 1000))
+        self._by_hand = random.choice((1, 1, 2)) if self.comes else 0
+        self.retries = random.choice((0, 0, 1)) if self.comes else 0
+        """The flow's own."""
+
+    def meets(self) -> bool:
+        """Whether a call that ends now does."""
+        self._begun += 1
+        return self.comes and self._begins < self._begun <= self._ends
+
+    def retry(self, *, failed: bool) -> bool:
+        """Whether what has ended is retried by hand. The last time is when the world is up again."""
+        if not failed or not self._by_hand:
+            return False
+        self._by_hand -= 1
+        if not self._by_hand or self.random.random() < 0.7:
+            self._ends = 0
+        return True
 
 
 def program_number(program: Program | Child) -> int:

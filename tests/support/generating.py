@@ -14,6 +14,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Pool,
     Program,
@@ -41,6 +42,7 @@ class Generator:
     made: int = 0
     waits: int = 0
     children: int = 0
+    threads_around: int = 0
 
     def program(self, seed: int) -> Program:
         steps = self.block(self.random.randint(1, 4), depth=0)
@@ -64,6 +66,8 @@ class Generator:
                 kinds += [self.thread, self.rest]
             if not self.is_async:
                 kinds += [self.threads] * 3
+                # Each in many threads at once takes seconds.
+                kinds += [self.loop] if in_flow and self.threads_around < 2 else []
             if in_flow and self.children < 3:
                 kinds += [self.child] * 2
         if in_flow:
@@ -164,11 +168,20 @@ class Generator:
     def threads(self, *, depth: int, in_flow: bool) -> Threads:
         draw, number = self.random, self.number()
         count = draw.randint(1, 4)
+        self.threads_around += 1
         blocks = tuple(self.block(draw.randint(1, 2), depth=depth + 1, in_flow=in_flow) for _ in range(count))
+        self.threads_around -= 1
         return Threads(
             number, blocks, draw.choice(("pool", "map", "threads")), limit=draw.choice((None, None, 1, 2)),
             copies_context=draw.random() < 0.5, raises=draw.random() < 0.3,
         )  # fmt: skip
+
+    def loop(self, *, depth: int, in_flow: bool) -> Loop:
+        number, how = self.number(), self.random.choice(("run", "run", "runner"))
+        self.is_async = True
+        block = (self.tasks(depth=depth + 1, in_flow=True), *self.block(self.random.randint(0, 1), depth=depth + 1))
+        self.is_async = False
+        return Loop(number, block, how)
 
     def child(self, *, depth: int, in_flow: bool) -> Child:
         draw = self.random

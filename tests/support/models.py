@@ -5,11 +5,12 @@ What no program decides is taken from the run itself: answers, noted values, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from bodies import CHANGED, LATE, RUNNING, run_plain
+from bodies import CHANGED, DOWN, LATE, RUNNING, run_plain
 from programs import (
     Boom,
     Call,
@@ -17,6 +18,7 @@ from programs import (
     Fan,
     InTime,
     Keep,
+    Loop,
     Note,
     Place,
     Pool,
@@ -32,6 +34,14 @@ from programs import (
     Walk,
     mix,
 )
+
+
+def raised_with(error: BaseException | None) -> Iterator[str]:
+    """The keys of the checkpoints whose failures this one is, or was raised beside."""
+    while error is not None:
+        if isinstance(error, Boom) and error.call is not None:
+            yield error.call
+        error = error.__context__
 
 
 class Unknown(Exception):
@@ -90,7 +100,27 @@ class Model(Walk):
     recorded: Mapping[tuple[str, str, int], Any]
     races: Mapping[str, Any]
     of_child: Callable[[str, Child, int], Any]
+    children_may_go_on: bool = False
+    """Whether a child may have ended in another way since, because it was retried."""
+    overridden: Mapping[str, int] = field(default_factory=dict)
+    """Values that a replay was given, by the checkpoint's key."""
     rows: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    """Keys of the failures in futures at which nobody looks."""
+
+    def called(self, so_far: int) -> set[str]:
+        """The keys of the checkpoints that the flow calls for certain."""
+        with suppress(Boom):
+            self.run(so_far)
+        return {key for (kind, key, _), row in self.rows.items() if kind == "c" and not row.may_miss}
+
+    def unconsumed(self, so_far: int) -> set[str]:
+        """The keys of the failures that nothing in the flow has consumed, when one ends it."""
+        try:
+            self.run(so_far)
+        except Boom as error:
+            return self.left | set(raised_with(error))
+        raise AssertionError("it was retried, and has not failed")
 
     def run(self, so_far: int = 0) -> Any:
         """The flow's result, or Boom."""
@@ -107,6 +137,9 @@ class Model(Walk):
 
     def checkpoint(self, scope: Scope, step: Call, so_far: int) -> int:
         key = scope.key(step.name)
+        if key in self.overridden:
+            self.row(scope, "c", key, ("value", self.overridden[key]))
+            return self.overridden[key]
         if step.changes:
             self.changing(scope, step, key, so_far)
         for tried in range(1, step.retries + 2):
@@ -115,10 +148,11 @@ class Model(Walk):
             try:
                 if step.timeout_seconds is not None and self.was_late(key, tried):
                     raise Boom(*LATE)
-                value = self.execute(step, so_far, inside, tried)
+                value = self.execute(step, so_far, inside, key, tried)
             except Boom as error:
                 self.row(scope, kind, key, ("failed", error.args), tried if kind == "t" else 0)
                 failure = error
+                failure.call = key
             else:
                 self.row(scope, "c", key, ("value", value))
                 return value
@@ -127,19 +161,26 @@ class Model(Walk):
     def changing(self, scope: Scope, step: Call, key: str, so_far: int) -> NoReturn:
         """Its first try is its last, whatever comes of that, which is on record beside what was changed."""
         try:
-            outcome: tuple[str, Any] = ("value", self.execute(step, so_far, scope.inside(key, 1), 1))
+            outcome: tuple[str, Any] = ("value", self.execute(step, so_far, scope.inside(key, 1), key, 1))
         except Boom as error:
             outcome = ("failed", error.args)
         self.row(scope, "c", key, outcome)
         self.row(scope, "d", f"{key}!changed", None)
-        raise Boom(*CHANGED)
+        failure = Boom(*CHANGED)
+        failure.call = key
+        raise failure
 
     def was_late(self, key: str, tried: int) -> bool:
-        outcomes = (self.recorded.get(("t", key, tried)), self.recorded.get(("c", key, tried)))
-        return ("failed", LATE) in outcomes
+        return self.failed_with(key, tried, LATE)
 
-    def execute(self, step: Call, so_far: int, inside: Scope, tried: int) -> int:
+    def failed_with(self, key: str, tried: int, args: tuple[object, ...]) -> bool:
+        outcomes = (self.recorded.get(("t", key, tried)), self.recorded.get(("c", key, tried)))
+        return ("failed", args) in outcomes
+
+    def execute(self, step: Call, so_far: int, inside: Scope, key: str, tried: int) -> int:
         inner = run_plain(self.block(Place(inside.prefix, so_far, inside), step.inner)) if step.inner else 0
+        if self.failed_with(key, tried, (DOWN, step.number)):
+            raise Boom(DOWN, step.number)
         if tried <= step.fails:
             raise Boom("try", step.number, tried)
         return mix(step.number, so_far, inner)
@@ -192,6 +233,8 @@ class Model(Walk):
             except Boom as error:
                 outcomes.append(error.args)
                 before = error.args
+                if not awaited:
+                    self.left.add(str(error.call))
         return outcomes
 
     async def tasks(self, place: Place, step: Tasks) -> object:
@@ -276,21 +319,26 @@ class Model(Walk):
                 inside = Place(f"{place.path}/{step.number}[{number}]", place.so_far, scope)
                 outcomes.append(run_plain(self.block(inside, block)))
             except (Boom, Unknown) as error:
+                if step.raises and step.how == "pool" and any(isinstance(before, Boom) for before in outcomes):
+                    # The first one is raised, and the others are not looked at.
+                    self.left |= set(raised_with(error))
                 outcomes.append(error)
         for outcome in outcomes:
             if isinstance(outcome, Unknown) or (isinstance(outcome, Boom) and step.raises):
                 raise outcome
         return [self._of(outcome) for outcome in outcomes]
 
+    async def loop(self, place: Place, step: Loop) -> object:
+        # What it is run for goes on in the flow's own scope.
+        scope = replace(place.scope, on_loop=True)
+        return await self.block(Place(f"{place.path}/{step.number}", place.so_far, scope), step.block)
+
     # Child flows
 
     async def child(self, place: Place, step: Child) -> object:
         scope, begun_at = place.scope, place.so_far
         _, exec_id = self.given(scope, "x", scope.key(step.name))
-        try:
-            outcome: tuple[str, Any] = ("value", self.of_child(exec_id, step, begun_at))
-        except Boom as error:
-            outcome = ("failed", error.args)
+        outcome = () if self.children_may_go_on else self._end_of_child(exec_id, step, begun_at)
         if step.take == "never":
             return None
         found: list[object] = []
@@ -309,13 +357,20 @@ class Model(Walk):
             found += ["completed", self._of_child(scope, "w", f"wait:{step.name}", outcome)[1]]
         return found
 
+    def _end_of_child(self, exec_id: str, step: Child, so_far: int) -> tuple[str, Any]:
+        try:
+            return "value", self.of_child(exec_id, step, so_far)
+        except Boom as error:
+            return "failed", error.args
+
     def _of_child(
-        self, scope: Scope, kind: str, name: str, outcome: tuple[str, Any], *, may_run: bool = False
+        self, scope: Scope, kind: str, name: str, outcome: tuple[Any, ...], *, may_run: bool = False
     ) -> tuple[str, Any]:
         """What a parent was told of its child, which is how that ends, or that it runs."""
         key = scope.key(name)
         found: tuple[str, Any] = self.given(scope, kind, key)
-        assert found == outcome or (may_run and found == ("failed", RUNNING)), (key, found, outcome)
+        may_differ = self.children_may_go_on or (may_run and found == ("failed", RUNNING))
+        assert may_differ or found == outcome, (key, found, outcome)
         return found
 
     async def intime(self, place: Place, step: InTime) -> object:
@@ -330,7 +385,9 @@ class Model(Walk):
         # That its caller gave up is recorded too.
         self.rows["c", key, 0] = Expected(None, place.scope.may_be_cut)
         for tried in range(1, step.call.retries + 1):
-            self.rows["t", key, tried] = Expected(("failed", ("try", step.call.number, tried)), True)
+            down = (DOWN, step.call.number)
+            args = down if self.failed_with(key, tried, down) else ("try", step.call.number, tried)
+            self.rows["t", key, tried] = Expected(("failed", args), True)
         return "late"
 
     # In the flow's body

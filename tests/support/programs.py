@@ -15,6 +15,9 @@ from zlib import crc32
 class Boom(Exception):
     """The planned failure of a step."""
 
+    call: str | None = None
+    """In a model: the key of the checkpoint whose failure it is."""
+
 
 def mix(*values: object) -> int:
     """A number that follows from all of them: whatever goes another way than planned shows in every later value."""
@@ -155,6 +158,14 @@ class Threads(Step):
     limit: int | None = None
     copies_context: bool = False
     raises: bool = False
+
+
+@dataclass(frozen=True)
+class Loop(Step):
+    """An event loop that a plain flow runs, as with `asyncio.run`, for a block."""
+
+    block: tuple[Step, ...]
+    how: str
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from random import Random
-from typing import Any
 
-from bodies import LATE, RUNNING
-from families import Family, Member
+from families import Family
 from generating import program_of
 from homes import Home
-from models import Model
-from programs import Boom, Child, Program
+from judging import judges
+from programs import Program
+from replayed_programs import Replayed, is_replayed
 
 from kitaru.testing.clocks import Clock
-from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
-from kitaru_registry.executions import reading
-from kitaru_registry.executions.journal import Row
-from kitaru_runner import codec
-from kitaru_runner.failures import rebuild
-from kitaru_runner.protocol import ENDED, Encoded
 
 
 class Trial:
@@ -39,138 +31,8 @@ class Trial:
             self.family.run()
 
     def check(self) -> None:
-        members = self.family.members
-        for member in members.values():
-            Judge(self.home, member, self.of_child).check()
-
-    def of_child(self, exec_id: str, step: Child, so_far: int) -> Any:
-        """What becomes of a child, by its own model."""
-        member = self.family.members[exec_id]
-        assert (member.program, member.so_far) == (step, so_far), "another child, or another input"
-        return Judge(self.home, member, self.of_child).model().run(so_far)
-
-
-class Judge:
-    """Compares one execution of a family with its model."""
-
-    def __init__(self, home: Home, member: Member, of_child: Any) -> None:
-        self.home = home
-        self.member = member
-        self.seen = member.seen
-        self.rows_before = member.rows_before
-        self.rows = member.rows
-        self.of_child = of_child
-
-    def check(self) -> None:
-        self.check_traces()
-        self.check_counts()
-        self.check_model()
-
-    def check_traces(self) -> None:
-        """Every attempt saw what the ones before it saw."""
-        for earlier, later in zip(self.seen, self.seen[1:], strict=False):
-            for name in ("trace", "races"):
-                one, other = getattr(earlier, name), getattr(later, name)
-                differ = {
-                    place: (one[place], other[place])
-                    for place in one.keys() & other.keys()
-                    if one[place] != other[place]
-                }
-                assert not differ, f"an attempt saw something else than the one before: {differ}"
-
-    def check_counts(self) -> None:
-        """What is recorded was executed once in the attempt that recorded it, and in none after it."""
-        recorded: set[tuple[str, int]] = set()
-        for number, seen in enumerate(self.seen):
-            until = self.rows_before[number + 1] if number + 1 < len(self.seen) else len(self.rows)
-            new = {(row.key, row.tries or 1) for row in self.rows[self.rows_before[number] : until] if row.kind in "ct"}
-            assert all(count == 1 for count in seen.executed.values()), seen.executed
-            again = recorded & set(seen.executed)
-            assert not again, f"executed again: {again}"
-            outcomes = {(r.key, r.tries or 1): r for r in self.rows if r.kind in "ct"}
-            missing = {n for n in new - set(seen.executed) if was_called(outcomes[n])}
-            assert not missing, f"recorded, and never executed: {missing}"
-            recorded |= new
-
-    def check_model(self) -> None:
-        found: dict[tuple[str, str, int], Any] = {}
-        for row in self.rows:
-            if row.kind == ENDED:
-                continue
-            outcome = self.outcome(row)
-            slot = (row.kind, row.key, (row.tries or 1) if row.kind == "t" else 0)
-            # Its caller may be cancelled when the outcome is recorded, and has not had its turn: that comes on top.
-            assert slot not in found or outcome == ("cancelled",), f"{slot} twice"
-            found[slot] = outcome
-            if row.kind == "w" and name_of(row).startswith(("ask", "wait_any")) and outcome != ("cancelled",):
-                self.member.answers.check(row.key, *outcome)
-        model = self.model()
-        try:
-            result: Any = ("completed", model.run(self.member.so_far))
-        except Boom as error:
-            result = ("failed", error.args)
-        unexpected = found.keys() - model.rows.keys()
-        assert not unexpected, f"recorded, and not in the model: {unexpected}"
-        missing = {slot for slot in model.rows.keys() - found.keys() if not model.rows[slot].may_miss}
-        assert not missing, f"in the model, and not recorded: {missing}"
-        for slot, outcome in found.items():
-            expected = model.rows[slot]
-            if slot[0] in "ct" and expected.outcome is not None and outcome != ("cancelled",):
-                assert outcome == expected.outcome, slot
-        assert self.result() == result
-
-    def model(self) -> Model:
-        given = {(row.kind, row.key, row.tries or 1): self.outcome(row) for row in self.rows}
-        races = {place: value for seen in self.seen for place, value in seen.races.items()}
-        return Model(self.member.program, given, races, self.of_child)
-
-    def result(self) -> Any:
-        exec_id = self.member.exec_id
-        record = reading.get_execution(self.home.database, exec_id)
-        if record.status == "completed":
-            return "completed", codec.decode(Encoded(*reading.result_bytes(self.home.database, exec_id)))
-        error = reading.recorded_error(self.home.database, exec_id)
-        assert error is not None
-        if error["type"] != "Boom":
-            raise AssertionError(error.get("traceback", error))
-        return record.status, rebuild(error).args
-
-    def outcome(self, row: Row) -> Any:
-        if row.error is not None:
-            if cancelled(row):
-                return ("cancelled",)
-            error = rebuild(json.loads(row.error))
-            if isinstance(error, KitaruTimeoutError):
-                return ("failed", LATE)
-            if isinstance(error, KitaruNotFinishedError):
-                return ("failed", RUNNING)
-            if isinstance(error, KitaruUserCodeError):
-                error = error.__cause__
-            assert isinstance(error, Boom), row.error
-            return ("failed", error.args)
-        if row.value is None:
-            return None
-        value = codec.decode(Encoded(row.value.codec, row.value.data or b""))
-        if row.kind == "w" and not name_of(row).startswith("wait:"):
-            said = json.loads(row.metadata or "{}").get("outcome", "answered")
-            return (said, value)
-        return ("value", value)
-
-
-def name_of(row: Row) -> str:
-    return row.key.rpartition("/")[2]
-
-
-def cancelled(row: Row) -> bool:
-    return row.error is not None and json.loads(row.error)["type"] == "CancelledError"
-
-
-def was_called(row: Row) -> bool:
-    """Not given up or too late before its body began, and not kept from being called by another's failure."""
-    if row.error is None:
-        return True
-    described = json.loads(row.error)
-    return described["type"] not in ("CancelledError", "KitaruTimeoutError") and described["checkpoint"] == row.key
+        for judge in judges(self.home, self.family).values():
+            judge.check()
 
 
 def check_seed(home: Home, seed: int, program: Program | None = None) -> None:
@@ -178,3 +40,5 @@ def check_seed(home: Home, seed: int, program: Program | None = None) -> None:
     trial = Trial(home, seed, program)
     trial.run()
     trial.check()
+    if is_replayed(trial.family):
+        Replayed(home, trial.family).check()

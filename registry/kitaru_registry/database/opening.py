@@ -201,5 +201,9 @@ def open_database(home: Home, *, synchronous: str = "FULL", url: str | None = No
 def _opened(home: Home, dialect: Dialect) -> Database:
     with dialect.explained():
         engine = dialect.engine()
-        refused = dialect.prepare(engine)
+        try:
+            refused = dialect.prepare(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     return Database(engine, home, dialect, Texts(engine.dialect), refused=refused)

@@ -71,7 +71,8 @@ class Sqlite:
         connection = sqlite3.connect(
             self._home.database, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        with sqlite_errors.closed_on_failure(connection):
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
         return connection
 
     def begin(self, connection: sqlite3.Connection) -> None:
