@@ -13,19 +13,20 @@ from typing import Any, NoReturn, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
+from kitaru_registry.journal.entries import ARGUMENT_CHANGED, GIVEN, Encoded, Entry, Opening, Outcome
+from kitaru_registry.journal.interface import Journal
+from kitaru_registry.journal.keys import Call
 from kitaru_runner import codec
 from kitaru_runner.diverging import divergence
 from kitaru_runner.executing import Executing
 from kitaru_runner.failures import ExecutionCancelled, rebuild
 from kitaru_runner.halting import Halting
-from kitaru_runner.keys import Call
 from kitaru_runner.lineage import Lineage
 from kitaru_runner.loops import Loops
 from kitaru_runner.matching import Families
 from kitaru_runner.order import Turnstile
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.parking import Parking
-from kitaru_runner.protocol import ARGUMENT_CHANGED, GIVEN, Encoded, Entry, Journal, Opening, Outcome
 from kitaru_runner.recorded import Recorded, last_seq
 from kitaru_runner.unconsumed import Unconsumed
 from kitaru_runner.watching import changed_argument

@@ -8,9 +8,9 @@ import sys
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import custom
 from kitaru_runner.pickles import PICKLE, loaded
-from kitaru_runner.protocol import Encoded
 
 
 class NotTaggable(Exception):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import codec, forking, logs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import Branch, active, current
@@ -18,7 +19,6 @@ from kitaru_runner.forking import end_fork, is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture, Deliveries
 from kitaru_runner.isolating import Processes
 from kitaru_runner.passing import PASSED
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.specs import is_coroutine_function
 from kitaru_runner.unconsumed import Unconsumed
 

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Encoded, Entry
+from kitaru_registry.journal.keys import Call
 from kitaru_runner import codec
 from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch
-from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Slot
 from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.pausing import pause
-from kitaru_runner.protocol import ARGUMENT_CHANGED, Encoded, Entry
 from kitaru_runner.recorded import is_unkept
 from kitaru_runner.remaking import Remaking
 from kitaru_runner.reusing import reusable

@@ -9,6 +9,8 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded, Entry
+from kitaru_registry.journal.keys import Call
 from kitaru_runner import codec
 from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.arrivals import branches
@@ -22,13 +24,11 @@ from kitaru_runner.failures import describe_unkept, rebuild
 from kitaru_runner.forking import is_left_to_parent
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Lane
 from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.pacing import Pace
 from kitaru_runner.passing import is_live
 from kitaru_runner.pausing import pause_us
-from kitaru_runner.protocol import Encoded, Entry
 from kitaru_runner.recorded import is_cancellation, is_unkept
 from kitaru_runner.remaking import Remaking, pause_in_place
 from kitaru_runner.reusing import reusable

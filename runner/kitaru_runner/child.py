@@ -19,37 +19,28 @@ from typing import Any, NoReturn
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
+from kitaru_registry.journal.entries import Answer, ChildRequest, Encoded, Entry, Loaded, Opening, Outcome, WaitRequest
+from kitaru_registry.journal.frames import (
+    MAX_HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    Frame,
+    FrameReader,
+    Header,
+    framed,
+    send,
+    send_framed,
+)
+from kitaru_registry.journal.interface import Answers, Recorded, nothing
+from kitaru_registry.journal.kept_entries import KeptEntries
+from kitaru_registry.journal.messages import PROTOCOL
+from kitaru_registry.journal.packing import pack_entries, unpack_entries
 from kitaru_runner import codec, forking, logs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
 from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
-from kitaru_runner.kept_entries import KeptEntries
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import find_flow, load_module, split_target
-from kitaru_runner.packing import pack_entries, unpack_entries
-from kitaru_runner.protocol import (
-    MAX_HEADER_BYTES,
-    MAX_RECORD_BYTES,
-    PROTOCOL,
-    Answer,
-    Answers,
-    ChildRequest,
-    Encoded,
-    Entry,
-    Frame,
-    FrameReader,
-    Header,
-    Loaded,
-    Opening,
-    Outcome,
-    Recorded,
-    WaitRequest,
-    framed,
-    nothing,
-    send,
-    send_framed,
-)
 from kitaru_runner.signatures import convert_inputs
 
 PR_SET_PDEATHSIG = 1
@@ -80,7 +71,7 @@ class Reply:
 
 
 class SocketJournal:
-    """The journal at the other end of the socket (protocol.Journal).
+    """The journal at the other end of the socket (journal.interface).
 
     The thread that asks reads the socket itself until its reply has come: a thread in between would cost as much as
     the rest of a checkpoint. Of several, one reads for all.

@@ -17,13 +17,13 @@ from kitaru_registry.errors import (
     KitaruUsageError,
     KitaruUserCodeError,
 )
+from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Outcome
+from kitaru_registry.journal.keys import Call
 from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.futures import task_of
-from kitaru_runner.keys import Call
 from kitaru_runner.other_arguments import check_arguments
-from kitaru_runner.protocol import Answer, ChildRequest, Entry, Outcome
 from kitaru_runner.waiting import Stand, open_anew, open_stand
 
 if TYPE_CHECKING:

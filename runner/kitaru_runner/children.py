@@ -10,9 +10,9 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.executions import families
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
+from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.presence import wake
-from kitaru_runner.protocol import ChildRequest
 
 
 class Children:

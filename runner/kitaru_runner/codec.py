@@ -12,7 +12,7 @@ A codec is chosen by the value's exact type, so that reading gives a value equal
     NAME.NAME  what `kitaru.register_codec` was given (custom.py)
     pickle-3.N cloudpickle, last; read by the same Python minor alone
 
-`kitaru_registry.executions.display` shows these without running anybody's code.
+`kitaru_registry.journal.display` shows these without running anybody's code.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import json
 import math
 from typing import Any
 
+from kitaru_registry.journal.entries import Encoded
+from kitaru_registry.journal.json_text import PLAIN, compact, parse
 from kitaru_runner import binary, custom, instances
-from kitaru_runner.json_text import PLAIN, compact, parse
 from kitaru_runner.pickles import may_pickle, pickled
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.tagged import UNFIT, tag, untag
 
 

@@ -13,17 +13,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 from kitaru_registry.errors import KitaruContextError, KitaruTimeoutError, KitaruUsageError
-from kitaru_registry.metadata import merge_metadata
-from kitaru_runner.json_text import compact
-from kitaru_runner.keys import Call
+from kitaru_registry.journal.json_text import compact
+from kitaru_registry.journal.keys import Call
+from kitaru_registry.journal.metadata import merge_metadata
 from kitaru_runner.surroundings import here
 
 if TYPE_CHECKING:
     import asyncio
 
+    from kitaru_registry.journal.entries import Saved
     from kitaru_runner.attempt import Attempt
     from kitaru_runner.matching import Family
-    from kitaru_runner.protocol import Saved
 
 MOST_LOGGED_BYTES = 4 << 20
 """Of metadata as JSON, by one try of a checkpoint: it goes with the outcome, wherever that is read."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.names import told
-from kitaru_runner.protocol import Encoded
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruDeployError, KitaruError
+from kitaru_registry.journal.messages import CODEC, PROTOCOL
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.own_description import another_day, require_own
-from kitaru_runner.protocol import CODEC, PROTOCOL
 from kitaru_runner.signatures import input_schema, output_schema
 
 IMPORT_SECONDS = 300

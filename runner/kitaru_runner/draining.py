@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from kitaru_runner.protocol import Entry
+from kitaru_registry.journal.entries import Entry
 
 
 class Draining:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruUserCodeError
-from kitaru_runner.cutting import MOST_INNER
+from kitaru_registry.journal.cutting import MOST_INNER
 from kitaru_runner.exception_parts import (
     REBUILT_FROM,
     Form,

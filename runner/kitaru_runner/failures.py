@@ -13,8 +13,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from kitaru_registry.errors import KitaruError
+from kitaru_registry.journal.cutting import cut_failure
 from kitaru_runner import exceptions
-from kitaru_runner.cutting import cut_failure
 from kitaru_runner.exceptions import LONGEST_CHAIN, text_of
 from kitaru_runner.named_types import type_name
 from kitaru_runner.tagged import FORM

@@ -13,8 +13,8 @@ import tempfile
 import threading
 from typing import Any
 
+from kitaru_registry.journal.json_text import compact
 from kitaru_runner.forking import drop_in_forks, keep
-from kitaru_runner.json_text import compact
 
 SLOT_BYTES = 256
 SLOTS = 256

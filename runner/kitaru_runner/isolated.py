@@ -1,6 +1,6 @@
 """The process of one try under `@checkpoint(runtime="isolated")`: it imports the function, calls it, says what came.
 
-Its parent (isolating.py) is the process that runs the flow. They exchange frames (protocol.py) over a socket pair:
+Its parent (isolating.py) is the process that runs the flow. They exchange frames (journal.frames) over a socket pair:
 
     parent                                 this process
     call {exec_id, key, ...} payload: arguments ->
@@ -28,28 +28,18 @@ from typing import Any, NoReturn, cast
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError, KitaruUsageError
-from kitaru_registry.giving_up import OWN_CANCELLATION, says_given_up
+from kitaru_registry.journal.entries import Encoded, Entry, Loaded, Opening
+from kitaru_registry.journal.frames import MAX_HEADER_BYTES, MAX_RECORD_BYTES, FrameReader, Header, framed, send_framed
+from kitaru_registry.journal.giving_up import OWN_CANCELLATION, says_given_up
+from kitaru_registry.journal.interface import Journal
+from kitaru_registry.journal.keys import Call
+from kitaru_registry.journal.packing import pack_entries
 from kitaru_runner import codec, forking
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import Branch, active, current
 from kitaru_runner.failures import describe_failure, rebuild
-from kitaru_runner.keys import Call
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import import_file
-from kitaru_runner.packing import pack_entries
-from kitaru_runner.protocol import (
-    MAX_HEADER_BYTES,
-    MAX_RECORD_BYTES,
-    Encoded,
-    Entry,
-    FrameReader,
-    Header,
-    Journal,
-    Loaded,
-    Opening,
-    framed,
-    send_framed,
-)
 from kitaru_runner.specs import is_coroutine_function
 
 PR_SET_PDEATHSIG = 1

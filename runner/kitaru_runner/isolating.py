@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kitaru_registry.errors import KitaruBackendError, KitaruContextError, KitaruCrashError, KitaruUsageError
+from kitaru_registry.journal.entries import Encoded, Entry
+from kitaru_registry.journal.frames import Header, send
+from kitaru_registry.journal.packing import unpack_entries
+from kitaru_registry.journal.timely import TimelyReader
 from kitaru_runner import codec
 from kitaru_runner.failures import describe_failure
 from kitaru_runner.loading import fetch
-from kitaru_runner.packing import unpack_entries
-from kitaru_runner.protocol import Encoded, Entry, Header, send
 from kitaru_runner.specs import Work, timed_out
-from kitaru_runner.timely import TimelyReader
 
 if TYPE_CHECKING:
     import subprocess
 
+    from kitaru_registry.journal.keys import Call
     from kitaru_runner.attempt import Attempt
-    from kitaru_runner.keys import Call
 
 START_SECONDS = 300.0
 """To import a function, which the timeout of its tries does not count."""

@@ -21,10 +21,10 @@ from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kitaru_registry.executions.log_lines import members, open_to_append, pack, remark
+from kitaru_registry.journal.keys import Call
+from kitaru_registry.journal.log_lines import members, open_to_append, pack, remark
 from kitaru_runner.context import Branch, current
 from kitaru_runner.forking import end_in_forks
-from kitaru_runner.keys import Call
 
 if TYPE_CHECKING:
     import logging

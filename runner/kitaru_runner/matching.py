@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.keys import Call, scope_of
 from kitaru_runner.arguments import DIGEST_BYTES, is_opaque, same_inputs
-from kitaru_runner.keys import Call, scope_of
-from kitaru_runner.protocol import Entry
 
 MATCHED = "ctx"
 """Kinds of what is matched: checkpoints, their failed tries, and child executions."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kitaru_registry.clock import now_us
+from kitaru_registry.journal.entries import Entry, Saved
 from kitaru_runner import codec
 from kitaru_runner.context import Branch, without_order
 from kitaru_runner.forking import check_not_forked
-from kitaru_runner.protocol import Entry, Saved
 
 
 def note(branch: Branch, name: str, make: Callable[[], Any]) -> Any:

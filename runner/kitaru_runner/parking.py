@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from kitaru_registry.journal.entries import Answer
 from kitaru_runner.blocking import rests_on_its_loop
 from kitaru_runner.halting import Halting
 from kitaru_runner.loops import Loops
 from kitaru_runner.pacing import Pace
-from kitaru_runner.protocol import Answer
 
 REST_SECONDS = 0.05
 """How long threads that wait for others do so before their execution parks."""
@@ -123,7 +123,7 @@ class Parking:
         return bool(self._standing)
 
     def answered(self, key: str, answer: Answer) -> None:
-        """An answer has come (see protocol.Answers). Again, while nobody took it: that moves nothing."""
+        """An answer has come (see journal.interface.Answers). Again, while nobody took it: that moves nothing."""
         with self._condition:
             if key not in self._answers:
                 self.activity += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.keys import Call
+from kitaru_registry.journal.keys import Call
 from kitaru_runner.lanes import Slot
 from kitaru_runner.specs import CheckpointSpec
 

@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner.named_types import is_named, type_name
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.surroundings import here
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"

@@ -7,10 +7,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kitaru_registry.giving_up import says_given_up
+from kitaru_registry.journal.entries import (
+    ARGUMENT_CHANGED,
+    DIGEST_ONLY,
+    ENDED,
+    GIVEN,
+    REPLAY_NEVER,
+    Answer,
+    Entry,
+    Opening,
+)
+from kitaru_registry.journal.giving_up import says_given_up
+from kitaru_registry.journal.keys import Call, scope_of
 from kitaru_runner.arguments import DIGEST_BYTES, same_inputs
-from kitaru_runner.keys import Call, scope_of
-from kitaru_runner.protocol import ARGUMENT_CHANGED, DIGEST_ONLY, ENDED, GIVEN, REPLAY_NEVER, Answer, Entry, Opening
 
 OUTCOMES = "cw" + ENDED
 

@@ -17,27 +17,25 @@ from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import VALUE, Artifact, JournalWriter, PlainRow, Row, Value, read_rows
 from kitaru_registry.executions.superseding import Current, counts_whole, current_rows
 from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
-from kitaru_registry.giving_up import says_given_up
-from kitaru_registry.models import ExecutionId
-from kitaru_runner.json_text import compact
-from kitaru_runner.protocol import (
+from kitaru_registry.journal.entries import (
     COMMON,
-    INLINE_BYTES,
     NOTHING_RARE,
-    PAUSE,
     Answer,
-    Answers,
     ChildRequest,
     Encoded,
     Entry,
     Loaded,
     Opening,
     Outcome,
-    Recorded,
     Saved,
     WaitRequest,
-    nothing,
 )
+from kitaru_registry.journal.frames import INLINE_BYTES
+from kitaru_registry.journal.giving_up import says_given_up
+from kitaru_registry.journal.interface import Answers, Recorded, nothing
+from kitaru_registry.journal.json_text import compact
+from kitaru_registry.journal.keys import PAUSE
+from kitaru_registry.models import ExecutionId
 
 
 class Children(Protocol):
@@ -55,7 +53,7 @@ class Children(Protocol):
 
 
 class RegistryJournal:
-    """One attempt's journal (protocol.Journal). A runner gives it frames, an in-process run plain calls.
+    """One attempt's journal (journal.interface). A runner gives it frames, an in-process run plain calls.
 
     `stays` says whether the process stays when it parks. `children` makes executions of flows of the same code.
     """

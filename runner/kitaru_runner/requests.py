@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kitaru_registry.errors import KitaruError
-from kitaru_runner.cutting import cut_text
-from kitaru_runner.protocol import ChildRequest, Encoded, Header, Opening, WaitRequest
+from kitaru_registry.journal.cutting import cut_text
+from kitaru_registry.journal.entries import ChildRequest, Encoded, Opening, WaitRequest
+from kitaru_registry.journal.frames import Header
 
 
 def refusal(error: KitaruError) -> Header:

@@ -6,10 +6,10 @@ from typing import NoReturn
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruStateError
+from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.keys import Call
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.failures import ExecutionCancelled
-from kitaru_runner.keys import Call
-from kitaru_runner.protocol import Entry
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, cached_entry
 

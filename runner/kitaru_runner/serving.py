@@ -20,33 +20,23 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions import ending, queue
-from kitaru_registry.executions.log_lines import log_file, open_to_append, remark
+from kitaru_registry.journal.cutting import cut_failure, cut_text
+from kitaru_registry.journal.entries import Answer, Encoded, Entry, Opening, Outcome
+from kitaru_registry.journal.frames import Frame, FrameReader, Header, framed, send_framed
+from kitaru_registry.journal.log_lines import log_file, open_to_append, remark
+from kitaru_registry.journal.messages import SERVED_PROTOCOLS
+from kitaru_registry.journal.packing import in_pieces, unpack_entries
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
 from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
-from kitaru_runner.cutting import cut_failure, cut_text
 from kitaru_runner.describing import clean_environment
 from kitaru_runner.draining import Draining
 from kitaru_runner.environment import environment_for, shared_lock
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
-from kitaru_runner.packing import in_pieces, unpack_entries
 from kitaru_runner.place import Place
 from kitaru_runner.presence import wake
-from kitaru_runner.protocol import (
-    SERVED_PROTOCOLS,
-    Answer,
-    Encoded,
-    Entry,
-    Frame,
-    FrameReader,
-    Header,
-    Opening,
-    Outcome,
-    framed,
-    send_framed,
-)
 from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.requests import as_child, as_wait, refusal, welcome
 from kitaru_runner.settling import until_written
@@ -367,7 +357,7 @@ class Serving:
                 raise KitaruBackendError(f"the child sent {unknown}, which the journal protocol does not have")
 
     def answered(self, key: str, answer: Answer) -> None:
-        """Pass an answer on (protocol.Answers)."""
+        """Pass an answer on (journal.interface.Answers)."""
         self._send({"t": "answer", "key": key, "outcome": answer.outcome}, answer.data, on=self._pushes)
 
     def _send(self, header: Mapping[str, Any], payload: bytes, *, on: socket.socket | None = None) -> bool:

@@ -7,17 +7,17 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.keys import Call
 from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.calling import execute, executed, record, replayed
 from kitaru_runner.context import Branch, current
 from kitaru_runner.futures import CheckpointFuture, Deliveries, futures_in, with_values
-from kitaru_runner.keys import Call
 from kitaru_runner.lanes import Lane, Lanes, Slot
 from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.passing import is_live
 from kitaru_runner.pool import Pool
-from kitaru_runner.protocol import Entry
 from kitaru_runner.recorded import failed_key
 from kitaru_runner.remaking import Remaking
 from kitaru_runner.specs import Work

@@ -16,12 +16,12 @@ from typing import Any
 from uuid import UUID
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
+from kitaru_registry.journal.json_text import PLAIN, encoder
 from kitaru_runner import binary, exceptions, instances, standard
 from kitaru_runner.binary import NotTaggable
 from kitaru_runner.exception_parts import Form
-from kitaru_runner.json_text import PLAIN, encoder
 from kitaru_runner.pickles import refuse_pickle
-from kitaru_runner.protocol import Encoded
 
 canonical = encoder(sort_keys=True)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kitaru_registry.clock import now_us
+from kitaru_registry.journal.entries import ENDED, Entry, Opening
 from kitaru_runner.context import Branch, current, this_branch
-from kitaru_runner.protocol import ENDED, Entry, Opening
 from kitaru_runner.turns import Turns, ended
 
 NAME = "asyncio:timer"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from kitaru_registry.journal.entries import ENDED, Entry, Opening
 from kitaru_runner.context import Branch
-from kitaru_runner.protocol import ENDED, Entry, Opening
 
 
 class Turns(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kitaru_registry.giving_up import CANCELLED
+from kitaru_registry.journal.giving_up import CANCELLED
 from kitaru_runner.exception_parts import FAILED_CALL
 from kitaru_runner.exceptions import recorded_failure
 from kitaru_runner.named_types import type_name

@@ -8,11 +8,11 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
+from kitaru_registry.journal.entries import Answer, Encoded, Entry, WaitRequest
+from kitaru_registry.journal.keys import PAUSE, Call
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import Branch
 from kitaru_runner.failures import describe_failure
-from kitaru_runner.keys import Call
-from kitaru_runner.protocol import PAUSE, Answer, Encoded, Entry, WaitRequest
 from kitaru_runner.recorded import answer_of
 from kitaru_runner.reusing import permit
 from kitaru_runner.specs import HELD_PAUSE_SECONDS

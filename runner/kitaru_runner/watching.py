@@ -29,8 +29,8 @@ from kitaru_runner.specs import Work
 from kitaru_runner.tagged import UNFIT
 
 if TYPE_CHECKING:
-    from kitaru_runner.keys import Call
-    from kitaru_runner.protocol import Entry
+    from kitaru_registry.journal.entries import Entry
+    from kitaru_registry.journal.keys import Call
     from kitaru_runner.recorded import Recorded
 
 CHANGED = "!changed"

@@ -10,11 +10,11 @@ from pydantic import PrivateAttr
 
 from kitaru.door import checked, checked_methods
 from kitaru_registry.executions import artifacts, lineage, reading
-from kitaru_registry.executions.display import as_json
+from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Artifact, Lineage
 from kitaru_runner import codec
 from kitaru_runner.pickles import distrust_pickle
-from kitaru_runner.protocol import Encoded
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient

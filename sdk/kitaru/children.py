@@ -18,12 +18,12 @@ from kitaru.inputs import encode_inputs
 from kitaru.invoking import as_json
 from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_registry.journal.entries import ChildRequest
+from kitaru_registry.journal.keys import Call
 from kitaru_runner import codec
 from kitaru_runner.child_flows import peek, start, wait_for, wait_on_loop
 from kitaru_runner.context import Branch, this_branch
-from kitaru_runner.keys import Call
 from kitaru_runner.notes import note
-from kitaru_runner.protocol import ChildRequest
 from kitaru_runner.waiting import Stand
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ class KitaruClient(Session):
         """See kitaru.load."""
         from kitaru.artifact_client import decode
         from kitaru_registry.executions import artifacts, reading
-        from kitaru_runner.protocol import Encoded
+        from kitaru_registry.journal.entries import Encoded
 
         found = reading.find_id(self.database, exec_id)
         artifact, data = artifacts.pick(self.database, found, name, index=index)
@@ -88,7 +88,7 @@ class KitaruClient(Session):
         """
         from kitaru.artifact_client import decode
         from kitaru_registry.executions import reading
-        from kitaru_runner.protocol import Encoded
+        from kitaru_registry.journal.entries import Encoded
 
         encoded = Encoded(*reading.result_bytes(self.database, execution.exec_id))
         return decode(self, encoded, f"the result of {execution.exec_id}", trust_pickle=trust_pickle)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from kitaru_registry.errors import KitaruBackendError, KitaruConflictError
-from kitaru_registry.executions.display import as_json
+from kitaru_registry.journal.display import as_json
 
 if TYPE_CHECKING:
     from kitaru.artifact_client import ArtifactRef
@@ -80,8 +80,8 @@ def content_of(codec: str, data: bytes) -> tuple[bytes, str, str | None]:
 
 def as_csv(data: bytes) -> bytes | None:
     """A pandas table or column with its index; None where pandas is not installed."""
+    from kitaru_registry.journal.entries import Encoded
     from kitaru_runner.codec import decode
-    from kitaru_runner.protocol import Encoded
 
     try:
         table = decode(Encoded("pandas", data))

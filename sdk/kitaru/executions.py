@@ -15,8 +15,8 @@ from kitaru.handle import FlowHandle
 from kitaru.reasons import gone, not_resumable, with_process, with_reason
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import ending, families, queue, reading, retention, waits
-from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
+from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
 from kitaru_runner.locks import FileLock, execution_lock, is_held, owner_of
 

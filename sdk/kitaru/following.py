@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import LogFilter, as_entry, lines_from
+from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, ExecutionId, LogEntry
 
 if TYPE_CHECKING:

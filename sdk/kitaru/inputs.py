@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import codec
-from kitaru_runner.protocol import Encoded
 
 
 def encode_inputs(flow: str, inputs: Mapping[str, Any]) -> Encoded:

@@ -15,18 +15,19 @@ from kitaru_registry.canonical import json_digest
 from kitaru_registry.deployments.finding import Resolved, resolve_on
 from kitaru_registry.deployments.refs import FlowRef, Selector, parse_version
 from kitaru_registry.errors import KitaruConflictError, KitaruUsageError
-from kitaru_registry.executions import display, reading, replays
+from kitaru_registry.executions import reading, replays
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.executions.replaying import AskedWait, Given, Override, Plan, Wanted, listed, parse_overrides, plan
 from kitaru_registry.executions.replays import Original
 from kitaru_registry.executions.views import ReplayPlan
+from kitaru_registry.journal import display
+from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.schemas import check_answer, check_inputs
 from kitaru_runner import codec
 from kitaru_runner.pickles import PICKLE
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.tagged import tag
 
 if TYPE_CHECKING:

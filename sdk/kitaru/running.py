@@ -30,8 +30,9 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.inputs import load as load_inputs
-from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.home import Home
+from kitaru_registry.journal.entries import Encoded
+from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, ExecutionId, Source
 from kitaru_runner import codec, logs
 from kitaru_runner.attempt import Attempt
@@ -41,7 +42,6 @@ from kitaru_runner.forking import drop_in_forks, flush
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock, owner_of
 from kitaru_runner.pickles import refuse_pickle
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from kitaru_registry.executions import families, reading
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.queue import Claim
+from kitaru_registry.journal.entries import ChildRequest, Encoded
 from kitaru_registry.models import ExecutionId, Source
 from kitaru_registry.records.states import ENDED
 from kitaru_runner.children import invoked
-from kitaru_runner.protocol import ChildRequest, Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

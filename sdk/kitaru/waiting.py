@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from kitaru.execution import loop_is_running, require_branch
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
+from kitaru_registry.journal.entries import Answer as Came
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
 from kitaru_runner.context import Branch, this_branch
 from kitaru_runner.exception_parts import FAILED_CALL
-from kitaru_runner.protocol import Answer as Came
 from kitaru_runner.waiting import Question, Stand, stand_at
 
 LONGEST_SECONDS = 100 * 366 * 86_400

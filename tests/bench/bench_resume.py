@@ -16,11 +16,11 @@ from kitaru.client import KitaruClient
 from kitaru_registry.executions import creating, queue
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import codec
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
 from kitaru_runner.failures import ProcessEnded
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.recording import RegistryJournal
 
 STEPS = 1000

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kitaru_registry.executions.log_lines import log_file, remark
 from kitaru_registry.home import Home
+from kitaru_registry.journal.log_lines import log_file, remark
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Kitaru

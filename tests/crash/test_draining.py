@@ -11,9 +11,9 @@ from pathlib import Path
 
 from crashes import PATIENCE_SECONDS, Trial, at_gate, until
 
+from kitaru_registry.journal.entries import Entry
 from kitaru_runner import presence
 from kitaru_runner.draining import Draining
-from kitaru_runner.protocol import Entry
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

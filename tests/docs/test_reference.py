@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import kitaru
-from kitaru_runner import protocol
+from kitaru_registry.journal import messages
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -39,7 +39,7 @@ def test_every_public_name_is_explained(generate: ModuleType) -> None:
 
 def test_every_message_of_the_journal_protocol_is_on_its_page() -> None:
     page = (DOCS / "journal-protocol.md").read_text()
-    messages = set(re.findall(r"(?:^    |-> |  )(\w+) \{", protocol.__doc__ or "", re.M))
+    said = set(re.findall(r"(?:^    |-> |  )(\w+) \{", messages.__doc__ or "", re.M))
 
-    assert messages >= {"hello", "welcome", "entries", "record", "park", "finish", "answer", "error"}
-    assert [name for name in sorted(messages) if f"`{name} {{" not in page] == []
+    assert said >= {"hello", "welcome", "entries", "record", "park", "finish", "answer", "error"}
+    assert [name for name in sorted(said) if f"`{name} {{" not in page] == []

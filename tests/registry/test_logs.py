@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.executions.log_lines import append, members, pack, remark
 from kitaru_registry.executions.logs import LOOK_BACK_BYTES, LogFilter, lines_from, read_log
+from kitaru_registry.journal.log_lines import append, members, pack, remark
 
 
 @pytest.fixture

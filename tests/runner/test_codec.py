@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.executions.display import as_json
+from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import codec
 from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.pickles import PICKLE
-from kitaru_runner.protocol import Encoded
 
 
 class Colour(Enum):

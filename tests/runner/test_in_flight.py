@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 from attempts import PATIENCE_SECONDS
 
+from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.frames import FrameReader, send
 from kitaru_runner.child import SocketJournal
 from kitaru_runner.in_flight import SLOTS, InFlightPage, open_page
-from kitaru_runner.protocol import Entry, FrameReader, send
 
 Sides = tuple[InFlightPage, InFlightPage]
 

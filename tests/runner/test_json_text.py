@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitaru_runner.json_text import compact, encoder, parse
+from kitaru_registry.journal.json_text import compact, encoder, parse
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
 VALUES = st.recursive(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitaru_runner.kept_entries import KeptEntries
+from kitaru_registry.journal.entries import Encoded, Entry
+from kitaru_registry.journal.kept_entries import KeptEntries
 from kitaru_runner.loops import Numbers
-from kitaru_runner.protocol import Encoded, Entry
 
 ENTRIES = st.builds(
     Entry,

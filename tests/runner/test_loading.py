@@ -12,7 +12,7 @@ from kitaru import KitaruError, KitaruNotFoundError, checkpoint, load, save, wai
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import artifacts, retention
 from kitaru_registry.home import Home
-from kitaru_runner.protocol import Encoded, Loaded
+from kitaru_registry.journal.entries import Encoded, Loaded
 
 
 @checkpoint

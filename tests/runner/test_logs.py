@@ -19,8 +19,8 @@ import pytest
 from attempts import TestExecution
 
 from kitaru import checkpoint
-from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import read_log
+from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import LogEntry
 from kitaru_runner import logs
 

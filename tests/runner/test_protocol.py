@@ -13,18 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
-from kitaru_runner.packing import in_pieces, pack_entries, unpack_entries
-from kitaru_runner.protocol import (
-    FRAME,
-    MAX_HEADER_BYTES,
-    SPIN_SECONDS,
-    Encoded,
-    Entry,
-    FrameReader,
-    Saved,
-    send,
-    send_all,
-)
+from kitaru_registry.journal.entries import Encoded, Entry, Saved
+from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, SPIN_SECONDS, FrameReader, send, send_all
+from kitaru_registry.journal.packing import in_pieces, pack_entries, unpack_entries
 
 text = st.text(st.characters(codec=None, categories=None), max_size=20)
 json_values = st.recursive(
@@ -83,7 +74,7 @@ class Pieces:
 @given(st.lists(entries, max_size=8), st.sampled_from([1, 400, 1 << 20]))
 def test_entries_in_pieces_are_the_same_entries(given_entries: list[Entry], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kitaru_runner.packing.PIECE_BYTES", most)
+        patch.setattr("kitaru_registry.journal.packing.PIECE_BYTES", most)
         pieces = list(in_pieces(given_entries))
 
     found = [entry for piece in pieces for entry in unpack_entries(piece.entries, piece.payload)]

@@ -11,7 +11,7 @@ import pytest
 from attempts import TestExecution
 
 from kitaru import Backoff, checkpoint, flow, testing, wait
-from kitaru_runner.keys import Call
+from kitaru_registry.journal.keys import Call
 from kitaru_runner.specs import CheckpointSpec
 
 ran: Counter[str] = Counter()

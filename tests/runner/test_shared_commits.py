@@ -14,11 +14,12 @@ from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
+from kitaru_registry.journal.entries import Encoded, Entry
+from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, FrameReader, send, send_all
+from kitaru_registry.journal.packing import pack_entries
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.child import SocketJournal
-from kitaru_runner.packing import pack_entries
 from kitaru_runner.place import Place
-from kitaru_runner.protocol import FRAME, MAX_HEADER_BYTES, Encoded, Entry, FrameReader, send, send_all
 
 RECORDS = 20
 

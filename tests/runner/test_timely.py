@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import pytest
 
 from kitaru_registry.errors import KitaruBackendError
-from kitaru_runner.protocol import FRAME, MAX_HEADER_BYTES, send
-from kitaru_runner.timely import TimelyReader
+from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, send
+from kitaru_registry.journal.timely import TimelyReader
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from attempts import TestExecution
 
 from kitaru import checkpoint, testing
 from kitaru_registry.clock import now_us
-from kitaru_runner.protocol import Encoded, Entry, Opening
+from kitaru_registry.journal.entries import Encoded, Entry, Opening
 from kitaru_runner.timers import passed
 
 DAY_US = 86_400_000_000

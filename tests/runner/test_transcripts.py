@@ -8,7 +8,7 @@ import pytest
 from transcripts import play, read
 
 from kitaru_registry.home import Home
-from kitaru_runner.protocol import SERVED_PROTOCOLS
+from kitaru_registry.journal.messages import SERVED_PROTOCOLS
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.jsonl"))
 

@@ -61,12 +61,12 @@ from value_kinds import (
 )  # fmt: skip
 
 from kitaru import KitaruUsageError, checkpoint
-from kitaru_registry.executions.display import as_json
+from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import codec
 from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.body import run_body
 from kitaru_runner.pickles import PICKLE
-from kitaru_runner.protocol import Encoded
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -9,7 +9,7 @@ import pytest
 
 from kitaru import FlowHandle, KitaruUsageError
 from kitaru_registry.errors import KitaruNotFoundError, KitaruStateError
-from kitaru_registry.executions.log_lines import log_file
+from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, LogEntry
 
 if TYPE_CHECKING:

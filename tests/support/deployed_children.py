@@ -15,11 +15,11 @@ from uuid import uuid4
 from transcripts import PATIENCE_SECONDS, Runner, runner_for
 
 from kitaru_registry.executions import reading, waits
-from kitaru_registry.executions.log_lines import log_file
 from kitaru_registry.executions.logs import read_log
 from kitaru_registry.home import Home
+from kitaru_registry.journal.log_lines import log_file
+from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.models import Execution, Wait
-from kitaru_runner.protocol import PROTOCOL
 
 
 class DeployedFlow:

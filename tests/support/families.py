@@ -18,10 +18,10 @@ from kitaru.testing.simulation import ENDED, Simulation
 from kitaru_registry.executions import ending, families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
+from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import current, scopes
-from kitaru_runner.protocol import ChildRequest
 
 TURNS = 3000
 

@@ -111,7 +111,7 @@ def main() -> None:
     sys.path.extend(sys.argv[1:])
     from value_kinds import seen
 
-    from kitaru_registry.executions.display import as_json
+    from kitaru_registry.journal.display import as_json
     from kitaru_runner import codec
     from kitaru_runner.failures import describe_failure, rebuild
 

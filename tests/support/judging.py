@@ -18,9 +18,9 @@ from programs import Boom, Child
 from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import Row
+from kitaru_registry.journal.entries import ENDED, Encoded
 from kitaru_runner import codec
 from kitaru_runner.failures import rebuild
-from kitaru_runner.protocol import ENDED, Encoded
 
 
 class Judge:

@@ -21,9 +21,9 @@ from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
+from kitaru_registry.journal.interface import nothing
 from kitaru_runner import serving
 from kitaru_runner.locks import execution_lock
-from kitaru_runner.protocol import nothing
 from kitaru_runner.worker import Runner
 
 RECORD_BYTES = 32

@@ -29,12 +29,14 @@ from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import creating, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
+from kitaru_registry.journal.entries import Encoded, Outcome
+from kitaru_registry.journal.frames import FrameReader, Header, send
+from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.place import Place
-from kitaru_runner.protocol import PROTOCOL, Encoded, FrameReader, Header, Outcome, send
 from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.serving import Serving
 

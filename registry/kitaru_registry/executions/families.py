@@ -16,9 +16,9 @@ from kitaru_registry.database.tables import executions, waits
 from kitaru_registry.deployments.finding import resolve_on
 from kitaru_registry.deployments.refs import FlowRef
 from kitaru_registry.executions.creating import NewExecution
-from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.ending import FAULT
 from kitaru_registry.executions.ids import new_execution_id
+from kitaru_registry.journal.display import as_json
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.records.states import ENDED, OPEN
 

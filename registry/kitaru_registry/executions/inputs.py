@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kitaru_registry.database.opening import Database
-from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
+from kitaru_registry.journal.display import as_json
 from kitaru_registry.records.values import Values
 
 DOCUMENTS = ("json", "tagged")

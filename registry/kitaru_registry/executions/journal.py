@@ -84,7 +84,7 @@ class Artifact:
 
 
 class Row(NamedTuple):
-    """One row to append; the fields are those of kitaru_runner.protocol.Entry."""
+    """One row to append; the fields are those of journal.entries.Entry."""
 
     kind: str
     key: str

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from kitaru_registry.clock import as_datetime
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.executions.log_lines import BEGIN, RUNNER, unpack
 from kitaru_registry.executions.reading import name_of
+from kitaru_registry.journal.log_lines import BEGIN, RUNNER, unpack
 from kitaru_registry.models import LogEntry
 
 FLOW = "flow"

@@ -16,13 +16,13 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import SHOWN_DIGITS, executions, journal
 from kitaru_registry.database.types import json_text, json_written, last_digits
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
-from kitaru_registry.executions.display import as_json
 from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.remarks import read_warnings
 from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
 from kitaru_registry.executions.values import values_of
 from kitaru_registry.executions.waits import list_waits
-from kitaru_registry.metadata import merge_metadata
+from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.metadata import merge_metadata
 from kitaru_registry.models import (
     AcceptedDivergence,
     CheckpointCall,

@@ -21,7 +21,7 @@ FAILED = "failed"
 """The selector of the first failure that reached the top of the flow."""
 
 NEVER_AGAIN = 1
-"""The flag of a row whose checkpoint a replay never executes (kitaru_runner.protocol.REPLAY_NEVER)."""
+"""The flag of a row whose checkpoint a replay never executes (journal.entries.REPLAY_NEVER)."""
 
 GUARDED = "!guarded"
 """Ends the key of the warning that such a checkpoint was called in a replay which had no outcome of it."""

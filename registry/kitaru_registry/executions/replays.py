@@ -23,7 +23,7 @@ from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 from kitaru_registry.models import ExecutionId
 
 GIVEN_FLAG = 4
-"""kitaru_runner.protocol.GIVEN"""
+"""journal.entries.GIVEN"""
 
 
 @dataclass(frozen=True)

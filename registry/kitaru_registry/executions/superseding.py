@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, literal_column, select
 from kitaru_registry.database.held import Held
 from kitaru_registry.database.tables import journal
 from kitaru_registry.executions.journal import Row
-from kitaru_registry.giving_up import says_given_up
+from kitaru_registry.journal.giving_up import says_given_up
 
 KEPT = "!kept"
 """Ends the key of the entry which says that the flow came to a call whose outcome the replay had only kept."""

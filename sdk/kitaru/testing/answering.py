@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitValidationError
+from kitaru_registry.journal.entries import WaitRequest
 from kitaru_registry.names import nearest
 from kitaru_registry.schemas import check_answer
-from kitaru_runner.protocol import WaitRequest
 
 Answers = Mapping[str, Any]
 

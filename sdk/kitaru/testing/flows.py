@@ -23,11 +23,11 @@ from kitaru_registry.errors import KitaruContextError, KitaruFencedError
 from kitaru_registry.executions import ending, families, queue
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
+from kitaru_registry.journal.entries import ChildRequest, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.children import invoked
 from kitaru_runner.failures import ExecutionCancelled
-from kitaru_runner.protocol import ChildRequest, WaitRequest
 from kitaru_runner.recording import RegistryJournal
 
 T = TypeVar("T")

@@ -14,11 +14,11 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.executions.journal import ATTEMPTS, Row, read_rows
 from kitaru_registry.executions.values import values_of
+from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Execution, ExecutionId, Wait
 from kitaru_registry.records.values import Values
 from kitaru_runner import codec
 from kitaru_runner.failures import rebuild
-from kitaru_runner.protocol import Encoded
 from kitaru_runner.trying import DIGEST_CODEC
 
 KINDS = {

@@ -16,12 +16,12 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
 from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
+from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner import codec
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
 from kitaru_runner.failures import ProcessEnded
-from kitaru_runner.protocol import Answer, WaitRequest
 from kitaru_runner.recording import Children, RegistryJournal
 
 OWNER = queue.Owner("test", os.getpid(), "here")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import overload
 
-from kitaru_runner.protocol import Encoded, Entry
+from kitaru_registry.journal.entries import Encoded, Entry
 
 RARE = tuple(name for name in Entry._fields[Entry._fields.index("name") :] if name != "seq")
 """What most entries do not have."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from kitaru_runner.cutting import cut_failure
-from kitaru_runner.json_text import compact
-from kitaru_runner.protocol import COMMON, MAX_RECORD_BYTES, NOTHING_RARE, Encoded, Entry, Header, Saved
+from kitaru_registry.journal.cutting import cut_failure
+from kitaru_registry.journal.entries import COMMON, NOTHING_RARE, Encoded, Entry, Saved
+from kitaru_registry.journal.frames import MAX_RECORD_BYTES, Header
+from kitaru_registry.journal.json_text import compact
 
 PIECE_ENTRIES = 500
 PIECE_BYTES = 8 << 20

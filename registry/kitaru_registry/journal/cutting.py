@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kitaru_runner.json_text import compact
+from kitaru_registry.journal.json_text import compact
 
 LONGEST_TEXT = 1 << 16
 LARGEST_PART_BYTES = 1 << 18

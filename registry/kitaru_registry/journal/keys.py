@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+PAUSE = "/pause@"
+"""In the key of the timer between two tries of a checkpoint, after that one's."""
+
 
 class Call(NamedTuple):
     """One call in a scope: its key, its name and how many calls the scope had made before."""

@@ -8,8 +8,8 @@ import time
 from io import BytesIO
 
 from kitaru_registry.errors import KitaruBackendError
-from kitaru_runner.json_text import parse
-from kitaru_runner.protocol import FRAME, MAX_HEADER_BYTES, Header
+from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, Header
+from kitaru_registry.journal.json_text import parse
 
 
 class TimelyReader:
