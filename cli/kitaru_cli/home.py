@@ -28,6 +28,7 @@ NOT_RUNNING = "not running; it starts by itself when there is work"
 def add_to(app: typer.Typer) -> None:
     command(app, "status", examples=["kitaru status", "kitaru status -o json"], section=MACHINE)(status)
     command(app, "doctor", examples=["kitaru doctor"], section=MACHINE)(doctor)
+    command(app, "migrate", examples=["kitaru migrate"], section=MACHINE)(migrate)
     runner = group(
         app,
         "runner",
@@ -53,6 +54,16 @@ def doctor(output: Output = Format.text) -> Answer:
     checks = open_client().doctor()
     failed = any(not check.ok for check in checks)
     return items(checks, lambda: doctor_text(checks), exit_code=1 if failed else 0)
+
+
+def migrate(output: Output = Format.text) -> Answer:
+    """Make the record in the database that kitaru.toml names, or bring it to this release's schema.
+
+    A record in the home's own file is brought up to date by whatever command opens it.
+    """
+    done = open_client().migrate()
+    what = "Made the record" if done.created else "The record is up to date"
+    return item(done, lambda: [f"{what} in {done.place} (schema {done.schema_version})"])
 
 
 def runner_alone(context: typer.Context, output: Output = Format.text) -> None:

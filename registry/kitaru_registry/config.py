@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kitaru_registry import toml_text
 from kitaru_registry.errors import KitaruUsageError
+from kitaru_registry.home import Home
 from kitaru_registry.names import check_name, nearest
+from kitaru_registry.record_url import check_setting
 
 FILE_NAME = "kitaru.toml"
 DEFAULT_PROJECT = "default"
@@ -132,6 +135,21 @@ class ValuesConfig(Section):
     )
 
 
+class RegistryConfig(Section):
+    """`[registry]`"""
+
+    database: Annotated[str, AfterValidator(check_setting)] | None = Field(
+        default=None,
+        description="The PostgreSQL database that the record is in, for a team: `env:NAME` or `file:PATH`, which hold "
+        "its URL, or a URL without a user. Default: a file of the home's own.",
+    )
+    store: str | None = Field(
+        default=None,
+        description="The folder that holds the snapshots, which all machines of a team mount. Relative to this file. "
+        "Default: the home's own.",
+    )
+
+
 class RetentionConfig(Section):
     """`[retention]`"""
 
@@ -160,6 +178,9 @@ class KitaruToml(Section):
         default_factory=JournalConfig.model_construct, description="What is recorded, and how it is kept to."
     )
     values: ValuesConfig = Field(default_factory=ValuesConfig.model_construct, description="How values are stored.")
+    registry: RegistryConfig = Field(
+        default_factory=RegistryConfig.model_construct, description="Where versions and executions are recorded."
+    )
     retention: RetentionConfig = Field(
         default_factory=RetentionConfig.model_construct, description="What is deleted by itself, and when."
     )
@@ -171,6 +192,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "runner": RunnerConfig,
     "journal": JournalConfig,
     "values": ValuesConfig,
+    "registry": RegistryConfig,
     "retention": RetentionConfig,
 }
 
@@ -182,6 +204,14 @@ class ProjectConfig(KitaruToml):
     """The folder that file names in a snapshot are relative to; absolute."""
     file: Path | None
     """The `kitaru.toml` that was read, if there is one."""
+
+    def placed(self, home: Home) -> Home:
+        """The home, with the record and the store that the project has."""
+        said, store = self.registry.database, self.registry.store
+        if said is not None and said.startswith("file:"):
+            said = f"file:{self.root / Path(said.removeprefix('file:')).expanduser()}"
+        folder = self.root / Path(store).expanduser() if store is not None else None
+        return replace(home, record=said, store=folder) if said or folder else home
 
 
 def load_project(start: Path, *, environ: Mapping[str, str] = os.environ) -> ProjectConfig:

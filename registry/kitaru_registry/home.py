@@ -7,6 +7,7 @@
     environments/ code/  rebuilt from snapshots at need
     cache/ tools/        rebuilt from the network at need
     executions/ID/       lock and output of one execution
+    id                   who it is, where it shares a record with others
     runner/              lock, wake-up pipe, door for variables and log of the local runner
 
 Standard library only.
@@ -15,9 +16,11 @@ Standard library only.
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from kitaru_registry.durable import make_folder
@@ -37,6 +40,10 @@ OWN = (
 @dataclass(frozen=True)
 class Home:
     root: Path
+    record: str | None = None
+    """Where its record is: `env:NAME`, `file:PATH` or a URL (record_url); None: in its own file."""
+    store: Path | None = None
+    """The folder with its snapshots, where it is not its own."""
 
     @property
     def database(self) -> Path:
@@ -44,7 +51,7 @@ class Home:
 
     @property
     def layout(self) -> Path:
-        return self.root / "layout"
+        return self.store or self.root / "layout"
 
     @property
     def values(self) -> Path:
@@ -68,11 +75,17 @@ class Home:
 
     @property
     def runner(self) -> Path:
-        return self.root / "runner"
+        """Of the local runner: one for each record."""
+        if self.record is None and self.store is None:
+            return self.root / "runner"
+        named = f"{self.record}\0{self.store or ''}".encode(errors="surrogateescape")
+        return self.root / f"runner-{sha256(named).hexdigest()[:8]}"
 
     @property
     def is_own(self) -> bool:
-        """Whether this process's user owns it: what is pickled in it is then one's own."""
+        """Whether this process's user owns it, and its record: what is pickled in it is then one's own."""
+        if self.record is not None:
+            return False
         try:
             return self.root.stat().st_uid == os.geteuid()
         except OSError:
@@ -80,6 +93,22 @@ class Home:
 
     def execution(self, exec_id: str) -> Path:
         return self.root / "executions" / exec_id
+
+
+def place_of(home: Home) -> str:
+    """Who the home is to others that share its record: owners of executions on other machines, or of other homes."""
+    host = socket.gethostname()
+    if home.record is None:
+        return host
+    file = home.root / "id"
+    try:
+        with suppress(FileExistsError):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as made:
+                made.write(os.urandom(4).hex())
+        return f"{host}#{file.read_text()}"
+    except OSError as error:
+        raise not_writable(home, error) from error
 
 
 def default_home() -> Home:

@@ -10,12 +10,13 @@ import argparse
 import os
 import select
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from kitaru_registry.clock import now_us
@@ -25,7 +26,7 @@ from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.errors import KitaruBackendError, KitaruError
 from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
-from kitaru_registry.home import Home, default_home, prepare
+from kitaru_registry.home import Home, default_home, place_of, prepare
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.locks import FileLock, execution_lock, is_held
 from kitaru_runner.looking import Bell
@@ -56,10 +57,11 @@ class Runner:
             ring=self._bell.ring, tell=self._tell,
         )  # fmt: skip
         self.presence = Presence(os.getpid(), now_us(), version, local)
-        self._owner = queue.Owner(self.presence.owner, os.getpid(), socket.gethostname(), config.lease_seconds)
+        self._owner = queue.Owner(self.presence.owner, os.getpid(), place_of(home), config.lease_seconds)
         self._serving: dict[str, tuple[Serving, threading.Thread]] = {}
         self._retention = Retention(database)
         self._changes = database.changes()
+        self._listening: int | None = None
         # Executions that others execute, or have executed.
         self._of_others: list[queue.Candidate] = []
         self._next_due_us: int | None = None
@@ -114,10 +116,23 @@ class Runner:
                 beat_at = now
                 self._of_each(Serving.beat)
             self._of_each(Serving.tick)
-            poll.poll(1_000 * self._pause_seconds(beat_at))
+            self._listen(poll)
+            if any(found == self._listening for found, _ in poll.poll(1_000 * self._pause_seconds(beat_at))):
+                self._glance_at = 0.0
             # Each, so that none is left to wake the next turn.
             if pipe.drain() | self._bell.silence() | door.receive(self._place.variables):
                 self._look_at = 0.0
+
+    def _listen(self, poll: select.poll) -> None:
+        """Wake up when somebody calls from another machine; the connection over which they do may be another by now."""
+        now = self._changes.descriptor
+        if now != self._listening:
+            if self._listening is not None:
+                with suppress(KeyError):
+                    poll.unregister(self._listening)
+            if now is not None:
+                poll.register(now, select.POLLIN)
+            self._listening = now
 
     def _look(self) -> None:
         """Take up what there is to do, and see when there will be more. A disk that fails may be better in a moment."""
@@ -143,7 +158,7 @@ class Runner:
 
     def _is_left(self, seen: queue.Candidate) -> bool:
         """Whether nobody can have it any more: nobody on this host, or nobody within its lease."""
-        if seen.owner_host != self._owner.host and not lease_over(seen):
+        if queue.is_elsewhere(seen, self._owner.host):
             return False
         try:
             return not is_held(execution_lock(self.home, seen.exec_id))
@@ -270,10 +285,6 @@ class Runner:
         self._place.database.close()
 
 
-def lease_over(seen: queue.Candidate) -> bool:
-    return seen.lease_until_us is None or seen.lease_until_us < now_us()
-
-
 def run_runner(
     home: Home, config: RunnerConfig, *, version: str, local: bool, synchronous: str = "FULL", on_hold: bool = False,
     lock: FileLock | None = None,
@@ -327,12 +338,14 @@ def main() -> None:
     parser.add_argument("--idle-seconds", type=int, default=defaults.idle_seconds)
     parser.add_argument("--lease-seconds", type=int, default=defaults.lease_seconds)
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
+    parser.add_argument("--record", help="env:NAME, file:PATH or a URL: the database with the home's record")
+    parser.add_argument("--store", type=Path, help="the folder with the home's snapshots")
     parser.add_argument("--on-hold", action="store_true", help="begin when stdin ends")
     given = parser.parse_args()
     config = RunnerConfig(
         max_executions=given.max_executions, idle_seconds=given.idle_seconds, lease_seconds=given.lease_seconds
     )
-    home, lock = default_home(), None
+    home, lock = replace(default_home(), record=given.record, store=given.store), None
     if given.local is not None and given.local != ACQUIRE:
         lock = FileLock.inherit(local_lock(home), given.local)
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kitaru.executions import Executions, Waits
     from kitaru.runners import Runners
     from kitaru_registry.models import Deleted, DoctorCheck, Execution, ExecutionId, HomeStatus
+    from kitaru_registry.records.migrated import Migrated
 
 
 @checked_methods
@@ -111,6 +112,12 @@ class KitaruClient(Session):
         from kitaru.overview import status
 
         return status(self)
+
+    def migrate(self) -> Migrated:
+        """Make the record in the database that kitaru.toml names, or bring it to this release's schema."""
+        from kitaru_registry.database.migrating import migrate
+
+        return migrate(self.home)
 
     def doctor(self) -> list[DoctorCheck]:
         """Whether this machine and this home are fit, check by check."""

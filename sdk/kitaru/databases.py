@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kitaru_registry.executions.journal import JournalWriter
     from kitaru_registry.home import Home
 
-Key = tuple["Path", str]
-"""A home's folder, and what is said of `synchronous`."""
+Key = tuple["Home", str]
+"""A home, and what is said of `synchronous`."""
 
 
 class Opened:
@@ -86,7 +86,7 @@ class Shared:
         from kitaru_runner.forking import drop_in_forks
 
         drop_in_forks("databases", self._leave_to_parent)
-        key = (home.root, synchronous)
+        key = (home, synchronous)
         with self._lock:
             if key not in self._opened:
                 self._opened[key] = Opened(open_database(home, synchronous=synchronous))
@@ -98,7 +98,7 @@ class Shared:
     def put(self, home: Home, synchronous: str, database: Database) -> None:
         """Let this be what clients of the home share."""
         with self._lock:
-            self._opened[home.root, synchronous] = Opened(database)
+            self._opened[home, synchronous] = Opened(database)
 
     def close_unused(self) -> None:
         """Close what nobody uses any more, the last one too."""
@@ -109,7 +109,7 @@ class Shared:
     def drop(self, root: Path | None = None) -> None:
         """Close what is open of a home, or of all; whoever goes on with it opens it again."""
         with self._lock:
-            for key in [key for key in self._opened if root in (None, key[0])]:
+            for key in [key for key in self._opened if root in (None, key[0].root)]:
                 self._opened.pop(key).close()
 
     def _leave_to_parent(self) -> None:
@@ -118,7 +118,7 @@ class Shared:
         self._left += [opened.leave_to_parent() for opened in self._opened.values()]
 
     def is_open(self, root: Path) -> bool:
-        return any(key[0] == root for key in self._opened)
+        return any(key[0].root == root for key in self._opened)
 
     def _close_unused(self) -> None:
         while self._gone:

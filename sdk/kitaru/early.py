@@ -70,7 +70,7 @@ def is_configured(folder: Path) -> bool:
         if file.is_file():
             try:
                 said = toml_text.parse(file.read_text())
-                return "runner" in said or said.get("journal", DEFAULT_JOURNAL) != DEFAULT_JOURNAL
+                return "runner" in said or "registry" in said or said.get("journal", DEFAULT_JOURNAL) != DEFAULT_JOURNAL
             except (OSError, ValueError):
                 return True
     return False

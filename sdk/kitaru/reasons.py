@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kitaru_registry.clock import as_datetime
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import reading, waits
+from kitaru_registry.executions import queue, reading, waits
+from kitaru_registry.home import place_of
 from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner.locks import execution_lock, is_held
 
@@ -19,7 +20,9 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
     """Say so where an execution is open and nobody works on it."""
     if execution.status not in ("running", "pending", "waiting"):
         return execution
-    held = is_held(execution_lock(client.home, execution.exec_id))
+    held = is_held(execution_lock(client.home, execution.exec_id)) or queue.has_owner_elsewhere(
+        client.database, execution.exec_id
+    )
     reason = execution.status_reason
     if execution.status == "running" and not held:
         return with_process(execution, [execution.exec_id])
@@ -36,10 +39,13 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
 
 def gone(client: KitaruClient) -> list[ExecutionId]:
     """Executions of the project that run, as their record says, and whose process has died."""
+    place = place_of(client.home)
     left = [
         row
         for row in reading.running_executions(client.database)
-        if row.project == client.project and not is_held(execution_lock(client.home, row.exec_id))
+        if row.project == client.project
+        and not queue.is_elsewhere(row, place)
+        and not is_held(execution_lock(client.home, row.exec_id))
     ]
     if not left:
         return []

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
@@ -225,7 +223,7 @@ def check_pickles(client: KitaruClient, original: Original, made: Plan, target: 
             f"{pickles_of(other)} pickled by Python {minor}, which {target.name} cannot read with {target.python}",
             hint=f"begin before that: --from {other[0].key}; or return a type with a codec: docs/concepts.md, values",
         )
-    if pickled and not target.is_same and not request.trust_pickle and not is_own(client.home.root):
+    if pickled and not target.is_same and not request.trust_pickle and not client.home.is_own:
         raise KitaruConflictError(
             f"{pickles_of(pickled)} pickled by other code, in a home that is not yours: reading a pickle runs code",
             hint=f"begin before that: --from {pickled[0].key}; or, if you trust who wrote it: --trust-pickle",
@@ -235,10 +233,6 @@ def check_pickles(client: KitaruClient, original: Original, made: Plan, target: 
 def pickles_of(rows: Sequence[Row]) -> str:
     keys = listed([row.key for row in rows])
     return f"the value of {keys} was" if len(rows) == 1 else f"the values of {keys} were"
-
-
-def is_own(folder: Path) -> bool:
-    return folder.stat().st_uid == os.getuid()
 
 
 # Inputs, outcomes and answers

@@ -188,8 +188,10 @@ class Runners:
         return bool(working & {"pending", "running"}) or queue.next_due_us(self._client.database) is not None
 
     def is_executed(self, exec_id: ExecutionId) -> bool:
-        """Whether a process of this machine has it."""
-        return is_held(execution_lock(self._client.home, exec_id))
+        """Whether a process of this machine has it, or one of another home that shares the record."""
+        return is_held(execution_lock(self._client.home, exec_id)) or queue.has_owner_elsewhere(
+            self._client.database, exec_id
+        )
 
     def is_abandoned(self, exec_id: ExecutionId) -> bool:
         """Whether it is a source execution that should be going on, as its record says, and whose process is gone."""
@@ -218,6 +220,8 @@ class Runners:
             f"--idle-seconds={config.runner.idle_seconds}",
             f"--lease-seconds={config.runner.lease_seconds}",
             f"--synchronous={config.journal.synchronous}",
+            *([f"--record={self._client.home.record}"] if self._client.home.record is not None else []),
+            *([f"--store={self._client.home.store}"] if self._client.home.store is not None else []),
         ]
 
     def _start_source(self, execution: Execution, *, with_edits: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -30,7 +29,7 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.executions import creating, ending, queue, reading, waits
 from kitaru_registry.executions.inputs import load as load_inputs
-from kitaru_registry.home import Home
+from kitaru_registry.home import Home, place_of
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, ExecutionId, Source
@@ -165,7 +164,7 @@ def start(
     if lock is None:
         raise still_running(client.home, exec_id)
     lock.write(str(os.getpid()))
-    owner = queue.Owner(f"source:{os.getpid()}", os.getpid(), socket.gethostname())
+    owner = queue.Owner(f"source:{os.getpid()}", os.getpid(), place_of(client.home))
     claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
     if claim is None:
         lock.release()

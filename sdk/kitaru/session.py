@@ -46,12 +46,17 @@ class Session:
 
     def __init__(self, home: Home | Path | None = None, project: str | None = None, *, cwd: Path | None = None) -> None:
         require_registry()
-        self.home = Home(home) if isinstance(home, Path) else home or default_home()
-        check_path("the home", self.home.root)
+        self._home = Home(home) if isinstance(home, Path) else home or default_home()
+        check_path("the home", self._home.root)
         self.cwd = cwd or Path.cwd()
         self.named_project = project
         """What it was told, whatever kitaru.toml says."""
         self._use: Use | None = None
+
+    @cached_property
+    def home(self) -> Home:
+        """With the record that the project's kitaru.toml names, if it names one."""
+        return self._home if self._home.record is not None else self.config.placed(self._home)
 
     @cached_property
     def config(self) -> ProjectConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def record(request: pytest.FixtureRequest, tmp_path: Path) -> Record:
     home = Home(tmp_path / "home")
     if request.param == "sqlite":
         return Record(home)
-    return Record(home, request.getfixturevalue("postgres_server").new_record())
+    return Record(replace(home, record=request.getfixturevalue("postgres_server").new_record()))
 
 
 @pytest.fixture

@@ -101,10 +101,11 @@ class Server:
     def new_record(self) -> str:
         """The URL of an empty record."""
         from kitaru_registry.database.migrating import migrate_postgres
+        from kitaru_registry.database.postgres import Postgres
 
         if not self._has_template:
             self.run(f"CREATE DATABASE {TEMPLATE}")
-            migrate_postgres(self.url(TEMPLATE))
+            migrate_postgres(Postgres(self.url(TEMPLATE)))
             self._has_template = True
         return self.url(self.new_database(template=TEMPLATE))
 

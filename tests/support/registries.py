@@ -54,10 +54,9 @@ class Record:
     """Where a record is: the home's own file, or a database of its own."""
 
     home: Home
-    url: str | None = None
 
     def open(self) -> Database:
-        return open_database(self.home, synchronous="NORMAL", url=self.url)
+        return open_database(self.home, synchronous="NORMAL")
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruConflictError
 from kitaru_registry.executions.creating import NewExecution, create
 from kitaru_registry.home import Home
-registry = Registry(open_database(Home(Path({home!r})), synchronous="NORMAL", url={url!r}))
+registry = Registry(open_database(Home(Path({home!r}), {url!r}), synchronous="NORMAL"))
 me = {number}
 print("ready", flush=True)
 sys.stdin.readline()

@@ -17,6 +17,7 @@ from kitaru_registry.database.dialect import Changes, Dialect, Health, Scope
 from kitaru_registry.database.held import Held, Texts
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home, prepare
+from kitaru_registry.record_url import resolved
 
 TOLD = "kitaru_told"
 
@@ -177,25 +178,22 @@ def leave_connections() -> None:
         database.leave_connections()
 
 
-def open_database(home: Home, *, synchronous: str = "FULL", url: str | None = None) -> Database:
+def open_database(home: Home, *, synchronous: str = "FULL") -> Database:
     """The home's record, created where there is none; to be read alone where nothing may be written.
 
-    Args:
-        url: of the database that it is in; by default a file of the home's own.
-
     Raises:
-        KitaruUsageError: the URL is none, or its driver is not installed.
+        KitaruUsageError: the database that it is in has no URL that can be had, or its driver is not installed.
         KitaruBackendError: the home cannot hold it, a newer Kitaru wrote it, or the database cannot be reached, holds
             no record, or one of another schema.
     """
-    if url is None:
+    if home.record is None:
         from kitaru_registry.database.sqlite import Sqlite
 
         return _opened(home, Sqlite(home, synchronous))
     from kitaru_registry.database.postgres import Postgres
 
     prepare(home)
-    return _opened(home, Postgres(url))
+    return _opened(home, Postgres(resolved(home.record)))
 
 
 def _opened(home: Home, dialect: Dialect) -> Database:
