@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from postgres import Server, server
+from postgres_server import Server, server
 
 from kitaru_registry.home import Home
 

@@ -44,7 +44,7 @@ def gone(client: KitaruClient) -> list[ExecutionId]:
         row
         for row in reading.running_executions(client.database)
         if row.project == client.project
-        and not queue.is_elsewhere(row, place)
+        and not (client.home.record is not None and queue.is_elsewhere(row, place))
         and not is_held(execution_lock(client.home, row.exec_id))
     ]
     if not left:

@@ -31,7 +31,7 @@ COMMANDS = dict(walk(typer.main.get_command(build()), ""))
 def test_the_commands_are_those_that_scripts_rely_on() -> None:
     assert sorted(COMMANDS) == sorted(
         [
-            *("init", "deploy", "run", "invoke", "flows", "diff", "status", "doctor"),
+            *("init", "deploy", "run", "invoke", "flows", "diff", "status", "doctor", "migrate"),
             *(f"tag.{name}" for name in ("move", "rollback", "list", "history", "delete")),
             *(f"versions.{name}" for name in ("list", "show", "delete")),
             *(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import Server
+from postgres_server import Server
 from tests.conftest import PATIENCE_SECONDS, Cli
 
 from kitaru_registry.home import Home
