@@ -20,11 +20,10 @@ from kitaru_registry.errors import (
 from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Outcome
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.arguments import digest_inputs
-from kitaru_runner.context import Branch, this_branch
+from kitaru_runner.context import Branch, task_of, this_branch
 from kitaru_runner.failures import describe_failure
-from kitaru_runner.futures import task_of
 from kitaru_runner.other_arguments import check_arguments
-from kitaru_runner.waiting import Stand, open_anew, open_stand
+from kitaru_runner.waiting import Stand, open_stand
 
 if TYPE_CHECKING:
     from kitaru_runner.attempt import Attempt
@@ -88,30 +87,6 @@ def wait_for(branch: Branch, stand: Stand, *, flow: str) -> Any:
         answer = attempt.parking.stand_at(call.key)
         attempt.check_halted()
     entry, _ = record_end(attempt, call, stand, answer, flow=flow)
-    return given(attempt, entry, stand.child)
-
-
-async def wait_on_loop(stand: Stand, *, flow: str) -> Any:
-    """`wait_for`, in a task."""
-    from kitaru_runner.engine_async import branch_here, giving_up_standing, loop_side, take_turn
-
-    branch = branch_here(stand.name)
-    attempt = branch.attempt
-    side = loop_side(attempt, branch)
-    call, entry, answer = open_stand(branch, stand)
-    if entry is not None:
-        if entry.error is not None:
-            attempt.unconsumed.recorded(call.key)
-        if await take_turn(side, entry):
-            return given(attempt, entry, stand.child)
-        answer = open_anew(attempt, call, stand)
-    async with giving_up_standing(side, call):
-        if answer is None:
-            answer = await side.answer(call.key)
-        entry, seq = record_end(attempt, call, stand, answer, flow=flow)
-        if entry.error is not None:
-            attempt.unconsumed.recorded(call.key)
-        await side.turn(seq)
     return given(attempt, entry, stand.child)
 
 

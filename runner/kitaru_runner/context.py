@@ -302,6 +302,10 @@ def seen_from(branch: Branch, me: int) -> Branch:
     return branch.unordered()
 
 
+def task_of(branch: Branch | None) -> asyncio.Task[Any] | None:
+    return None if branch is None else branch.task
+
+
 def without_order(what: str) -> KitaruContextError:
     return KitaruContextError(
         f"{what} in a thread that the flow did not see begin: nothing there comes before anything else",

@@ -11,16 +11,14 @@ import asyncio
 import heapq
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.journal.entries import Answer, Entry
-from kitaru_registry.journal.keys import Call
 from kitaru_runner.arrivals import Arrivals
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import Branch, this_branch
@@ -31,7 +29,6 @@ from kitaru_runner.loops import SLOW_SECONDS, Side
 from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
-from kitaru_runner.waiting import Stand, gave_up_standing, open_anew, open_stand, record_answer, refuse_in_checkpoint
 
 T = TypeVar("T")
 
@@ -375,25 +372,6 @@ async def take_in_turn(branch: Branch, future: CheckpointFuture[T]) -> T:
     return future.result()
 
 
-async def stand(stand: Stand) -> Answer:
-    """A wait's, a sleep's or a child execution's outcome. The branch stands still until it is there; others go on."""
-    branch = branch_here(stand.name)
-    refuse_in_checkpoint(branch, stand)
-    attempt = branch.attempt
-    side = loop_side(attempt, branch)
-    call, entry, answer = open_stand(branch, stand)
-    if entry is not None:
-        if await take_turn(side, entry):
-            assert answer is not None
-            return replace(answer, key=call.key)
-        answer = open_anew(attempt, call, stand)
-    async with giving_up_standing(side, call):
-        if answer is None:
-            answer = await side.answer(call.key)
-        await side.turn(record_answer(attempt, call, answer))
-    return replace(answer, key=call.key)
-
-
 async def take_turn(side: LoopSide, entry: Entry) -> bool:
     """Wait until it is this outcome's turn. False: it is that the caller gave up, and that does not do so again."""
     if not is_cancellation(entry):
@@ -441,18 +419,6 @@ async def surely(turn: asyncio.Future[None]) -> None:
     turn.result()
     if gave_up is not None:
         raise gave_up
-
-
-@asynccontextmanager
-async def giving_up_standing(side: LoopSide, call: Call) -> AsyncIterator[None]:
-    """Record it when the caller of a wait gives up."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if side.records:
-            side.attempt.unconsumed.gave_up(call.key, error, branch_here(call.name).task)
-            await side.commit_surely(gave_up_standing(call, error))
-        raise
 
 
 def branch_here(name: str) -> Branch:

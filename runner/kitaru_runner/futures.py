@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.context import Branch, this_branch
+from kitaru_runner.context import Branch, task_of, this_branch
 from kitaru_runner.pacing import MACHINE, Pace
 from kitaru_runner.specs import Work
 
 if TYPE_CHECKING:
-    import asyncio
-
     from kitaru_runner.attempt import Attempt
     from kitaru_runner.parking import Aside
     from kitaru_runner.unconsumed import Unconsumed
@@ -192,10 +190,6 @@ class CheckpointFuture(Future[T], Generic[T]):
         raise KitaruUsageError(
             "result() of an unfinished checkpoint would block the event loop", hint="write: await future"
         )
-
-
-def task_of(branch: Branch | None) -> asyncio.Task[Any] | None:
-    return None if branch is None else branch.task
 
 
 def futures_in(work: Work) -> tuple[CheckpointFuture[Any], ...]:

@@ -30,9 +30,9 @@ from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
 from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
-from kitaru_runner.describing import clean_environment
 from kitaru_runner.draining import Draining
 from kitaru_runner.environment import environment_for, shared_lock
+from kitaru_runner.import_check import clean_environment
 from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
 from kitaru_runner.place import Place
