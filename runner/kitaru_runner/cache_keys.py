@@ -12,10 +12,10 @@ import types
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from kitaru_runner.arguments import DIGEST_BYTES, canonical_form, is_opaque
-from kitaru_runner.fields import is_made_by_object, state_of
-from kitaru_runner.named_types import is_named, type_name
-from kitaru_runner.tagged import UNFIT
+from kitaru_runner.values.arguments import DIGEST_BYTES, canonical_form, is_opaque
+from kitaru_runner.values.fields import is_made_by_object, state_of
+from kitaru_runner.values.named_types import is_named, type_name
+from kitaru_runner.values.tagged import UNFIT
 
 if TYPE_CHECKING:
     from kitaru_runner.attempt import Attempt

@@ -12,8 +12,6 @@ from typing import Any
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Encoded, Entry
 from kitaru_registry.journal.keys import Call
-from kitaru_runner import codec
-from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.cache_keys import cache_key
 from kitaru_runner.context import Branch
@@ -25,6 +23,8 @@ from kitaru_runner.remaking import Remaking
 from kitaru_runner.reusing import reusable
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, begin_try, perform, unrecordable
+from kitaru_runner.values import codec
+from kitaru_runner.values.arguments import digest_inputs
 
 Commit = Callable[[Attempt, Executed], Executed]
 """Makes an outcome durable, and gives it to whom it is for."""

@@ -34,14 +34,15 @@ from kitaru_registry.journal.interface import Answers, Recorded, nothing
 from kitaru_registry.journal.kept_entries import KeptEntries
 from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.journal.packing import pack_entries, unpack_entries
-from kitaru_runner import codec, forking, logs
+from kitaru_runner import forking, logs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.in_flight import InFlightPage
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import find_flow, load_module, split_target
-from kitaru_runner.signatures import convert_inputs
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import ExecutionCancelled, describe_failure
+from kitaru_runner.values.signatures import convert_inputs
 
 PR_SET_PDEATHSIG = 1
 

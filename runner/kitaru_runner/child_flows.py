@@ -19,10 +19,10 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Outcome
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch, task_of, this_branch
-from kitaru_runner.failures import describe_failure
 from kitaru_runner.other_arguments import check_arguments
+from kitaru_runner.values.arguments import digest_inputs
+from kitaru_runner.values.failures import describe_failure
 from kitaru_runner.waiting import Stand, open_stand
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from kitaru_registry.errors import KitaruContextError, KitaruTimeoutError, Kitar
 from kitaru_registry.journal.json_text import compact
 from kitaru_registry.journal.keys import Call
 from kitaru_registry.journal.metadata import merge_metadata
-from kitaru_runner.surroundings import here
+from kitaru_runner.values.surroundings import here
 
 if TYPE_CHECKING:
     import asyncio

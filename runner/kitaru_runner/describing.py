@@ -15,7 +15,7 @@ from typing import Any
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.journal.messages import CODEC, PROTOCOL
 from kitaru_runner.loader import find_flow, load_module, split_target
-from kitaru_runner.signatures import input_schema, output_schema
+from kitaru_runner.values.signatures import input_schema, output_schema
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.failures import caller_line, describe_failure
+from kitaru_runner.values.failures import caller_line, describe_failure
 
 
 def divergence(exec_id: str, call: Call, message: str, rule: str) -> tuple[KitaruDivergenceError, dict[str, Any]]:

@@ -23,10 +23,10 @@ from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.frames import Header, send
 from kitaru_registry.journal.packing import unpack_entries
 from kitaru_registry.journal.timely import TimelyReader
-from kitaru_runner import codec
-from kitaru_runner.failures import describe_failure
 from kitaru_runner.loading import fetch
 from kitaru_runner.specs import Work, timed_out
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import describe_failure
 
 if TYPE_CHECKING:
     import subprocess

@@ -120,7 +120,7 @@ def import_file(name: str, file: Path) -> ModuleType:
 
 def say_where(error: KitaruError) -> None:
     """Put file and line before the message of what a decorator refused, which is shown without a traceback."""
-    from kitaru_runner.failures import user_frames
+    from kitaru_runner.values.failures import user_frames
 
     frames = user_frames(error)
     if frames:

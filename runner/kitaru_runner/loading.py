@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.journal.entries import Encoded, Entry, Loaded
-from kitaru_runner import codec
-from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.context import Branch
-from kitaru_runner.failures import describe_failure, rebuild
 from kitaru_runner.other_arguments import check_arguments
-from kitaru_runner.pickles import distrust_pickle, refuse_pickle
+from kitaru_runner.values import codec
+from kitaru_runner.values.arguments import digest_inputs
+from kitaru_runner.values.failures import describe_failure, rebuild
+from kitaru_runner.values.pickles import distrust_pickle, refuse_pickle
 
 if TYPE_CHECKING:
     from kitaru_runner.attempt import Attempt

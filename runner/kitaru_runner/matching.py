@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.keys import Call, scope_of
-from kitaru_runner.arguments import DIGEST_BYTES, is_opaque, same_inputs
+from kitaru_runner.values.arguments import DIGEST_BYTES, is_opaque, same_inputs
 
 MATCHED = "ctx"
 """Kinds of what is matched: checkpoints, their failed tries, and child executions."""

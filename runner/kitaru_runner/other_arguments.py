@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from kitaru_runner.arguments import differences, same_inputs, told
+from kitaru_runner.values.arguments import differences, same_inputs, told
 
 if TYPE_CHECKING:
     from kitaru_registry.journal.entries import Entry

@@ -19,7 +19,7 @@ from kitaru_registry.journal.entries import (
 )
 from kitaru_registry.journal.giving_up import says_given_up
 from kitaru_registry.journal.keys import Call, scope_of
-from kitaru_runner.arguments import DIGEST_BYTES, same_inputs
+from kitaru_runner.values.arguments import DIGEST_BYTES, same_inputs
 
 OUTCOMES = "cw" + ENDED
 

@@ -9,9 +9,9 @@ from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.attempt import Attempt
-from kitaru_runner.failures import ExecutionCancelled
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, cached_entry
+from kitaru_runner.values.failures import ExecutionCancelled
 
 
 def reusable(attempt: Attempt, call: Call, work: Work, inputs: bytes, key: bytes | None) -> Executed | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.arguments import digest_inputs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.calling import execute, executed, record, replayed
 from kitaru_runner.context import Branch, current
@@ -22,6 +21,7 @@ from kitaru_runner.recorded import failed_key
 from kitaru_runner.remaking import Remaking
 from kitaru_runner.specs import Work
 from kitaru_runner.trying import Executed, not_called
+from kitaru_runner.values.arguments import digest_inputs
 
 POOL_THREADS = 128
 

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kitaru_registry.journal.giving_up import CANCELLED
-from kitaru_runner.exception_parts import FAILED_CALL
-from kitaru_runner.exceptions import recorded_failure
-from kitaru_runner.named_types import type_name
+from kitaru_runner.values.exception_parts import FAILED_CALL
+from kitaru_runner.values.exceptions import recorded_failure
+from kitaru_runner.values.named_types import type_name
 
 if TYPE_CHECKING:
     import asyncio

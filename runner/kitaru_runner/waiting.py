@@ -12,10 +12,10 @@ from kitaru_registry.journal.entries import Answer, Encoded, Entry, WaitRequest
 from kitaru_registry.journal.keys import PAUSE, Call
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.context import Branch
-from kitaru_runner.failures import describe_failure
 from kitaru_runner.recorded import answer_of
 from kitaru_runner.reusing import permit
 from kitaru_runner.specs import HELD_PAUSE_SECONDS
+from kitaru_runner.values.failures import describe_failure
 
 
 @dataclass(frozen=True, slots=True)

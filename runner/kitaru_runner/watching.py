@@ -18,15 +18,22 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruChangedArgumentError
-from kitaru_runner.arguments import argument_of, canonical_form, differences, digest_inputs, is_opaque, same_inputs
-from kitaru_runner.binary import is_numpy, is_pandas
-from kitaru_runner.exception_parts import FAILED_CALL
-from kitaru_runner.failures import rebuild
-from kitaru_runner.fields import state_of
-from kitaru_runner.named_types import find_type
-from kitaru_runner.pydantic_models import is_model
 from kitaru_runner.specs import Work
-from kitaru_runner.tagged import UNFIT
+from kitaru_runner.values.arguments import (
+    argument_of,
+    canonical_form,
+    differences,
+    digest_inputs,
+    is_opaque,
+    same_inputs,
+)
+from kitaru_runner.values.binary import is_numpy, is_pandas
+from kitaru_runner.values.exception_parts import FAILED_CALL
+from kitaru_runner.values.failures import rebuild
+from kitaru_runner.values.fields import state_of
+from kitaru_runner.values.named_types import find_type
+from kitaru_runner.values.pydantic_models import is_model
+from kitaru_runner.values.tagged import UNFIT
 
 if TYPE_CHECKING:
     from kitaru_registry.journal.entries import Entry

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
         KitaruWaitTimeout,
         KitaruWaitValidationError,
     )
-    from kitaru_runner.custom import register_codec
     from kitaru_runner.specs import Backoff
+    from kitaru_runner.values.registered import register_codec
 
 __version__ = "0.2.0"
 
@@ -59,7 +59,7 @@ _PLACES = {
     "random": "kitaru.noted",
     "uuid4": "kitaru.noted",
     "Backoff": "kitaru_runner.specs",
-    "register_codec": "kitaru_runner.custom",
+    "register_codec": "kitaru_runner.values.registered",
     "save": "kitaru.artifacts",
     "load": "kitaru.artifacts",
     "log": "kitaru.artifacts",

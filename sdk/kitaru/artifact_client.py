@@ -13,8 +13,8 @@ from kitaru_registry.executions import artifacts, lineage, reading
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Artifact, Lineage
-from kitaru_runner import codec
-from kitaru_runner.pickles import distrust_pickle
+from kitaru_runner.values import codec
+from kitaru_runner.values.pickles import distrust_pickle
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient

@@ -19,9 +19,9 @@ from kitaru_runner.calling import checkpoint as checkpoint_in
 from kitaru_runner.context import Branch, branch_of_call, current
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.lanes import Lane
-from kitaru_runner.signatures import parameters_of
 from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 from kitaru_runner.submitting import submit
+from kitaru_runner.values.signatures import parameters_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, SupportsIndex
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import told
-from kitaru_runner import signatures
+from kitaru_runner.values import signatures
 
 
 class Decorated:

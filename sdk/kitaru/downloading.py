@@ -81,7 +81,7 @@ def content_of(codec: str, data: bytes) -> tuple[bytes, str, str | None]:
 def as_csv(data: bytes) -> bytes | None:
     """A pandas table or column with its index; None where pandas is not installed."""
     from kitaru_registry.journal.entries import Encoded
-    from kitaru_runner.codec import decode
+    from kitaru_runner.values.codec import decode
 
     try:
         table = decode(Encoded("pandas", data))

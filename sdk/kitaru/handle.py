@@ -143,7 +143,7 @@ class FlowHandle:
     def _cause(self) -> BaseException | None:
         """The flow's own exception, where this process knows its class; nothing is imported for it."""
         from kitaru_registry.executions import reading
-        from kitaru_runner.failures import rebuild
+        from kitaru_runner.values.failures import rebuild
 
         error = reading.recorded_error(self._client.database, self.exec_id)
         module = str((error or {}).get("class", "")).partition(":")[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import codec
+from kitaru_runner.values import codec
 
 
 def encode_inputs(flow: str, inputs: Mapping[str, Any]) -> Encoded:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
 from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
-from kitaru_runner.pydantic_models import is_model
+from kitaru_runner.values.pydantic_models import is_model
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient

@@ -24,9 +24,9 @@ from kitaru_registry.journal import display
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.schemas import check_answer, check_inputs
-from kitaru_runner import codec
-from kitaru_runner.pickles import PICKLE
-from kitaru_runner.tagged import tag
+from kitaru_runner.values import codec
+from kitaru_runner.values.pickles import PICKLE
+from kitaru_runner.values.tagged import tag
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -278,7 +278,7 @@ def inputs_here(flow: Flow[..., Any], original: Original, request: Request) -> d
     Raises:
         KitaruUsageError: they do not fit the flow.
     """
-    from kitaru_runner.signatures import convert_inputs
+    from kitaru_runner.values.signatures import convert_inputs
 
     row = original.row
     recorded = codec.decode(Encoded(row.inputs_codec, original.given))

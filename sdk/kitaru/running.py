@@ -33,15 +33,16 @@ from kitaru_registry.home import Home, place_of
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, ExecutionId, Source
-from kitaru_runner import codec, logs
+from kitaru_runner import logs
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
-from kitaru_runner.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.forking import drop_in_forks, flush
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock, owner_of
-from kitaru_runner.pickles import refuse_pickle
 from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import ExecutionCancelled, describe_failure
+from kitaru_runner.values.pickles import refuse_pickle
 
 if TYPE_CHECKING:
     from kitaru.flow_options import FlowOptions
@@ -94,7 +95,7 @@ def run_target(
     """
     client, flow = load_target(target, home=home, cwd=cwd)
     from kitaru_registry.schemas import check_inputs
-    from kitaru_runner.signatures import convert_inputs, input_schema
+    from kitaru_runner.values.signatures import convert_inputs, input_schema
 
     check_inputs(input_schema(flow.function), dict(inputs))
     return run_here(flow, convert_inputs(flow.function, inputs), client=client)
@@ -135,7 +136,7 @@ def new_inputs(flow: Flow[..., Any], given: Mapping[str, Any]) -> dict[str, Any]
         KitaruUsageError: they do not fit.
     """
     from kitaru_registry.schemas import check_inputs
-    from kitaru_runner.signatures import convert_inputs, input_schema
+    from kitaru_runner.values.signatures import convert_inputs, input_schema
 
     check_inputs({**input_schema(flow.function), "required": []}, given, flow=flow.name)
     return convert_inputs(flow.function, given)

@@ -14,7 +14,7 @@ from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWa
 from kitaru_registry.journal.entries import Answer as Came
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
 from kitaru_runner.context import Branch, this_branch
-from kitaru_runner.exception_parts import FAILED_CALL
+from kitaru_runner.values.exception_parts import FAILED_CALL
 from kitaru_runner.waiting import Question, Stand, stand_at
 
 LONGEST_SECONDS = 100 * 366 * 86_400
@@ -270,7 +270,7 @@ def json_schema(schema: Any) -> dict[str, Any] | None:
         return None
     if isinstance(schema, type) and schema in PLAIN_SCHEMAS:
         return PLAIN_SCHEMAS[schema]
-    from kitaru_runner.json_schemas import schema_by_pydantic
+    from kitaru_runner.values.json_schemas import schema_by_pydantic
 
     try:
         return schema_by_pydantic(schema)
@@ -290,7 +290,7 @@ def read_answer(schema: Any, answer: bytes, name: str) -> Any:
         return float(value) if schema is float else value
     from pydantic import ValidationError
 
-    from kitaru_runner.json_schemas import adapter_of
+    from kitaru_runner.values.json_schemas import adapter_of
 
     try:
         return adapter_of(schema).validate_json(answer)

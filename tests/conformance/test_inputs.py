@@ -15,8 +15,8 @@ from kitaru_registry.executions import creating, inputs, queue, reading, retenti
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.values import values_of
 from kitaru_registry.models import ExecutionId
-from kitaru_runner import codec
-from kitaru_runner.tagged import tag
+from kitaru_runner.values import codec
+from kitaru_runner.values.tagged import tag
 
 LARGE = b"\x00\xff" * 20_000
 

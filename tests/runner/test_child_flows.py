@@ -234,7 +234,7 @@ def test_nothing_is_recorded_of_a_cancelled_attempt(executions: Executions) -> N
         return work(1)
 
     from kitaru_runner.body import run_body
-    from kitaru_runner.failures import ExecutionCancelled
+    from kitaru_runner.values.failures import ExecutionCancelled
 
     with pytest.raises(ExecutionCancelled):
         run_body(attempt, body, {})

@@ -26,9 +26,9 @@ from pydantic import BaseModel
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import codec
-from kitaru_runner.arguments import digest_inputs
-from kitaru_runner.pickles import PICKLE
+from kitaru_runner.values import codec
+from kitaru_runner.values.arguments import digest_inputs
+from kitaru_runner.values.pickles import PICKLE
 
 
 class Colour(Enum):

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ValidationError, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from kitaru import checkpoint
-from kitaru_runner import codec
-from kitaru_runner.exceptions import recorded_failure
-from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.values import codec
+from kitaru_runner.values.exceptions import recorded_failure
+from kitaru_runner.values.failures import describe_failure, rebuild
 
 
 class Reply(BaseModel):

@@ -17,8 +17,8 @@ import kitaru
 import kitaru_registry
 import kitaru_runner
 from kitaru import KitaruUsageError, KitaruUserCodeError, checkpoint
-from kitaru_runner.exception_parts import REBUILT_FROM
-from kitaru_runner.failures import describe_failure, rebuild
+from kitaru_runner.values.exception_parts import REBUILT_FROM
+from kitaru_runner.values.failures import describe_failure, rebuild
 
 
 class RateLimited(Exception):

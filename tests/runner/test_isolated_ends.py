@@ -23,7 +23,7 @@ from kitaru import (
     checkpoint,
 )
 from kitaru_runner.body import run_body
-from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.values.failures import ExecutionCancelled
 
 PATIENCE_SECONDS = 20
 

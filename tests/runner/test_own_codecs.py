@@ -18,10 +18,12 @@ from attempts import TestExecution
 from kitaru import KitaruUsageError, checkpoint, register_codec, save
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import codec, custom, frames
-from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.body import run_body
-from kitaru_runner.pickles import PICKLE
+from kitaru_runner.values import codec
+from kitaru_runner.values import pandas_values as frames
+from kitaru_runner.values import registered as custom
+from kitaru_runner.values.arguments import digest_inputs, is_opaque
+from kitaru_runner.values.pickles import PICKLE
 
 HOURS = pd.date_range("2024-03-31", periods=3, freq="h", tz="Europe/Berlin")
 

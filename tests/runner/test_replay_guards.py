@@ -14,8 +14,8 @@ from kitaru import checkpoint, sleep, wait, wait_any
 from kitaru_registry.executions import creating, ending, queue, replays
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.replaying import Wanted, parse_overrides, plan
-from kitaru_runner import codec
-from kitaru_runner.failures import ExecutionCancelled
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import ExecutionCancelled
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 from kitaru.waiting import json_schema, read_answer
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitValidationError
 from kitaru_registry.schemas import check_answer, check_inputs
-from kitaru_runner.signatures import convert_inputs, input_schema, output_schema
+from kitaru_runner.values.signatures import convert_inputs, input_schema, output_schema
 
 if TYPE_CHECKING:
     from nowhere import Unknown

@@ -63,10 +63,10 @@ from value_kinds import (
 from kitaru import KitaruUsageError, checkpoint
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import codec
-from kitaru_runner.arguments import digest_inputs, is_opaque
 from kitaru_runner.body import run_body
-from kitaru_runner.pickles import PICKLE
+from kitaru_runner.values import codec
+from kitaru_runner.values.arguments import digest_inputs, is_opaque
+from kitaru_runner.values.pickles import PICKLE
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -18,7 +18,7 @@ from kitaru.checkpoints import OPTIONS as CHECKPOINT_OPTIONS
 from kitaru.checkpoints import Checkpoint
 from kitaru.flow_options import OPTIONS as FLOW_OPTIONS
 from kitaru.flows import Flow
-from kitaru_runner import custom
+from kitaru_runner.values import registered as custom
 
 EXAMPLES = 250 if os.environ.get("KITARU_SOAK") else 12
 

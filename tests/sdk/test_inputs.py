@@ -16,7 +16,7 @@ from kitaru_registry.deployments.refs import FlowRef
 from kitaru_registry.deployments.versions import register
 from kitaru_registry.executions import families
 from kitaru_registry.home import Home
-from kitaru_runner.signatures import convert_inputs, input_schema
+from kitaru_runner.values.signatures import convert_inputs, input_schema
 
 made: list[int] = []
 

@@ -112,8 +112,8 @@ def main() -> None:
     from value_kinds import seen
 
     from kitaru_registry.journal.display import as_json
-    from kitaru_runner import codec
-    from kitaru_runner.failures import describe_failure, rebuild
+    from kitaru_runner.values import codec
+    from kitaru_runner.values.failures import describe_failure, rebuild
 
     wrong = {}
     for name, value in values().items():

@@ -19,7 +19,7 @@ from kitaru_registry.executions import creating, queue
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home as Folder
 from kitaru_registry.models import ExecutionId
-from kitaru_runner import codec
+from kitaru_runner.values import codec
 
 
 @dataclass(frozen=True)

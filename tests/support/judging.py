@@ -19,8 +19,8 @@ from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, K
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.journal.entries import ENDED, Encoded
-from kitaru_runner import codec
-from kitaru_runner.failures import rebuild
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import rebuild
 
 
 class Judge:

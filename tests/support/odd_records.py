@@ -12,8 +12,8 @@ from kitaru_registry.deployments import versions
 from kitaru_registry.executions import ending, waits
 from kitaru_registry.executions.journal import Artifact, Row
 from kitaru_registry.models import Digest, FlowOptions, GitFacts, Origin, SnapshotConfig
-from kitaru_runner import codec
-from kitaru_runner.failures import describe_failure
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import describe_failure
 
 
 def nested(depth: int) -> list[Any]:

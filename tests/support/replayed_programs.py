@@ -17,7 +17,7 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.executions.replaying import Wanted, parse_overrides, plan
 from kitaru_registry.models import ExecutionId
-from kitaru_runner import codec
+from kitaru_runner.values import codec
 
 GIVEN = 4711
 """What some replays are given for the call that they begin at."""

@@ -1,7 +1,7 @@
 """Recorded values for people and scripts: JSON made from a codec's bytes, with nobody's code run.
 
-The codecs are those of kitaru_runner.codec. Types that JSON lacks are shown by their nearest JSON form; what cannot be
-read without code is shown as a line in angle brackets.
+The codecs are those of kitaru_runner.values.codec. Types that JSON lacks are shown by their nearest JSON form; what
+cannot be read without code is shown as a line in angle brackets.
 """
 
 from __future__ import annotations

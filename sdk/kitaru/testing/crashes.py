@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Answer, ChildRequest, Encoded, Entry, Loaded, Outcome, WaitRequest
 from kitaru_registry.journal.interface import Journal, Recorded, nothing
-from kitaru_runner.failures import ProcessEnded
+from kitaru_runner.values.failures import ProcessEnded
 
 T = TypeVar("T")
 

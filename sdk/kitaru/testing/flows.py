@@ -27,8 +27,8 @@ from kitaru_registry.journal.entries import ChildRequest, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.attempt import Attempt
 from kitaru_runner.children import invoked
-from kitaru_runner.failures import ExecutionCancelled
 from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.values.failures import ExecutionCancelled
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from kitaru_registry.clock import now_us
 from kitaru_runner.context import current
-from kitaru_runner.failures import ProcessEnded
+from kitaru_runner.values.failures import ProcessEnded
 
 if TYPE_CHECKING:
     from kitaru.testing.schedules import Schedule

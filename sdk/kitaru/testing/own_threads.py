@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kitaru.testing.loops import SeededLoop
 from kitaru_runner.blocking import frames_of_threads, stands
-from kitaru_runner.failures import OWN_PACKAGES, is_ours
+from kitaru_runner.values.failures import OWN_PACKAGES, is_ours
 
 if TYPE_CHECKING:
     from kitaru.testing.schedules import Line, Schedule

@@ -24,10 +24,10 @@ from kitaru.testing.own_threads import turns
 from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.errors import KitaruContextError, KitaruStateError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.executions import creating, waits
-from kitaru_runner import codec
 from kitaru_runner.blocking import frames_of_threads
 from kitaru_runner.context import current
-from kitaru_runner.failures import is_ours
+from kitaru_runner.values import codec
+from kitaru_runner.values.failures import is_ours
 
 PATIENCE_SECONDS = 60.0
 CACHE_OF_HOME = "kitaru.testing"

@@ -24,8 +24,8 @@ from kitaru_registry.clock import now_us
 from kitaru_runner.blocking import frames_of_threads
 from kitaru_runner.context import Branch, current
 from kitaru_runner.executing import Executing
-from kitaru_runner.failures import ProcessEnded, is_ours
 from kitaru_runner.pacing import Pace
+from kitaru_runner.values.failures import ProcessEnded, is_ours
 
 T = TypeVar("T")
 

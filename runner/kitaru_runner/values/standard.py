@@ -14,8 +14,8 @@ from datetime import UTC, timezone
 from typing import Any, NamedTuple
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.named_types import find_type, type_name
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.named_types import find_type, type_name
 
 Tag = Callable[[Any], Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MemberDescriptorType
 from typing import Any
 
-from kitaru_runner.binary import NotTaggable
+from kitaru_runner.values.binary import NotTaggable
 
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs_ex__")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruUserCodeError
 from kitaru_registry.journal.cutting import MOST_INNER
-from kitaru_runner.exception_parts import (
+from kitaru_runner.values.exception_parts import (
     REBUILT_FROM,
     Form,
     bases_of,
@@ -24,7 +24,7 @@ from kitaru_runner.exception_parts import (
     made_without_init,
     parts_of,
 )  # fmt: skip
-from kitaru_runner.named_types import find_type, type_name
+from kitaru_runner.values.named_types import find_type, type_name
 
 NO_MESSAGE = "(no message: "
 LONGEST_CHAIN = 10

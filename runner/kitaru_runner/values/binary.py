@@ -9,8 +9,8 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import custom
-from kitaru_runner.pickles import PICKLE, loaded
+from kitaru_runner.values import registered as custom
+from kitaru_runner.values.pickles import PICKLE, loaded
 
 
 class NotTaggable(Exception):
@@ -61,7 +61,7 @@ def is_pandas(kind: type) -> bool:
 
 def frames() -> Any:
     """Loaded at need: flows without pandas never see it."""
-    return importlib.import_module("kitaru_runner.frames")
+    return importlib.import_module("kitaru_runner.values.pandas_values")
 
 
 def is_numpy(value: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 from urllib.parse import parse_qsl as pairs_of
 
-from kitaru_runner.named_types import find_type, type_name
+from kitaru_runner.values.named_types import find_type, type_name
 
 Json = dict[str, Any]
 

@@ -18,10 +18,10 @@ from uuid import UUID
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.journal.json_text import PLAIN, encoder
-from kitaru_runner import binary, exceptions, instances, standard
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.exception_parts import Form
-from kitaru_runner.pickles import refuse_pickle
+from kitaru_runner.values import binary, exceptions, instances, standard
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.exception_parts import Form
+from kitaru_runner.values.pickles import refuse_pickle
 
 canonical = encoder(sort_keys=True)
 

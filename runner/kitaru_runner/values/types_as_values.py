@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.named_types import find_type, is_named, type_name
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.named_types import find_type, is_named, type_name
 
 Tag = Callable[[Any], Any]
 Json = dict[str, Any]

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.fields import filled, is_made_by_object, keeps_itself_as, set_slots, slots_of, tag_state
-from kitaru_runner.types_as_values import reference, referred, required_name
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.fields import filled, is_made_by_object, keeps_itself_as, set_slots, slots_of, tag_state
+from kitaru_runner.values.types_as_values import reference, referred, required_name
 
 Tag = Callable[[Any], Any]
 Json = dict[str, Any]

@@ -19,8 +19,8 @@ from typing import Any
 import numpy
 import pandas  # type: ignore[import-untyped]  # it brings no types of its own
 
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.tagged import tag, untag
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.tagged import tag, untag
 
 LENGTH = struct.Struct(">Q")
 MASKED = ("Int", "UInt", "Float", "boolean")

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from kitaru_runner.typed_dicts import keys_of
+from kitaru_runner.values.typed_dicts import keys_of
 
 JsonSchema = dict[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner.named_types import is_named, type_name
-from kitaru_runner.surroundings import here
+from kitaru_runner.values.named_types import is_named, type_name
+from kitaru_runner.values.surroundings import here
 
 PICKLE = f"pickle-{sys.version_info.major}.{sys.version_info.minor}"
 

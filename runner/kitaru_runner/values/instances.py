@@ -16,10 +16,10 @@ from contextvars import ContextVar
 from enum import Enum, Flag
 from typing import Any
 
-from kitaru_runner import pydantic_models, types_as_values
-from kitaru_runner.binary import NotTaggable
-from kitaru_runner.fields import filled, is_made_by_object, keeps_itself_as, state_of, tag_state
-from kitaru_runner.types_as_values import found_type, required_name
+from kitaru_runner.values import pydantic_models, types_as_values
+from kitaru_runner.values.binary import NotTaggable
+from kitaru_runner.values.fields import filled, is_made_by_object, keeps_itself_as, state_of, tag_state
+from kitaru_runner.values.types_as_values import found_type, required_name
 
 Tag = Callable[[Any], Any]
 Json = dict[str, Any]

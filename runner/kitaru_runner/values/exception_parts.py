@@ -9,9 +9,9 @@ from types import FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple, NoReturn, cast
 
 from kitaru_registry.journal.json_text import PLAIN
-from kitaru_runner import http_messages
-from kitaru_runner.fields import is_made_by_object, keeps_itself_as, state_of
-from kitaru_runner.named_types import is_named, type_name
+from kitaru_runner.values import http_messages
+from kitaru_runner.values.fields import is_made_by_object, keeps_itself_as, state_of
+from kitaru_runner.values.named_types import is_named, type_name
 
 REBUILT_FROM = "__kitaru_failure__"
 FAILED_CALL = "__kitaru_call__"

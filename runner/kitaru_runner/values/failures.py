@@ -14,10 +14,10 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.journal.cutting import cut_failure
-from kitaru_runner import exceptions
-from kitaru_runner.exceptions import LONGEST_CHAIN, text_of
-from kitaru_runner.named_types import type_name
-from kitaru_runner.tagged import FORM
+from kitaru_runner.values import exceptions
+from kitaru_runner.values.exceptions import LONGEST_CHAIN, text_of
+from kitaru_runner.values.named_types import type_name
+from kitaru_runner.values.tagged import FORM
 
 
 class ExecutionCancelled(BaseException):

@@ -8,8 +8,8 @@ A codec is chosen by the value's exact type, so that reading gives a value equal
                Path, complex, non-finite float (tagged.py), more of the standard library, numpy's numbers (standard.py),
                enums, named tuples, dataclasses, pydantic models, objects (instances.py): {"$": tag, "v": ...}
     numpy      .npy, no object arrays
-    pandas     DataFrame, Series, Index of common types (frames.py)
-    NAME.NAME  what `kitaru.register_codec` was given (custom.py)
+    pandas     DataFrame, Series, Index of common types (pandas_values.py)
+    NAME.NAME  what `kitaru.register_codec` was given (registered.py)
     pickle-3.N cloudpickle, last; read by the same Python minor alone
 
 `kitaru_registry.journal.display` shows these without running anybody's code.
@@ -23,9 +23,10 @@ from typing import Any
 
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.journal.json_text import PLAIN, compact, parse
-from kitaru_runner import binary, custom, instances
-from kitaru_runner.pickles import may_pickle, pickled
-from kitaru_runner.tagged import UNFIT, tag, untag
+from kitaru_runner.values import binary, instances
+from kitaru_runner.values import registered as custom
+from kitaru_runner.values.pickles import may_pickle, pickled
+from kitaru_runner.values.tagged import UNFIT, tag, untag
 
 
 def encode(value: object) -> Encoded:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.typed_dicts import Key, keys_of
+from kitaru_runner.values.typed_dicts import Key, keys_of
 
 JsonSchema = dict[str, Any]
 
@@ -85,7 +85,7 @@ def schema_of(annotation: Any) -> JsonSchema | None:
     try:
         from pydantic.errors import PydanticUserError
 
-        from kitaru_runner.json_schemas import schema_by_pydantic
+        from kitaru_runner.values.json_schemas import schema_by_pydantic
     except ImportError:
         return None
     try:
@@ -138,7 +138,7 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
         from pydantic import ValidationError
         from pydantic.errors import PydanticUserError
 
-        from kitaru_runner.json_schemas import adapter_of
+        from kitaru_runner.values.json_schemas import adapter_of
     except ImportError:
         return value
     try:

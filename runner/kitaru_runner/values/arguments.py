@@ -15,8 +15,9 @@ from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
-from kitaru_runner import binary, custom
-from kitaru_runner.tagged import UNFIT, canonical, tag
+from kitaru_runner.values import binary
+from kitaru_runner.values import registered as custom
+from kitaru_runner.values.tagged import UNFIT, canonical, tag
 
 DIGEST_BYTES = 16
 OPAQUE = b"?"

@@ -1,0 +1,1 @@
+"""Values as bytes, and back. Imports the journal's words alone."""
