@@ -18,8 +18,8 @@ from kitaru_runner.values.named_types import is_named, type_name
 from kitaru_runner.values.tagged import UNFIT
 
 if TYPE_CHECKING:
-    from kitaru_runner.attempt import Attempt
-    from kitaru_runner.specs import Work
+    from kitaru_runner.engine.core.attempt import Attempt
+    from kitaru_runner.engine.core.specs import Work
 
 Seen = frozenset[int]
 """Ids of the functions around: one may have itself in its closure."""

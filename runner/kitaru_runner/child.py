@@ -34,10 +34,11 @@ from kitaru_registry.journal.interface import Answers, Recorded, nothing
 from kitaru_registry.journal.kept_entries import KeptEntries
 from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.journal.packing import pack_entries, unpack_entries
-from kitaru_runner import forking, logs
-from kitaru_runner.attempt import Attempt
+from kitaru_runner import logs
 from kitaru_runner.body import run_body
-from kitaru_runner.in_flight import InFlightPage
+from kitaru_runner.engine.core import forking
+from kitaru_runner.engine.core.attempt import Attempt
+from kitaru_runner.engine.core.in_flight import InFlightPage
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.values import codec

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
-from kitaru_runner.context import Branch, current
+from kitaru_runner.engine.core.calls import Branch, current
 
 
 def context_of_try(branch: Branch) -> Context:

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.journal.entries import Answer, Entry
 from kitaru_runner.arrivals import Arrivals
-from kitaru_runner.attempt import Attempt
-from kitaru_runner.context import Branch, this_branch
-from kitaru_runner.forking import end_fork, is_left_to_parent
+from kitaru_runner.engine.core.attempt import Attempt
+from kitaru_runner.engine.core.calls import Branch, this_branch
+from kitaru_runner.engine.core.forking import end_fork, is_left_to_parent
+from kitaru_runner.engine.core.lanes import Lane
+from kitaru_runner.engine.core.loops import SLOW_SECONDS, Side
+from kitaru_runner.engine.core.recorded import is_cancellation
 from kitaru_runner.futures import CheckpointFuture, Deliveries
-from kitaru_runner.lanes import Lane
-from kitaru_runner.loops import SLOW_SECONDS, Side
-from kitaru_runner.recorded import is_cancellation
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 

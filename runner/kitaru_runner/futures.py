@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_runner.context import Branch, task_of, this_branch
-from kitaru_runner.pacing import MACHINE, Pace
-from kitaru_runner.specs import Work
+from kitaru_runner.engine.core.calls import Branch, task_of, this_branch
+from kitaru_runner.engine.core.pace import MACHINE, Pace
+from kitaru_runner.engine.core.specs import Work
 
 if TYPE_CHECKING:
-    from kitaru_runner.attempt import Attempt
-    from kitaru_runner.parking import Aside
-    from kitaru_runner.unconsumed import Unconsumed
+    from kitaru_runner.engine.core.attempt import Attempt
+    from kitaru_runner.engine.core.parking import Aside
+    from kitaru_runner.engine.core.unconsumed import Unconsumed
 
 T = TypeVar("T")
 

@@ -34,12 +34,12 @@ from kitaru_registry.journal.giving_up import OWN_CANCELLATION, says_given_up
 from kitaru_registry.journal.interface import Journal
 from kitaru_registry.journal.keys import Call
 from kitaru_registry.journal.packing import pack_entries
-from kitaru_runner import forking
-from kitaru_runner.attempt import Attempt
-from kitaru_runner.context import Branch, active, current
+from kitaru_runner.engine.core import forking
+from kitaru_runner.engine.core.attempt import Attempt
+from kitaru_runner.engine.core.calls import Branch, active, current
+from kitaru_runner.engine.core.specs import is_coroutine_function
 from kitaru_runner.lifeline import end_group_with
 from kitaru_runner.loader import import_file
-from kitaru_runner.specs import is_coroutine_function
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_failure, rebuild
 

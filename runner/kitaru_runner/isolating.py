@@ -23,8 +23,8 @@ from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.frames import Header, send
 from kitaru_registry.journal.packing import unpack_entries
 from kitaru_registry.journal.timely import TimelyReader
+from kitaru_runner.engine.core.specs import Work, timed_out
 from kitaru_runner.loading import fetch
-from kitaru_runner.specs import Work, timed_out
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_failure
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from kitaru_registry.journal.keys import Call
-    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.engine.core.attempt import Attempt
 
 START_SECONDS = 300.0
 """To import a function, which the timeout of its tries does not count."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.journal.entries import Encoded, Entry, Loaded
-from kitaru_runner.context import Branch
+from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs
@@ -15,7 +15,7 @@ from kitaru_runner.values.failures import describe_failure, rebuild
 from kitaru_runner.values.pickles import distrust_pickle, refuse_pickle
 
 if TYPE_CHECKING:
-    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.engine.core.attempt import Attempt
 
 
 def load(branch: Branch, exec_id: str, name: str, *, index: int | None = None, trust_pickle: bool = False) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home
-from kitaru_runner.forking import close_in_forks, keep
+from kitaru_runner.engine.core.forking import close_in_forks, keep
 
 FLOCK = "hhqqi4x"
 """`struct flock`: type, whence, start, length, process."""

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kitaru_registry.journal.keys import Call
 from kitaru_registry.journal.log_lines import members, open_to_append, pack, remark
-from kitaru_runner.context import Branch, current
-from kitaru_runner.forking import end_in_forks
+from kitaru_runner.engine.core.calls import Branch, current
+from kitaru_runner.engine.core.forking import end_in_forks
 
 if TYPE_CHECKING:
     import logging

@@ -7,8 +7,8 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import Entry, Saved
-from kitaru_runner.context import Branch, without_order
-from kitaru_runner.forking import check_not_forked
+from kitaru_runner.engine.core.calls import Branch, without_order
+from kitaru_runner.engine.core.forking import check_not_forked
 from kitaru_runner.values import codec
 
 

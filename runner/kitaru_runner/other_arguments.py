@@ -14,7 +14,7 @@ from kitaru_runner.values.arguments import differences, same_inputs, told
 if TYPE_CHECKING:
     from kitaru_registry.journal.entries import Entry
     from kitaru_registry.journal.keys import Call
-    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.engine.core.attempt import Attempt
 
 ORDER = "calls come in the same order in each attempt: sort what a set gives, of which each process has its own order"
 

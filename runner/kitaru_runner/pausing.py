@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.lanes import Slot
-from kitaru_runner.specs import CheckpointSpec
+from kitaru_runner.engine.core.lanes import Slot
+from kitaru_runner.engine.core.specs import CheckpointSpec
 
 if TYPE_CHECKING:
-    from kitaru_runner.attempt import Attempt
+    from kitaru_runner.engine.core.attempt import Attempt
 
 
 def pause_us(attempt: Attempt, call: Call, spec: CheckpointSpec) -> int:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from kitaru_runner.pacing import MACHINE, Pace
+from kitaru_runner.engine.core.pace import MACHINE, Pace
 
 
 class Pool:

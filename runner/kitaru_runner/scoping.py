@@ -8,7 +8,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
-from kitaru_runner.context import Branch, current, scopes
+from kitaru_runner.engine.core.calls import Branch, current, scopes
 
 T = TypeVar("T")
 

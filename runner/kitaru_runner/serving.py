@@ -31,9 +31,9 @@ from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_conf
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
 from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
 from kitaru_runner.draining import Draining
+from kitaru_runner.engine.core.in_flight import InFlightPage, open_page
 from kitaru_runner.environment import environment_for, shared_lock
 from kitaru_runner.import_check import clean_environment
-from kitaru_runner.in_flight import InFlightPage, open_page
 from kitaru_runner.locks import FileLock
 from kitaru_runner.place import Place
 from kitaru_runner.presence import wake

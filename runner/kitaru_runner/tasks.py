@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 from zlib import crc32
 
-from kitaru_runner.context import Branch, current, this_branch
+from kitaru_runner.engine.core.calls import Branch, current, this_branch
 
 if TYPE_CHECKING:
     from kitaru_runner.engine_async import LoopSide

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
-from kitaru_runner.context import current, this_branch
-from kitaru_runner.parking import Parking
+from kitaru_runner.engine.core.calls import current, this_branch
+from kitaru_runner.engine.core.parking import Parking
 from kitaru_runner.scoping import peeled, run_in, scope_for
 from kitaru_runner.turns import Turns, ended
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
-from kitaru_runner.context import Branch, current, this_branch
+from kitaru_runner.engine.core.calls import Branch, current, this_branch
 from kitaru_runner.turns import Turns, ended
 
 NAME = "asyncio:timer"

@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
-from kitaru_runner.context import Branch
+from kitaru_runner.engine.core.calls import Branch
 
 
 class Turns(Protocol):

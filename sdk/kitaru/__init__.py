@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         KitaruWaitTimeout,
         KitaruWaitValidationError,
     )
-    from kitaru_runner.specs import Backoff
+    from kitaru_runner.engine.core.specs import Backoff
     from kitaru_runner.values.registered import register_codec
 
 __version__ = "0.2.0"
@@ -58,7 +58,7 @@ _PLACES = {
     "now": "kitaru.noted",
     "random": "kitaru.noted",
     "uuid4": "kitaru.noted",
-    "Backoff": "kitaru_runner.specs",
+    "Backoff": "kitaru_runner.engine.core.specs",
     "register_codec": "kitaru_runner.values.registered",
     "save": "kitaru.artifacts",
     "load": "kitaru.artifacts",

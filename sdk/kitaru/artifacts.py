@@ -11,7 +11,7 @@ from kitaru_registry.journal.entries import Saved
 from kitaru_registry.journal.json_text import compact
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
 from kitaru_runner import notes
-from kitaru_runner.context import this_branch
+from kitaru_runner.engine.core.calls import this_branch
 from kitaru_runner.values import codec
 from kitaru_runner.values.named_types import type_name
 

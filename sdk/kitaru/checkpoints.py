@@ -16,10 +16,18 @@ from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import check_text, told
 from kitaru_runner.calling import checkpoint as checkpoint_in
-from kitaru_runner.context import Branch, branch_of_call, current
+from kitaru_runner.engine.core.calls import Branch, branch_of_call, current
+from kitaru_runner.engine.core.lanes import Lane
+from kitaru_runner.engine.core.specs import (
+    YEAR,
+    Backoff,
+    CheckpointSpec,
+    RetryOn,
+    Work,
+    is_coroutine_function,
+    run_work,
+)
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
-from kitaru_runner.lanes import Lane
-from kitaru_runner.specs import YEAR, Backoff, CheckpointSpec, RetryOn, Work, is_coroutine_function, run_work
 from kitaru_runner.submitting import submit
 from kitaru_runner.values.signatures import parameters_of
 

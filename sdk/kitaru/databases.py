@@ -83,7 +83,7 @@ class Shared:
     def take(self, user: object, home: Home, synchronous: str) -> Use:
         """The home's database, for as long as `user` lives, or until its use is ended."""
         from kitaru_registry.database.opening import open_database
-        from kitaru_runner.forking import drop_in_forks
+        from kitaru_runner.engine.core.forking import drop_in_forks
 
         drop_in_forks("databases", self._leave_to_parent)
         key = (home, synchronous)

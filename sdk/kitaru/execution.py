@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kitaru_registry.errors import KitaruContextError
-from kitaru_runner.context import Branch, active, this_branch
+from kitaru_runner.engine.core.calls import Branch, active, this_branch
 
 
 def current_execution_id() -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import this_branch
+from kitaru_runner.engine.core.calls import this_branch
 from kitaru_runner.notes import note
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from kitaru_runner.blocking import frames_of_threads
+from kitaru_runner.engine.core.blocking import frames_of_threads
 
 REFUSES_THREADS = (3, 12, 0) <= sys.version_info[:3] <= (3, 12, 1)
 """Whether the main thread's end is too late: github.com/python/cpython/issues/113964."""

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from kitaru_runner.blocking import frames_of_threads
+from kitaru_runner.engine.core.blocking import frames_of_threads
 
 
 @pytest.mark.parametrize("collects", [True, False])

@@ -15,12 +15,13 @@ from trials import check_seed
 from kitaru_registry.executions import replaying, retrying, superseding, waits
 from kitaru_registry.journal import keys
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Entry
-from kitaru_runner import calling, calling_async, child_flows, context, engine_async
-from kitaru_runner.attempt import Attempt
+from kitaru_runner import calling, calling_async, child_flows, engine_async
+from kitaru_runner.engine.core import calls as context
+from kitaru_runner.engine.core.attempt import Attempt
+from kitaru_runner.engine.core.recorded import Recorded
+from kitaru_runner.engine.core.specs import CheckpointSpec, Work
 from kitaru_runner.engine_async import LoopSide
 from kitaru_runner.futures import Deliveries
-from kitaru_runner.recorded import Recorded
-from kitaru_runner.specs import CheckpointSpec, Work
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 from kitaru_runner.trying import Executed, Try

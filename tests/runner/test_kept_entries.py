@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.kept_entries import KeptEntries
-from kitaru_runner.loops import Numbers
+from kitaru_runner.engine.core.loops import Numbers
 
 ENTRIES = st.builds(
     Entry,

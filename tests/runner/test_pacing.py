@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitaru import checkpoint
-from kitaru_runner.order import Turnstile
+from kitaru_runner.engine.core.order import Turnstile
 
 seen: list[threading.Thread] = []
 
@@ -44,7 +44,7 @@ def test_a_submitted_checkpoint_executes_in_a_thread_like_any_other(
 
 OUTLIVES = """
 import threading
-from kitaru_runner.pacing import MACHINE
+from kitaru_runner.engine.core.pace import MACHINE
 
 begun = threading.Event()
 

@@ -12,7 +12,7 @@ from attempts import TestExecution
 
 from kitaru import Backoff, checkpoint, flow, testing, wait
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.specs import CheckpointSpec
+from kitaru_runner.engine.core.specs import CheckpointSpec
 
 ran: Counter[str] = Counter()
 HOUR = 3600.0

@@ -41,7 +41,7 @@ import kitaru
 from kitaru.checkpoints import Checkpoint, spec_of
 from kitaru.flows import Flow
 from kitaru_registry.errors import KitaruNotFinishedError
-from kitaru_runner.context import current, this_branch
+from kitaru_runner.engine.core.calls import current, this_branch
 
 RUNNING = ("running",)
 """What is known of a child that has not ended."""

@@ -20,8 +20,8 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.attempt import Attempt
-from kitaru_runner.context import current, scopes
+from kitaru_runner.engine.core.attempt import Attempt
+from kitaru_runner.engine.core.calls import current, scopes
 
 TURNS = 3000
 

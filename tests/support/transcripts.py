@@ -34,7 +34,7 @@ from kitaru_registry.journal.frames import FrameReader, Header, send
 from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.in_flight import InFlightPage
+from kitaru_runner.engine.core.in_flight import InFlightPage
 from kitaru_runner.locks import FileLock, execution_lock
 from kitaru_runner.place import Place
 from kitaru_runner.recording import RegistryJournal

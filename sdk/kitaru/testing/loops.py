@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from kitaru_registry.clock import now_us
-from kitaru_runner.context import current
+from kitaru_runner.engine.core.calls import current
 from kitaru_runner.values.failures import ProcessEnded
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from kitaru.testing.loops import SeededLoop
-from kitaru_runner.blocking import frames_of_threads, stands
+from kitaru_runner.engine.core.blocking import frames_of_threads, stands
 from kitaru_runner.values.failures import OWN_PACKAGES, is_ours
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from kitaru.testing.own_threads import turns
 from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.errors import KitaruContextError, KitaruStateError, KitaruTimeoutError, KitaruUsageError
 from kitaru_registry.executions import creating, waits
-from kitaru_runner.blocking import frames_of_threads
-from kitaru_runner.context import current
+from kitaru_runner.engine.core.blocking import frames_of_threads
+from kitaru_runner.engine.core.calls import current
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import is_ours
 

@@ -21,10 +21,10 @@ from uuid import UUID
 from kitaru.testing.loops import SeededLoop
 from kitaru.testing.own_threads import is_of_standard_library, others_at_work, own_threads, turns
 from kitaru_registry.clock import now_us
-from kitaru_runner.blocking import frames_of_threads
-from kitaru_runner.context import Branch, current
-from kitaru_runner.executing import Executing
-from kitaru_runner.pacing import Pace
+from kitaru_runner.engine.core.blocking import frames_of_threads
+from kitaru_runner.engine.core.calls import Branch, current
+from kitaru_runner.engine.core.interrupts import Executing
+from kitaru_runner.engine.core.pace import Pace
 from kitaru_runner.values.failures import ProcessEnded, is_ours
 
 T = TypeVar("T")

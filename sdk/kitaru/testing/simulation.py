@@ -18,8 +18,8 @@ from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.attempt import Attempt
 from kitaru_runner.body import run_body
+from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.recording import Children, RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded

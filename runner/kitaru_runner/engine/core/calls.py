@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from kitaru_registry.journal.entries import Saved
-    from kitaru_runner.attempt import Attempt
-    from kitaru_runner.matching import Family
+    from kitaru_runner.engine.core.attempt import Attempt
+    from kitaru_runner.engine.core.matching import Family
 
 MOST_LOGGED_BYTES = 4 << 20
 """Of metadata as JSON, by one try of a checkpoint: it goes with the outcome, wherever that is read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from kitaru_runner.pacing import MACHINE, Pace
+from kitaru_runner.engine.core.pace import MACHINE, Pace
 
 
 class Turnstile:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from functools import partial
 
 from kitaru_registry.journal.entries import Answer
-from kitaru_runner.blocking import rests_on_its_loop
-from kitaru_runner.halting import Halting
-from kitaru_runner.loops import Loops
-from kitaru_runner.pacing import Pace
+from kitaru_runner.engine.core.blocking import rests_on_its_loop
+from kitaru_runner.engine.core.halting import Halting
+from kitaru_runner.engine.core.loops import Loops
+from kitaru_runner.engine.core.pace import Pace
 
 REST_SECONDS = 0.05
 """How long threads that wait for others do so before their execution parks."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kitaru_runner.pacing import MACHINE, Pace
+from kitaru_runner.engine.core.pace import MACHINE, Pace
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,20 +16,20 @@ from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFenced
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, GIVEN, Encoded, Entry, Opening, Outcome
 from kitaru_registry.journal.interface import Journal
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.diverging import divergence
-from kitaru_runner.executing import Executing
-from kitaru_runner.halting import Halting
-from kitaru_runner.lineage import Lineage
-from kitaru_runner.loops import Loops
-from kitaru_runner.matching import Families
-from kitaru_runner.order import Turnstile
-from kitaru_runner.pacing import MACHINE, Pace
-from kitaru_runner.parking import Parking
-from kitaru_runner.recorded import Recorded, last_seq
-from kitaru_runner.unconsumed import Unconsumed
+from kitaru_runner.engine.core.diverging import divergence
+from kitaru_runner.engine.core.halting import Halting
+from kitaru_runner.engine.core.interrupts import Executing
+from kitaru_runner.engine.core.lineage import Lineage
+from kitaru_runner.engine.core.loops import Loops
+from kitaru_runner.engine.core.matching import Families
+from kitaru_runner.engine.core.order import Turnstile
+from kitaru_runner.engine.core.pace import MACHINE, Pace
+from kitaru_runner.engine.core.parking import Parking
+from kitaru_runner.engine.core.recorded import Recorded, last_seq
+from kitaru_runner.engine.core.unconsumed import Unconsumed
+from kitaru_runner.engine.core.watching import changed_argument
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ExecutionCancelled, rebuild
-from kitaru_runner.watching import changed_argument
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from kitaru_registry.journal.json_text import compact
-from kitaru_runner.forking import drop_in_forks, keep
+from kitaru_runner.engine.core.forking import drop_in_forks, keep
 
 SLOT_BYTES = 256
 SLOTS = 256

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection
 from types import FrameType
 
-from kitaru_runner.loops import SLOW_SECONDS
+from kitaru_runner.engine.core.loops import SLOW_SECONDS
 
 WAITS = threading.Condition.wait.__code__
 """By which events, queues, futures, semaphores and barriers are waited for."""

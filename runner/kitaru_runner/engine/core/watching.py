@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruChangedArgumentError
-from kitaru_runner.specs import Work
+from kitaru_runner.engine.core.specs import Work
 from kitaru_runner.values.arguments import (
     argument_of,
     canonical_form,
@@ -38,7 +38,7 @@ from kitaru_runner.values.tagged import UNFIT
 if TYPE_CHECKING:
     from kitaru_registry.journal.entries import Entry
     from kitaru_registry.journal.keys import Call
-    from kitaru_runner.recorded import Recorded
+    from kitaru_runner.engine.core.recorded import Recorded
 
 CHANGED = "!changed"
 """Ends the key of the remark that says what a call has changed."""

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.clock import clock
-from kitaru_runner.blocking import stands
+from kitaru_runner.engine.core.blocking import stands
 
 if TYPE_CHECKING:
     import asyncio
 
-    from kitaru_runner.executing import Executing
+    from kitaru_runner.engine.core.interrupts import Executing
 
 
 class Pace:

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kitaru_runner.forking import end_fork
-from kitaru_runner.specs import Work
+from kitaru_runner.engine.core.forking import end_fork
+from kitaru_runner.engine.core.specs import Work
 from kitaru_runner.values.failures import ExecutionCancelled
 
 T = TypeVar("T")
