@@ -11,6 +11,7 @@ from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, Kit
 from kitaru_registry.journal.entries import Encoded
 from kitaru_runner import logs
 from kitaru_runner.creation import creation
+from kitaru_runner.engine.checkpoints.isolated import Processes
 from kitaru_runner.engine.core import forking
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch, active, current
@@ -19,7 +20,6 @@ from kitaru_runner.engine.core.passing import PASSED
 from kitaru_runner.engine.core.specs import is_coroutine_function
 from kitaru_runner.engine.core.unconsumed import Unconsumed
 from kitaru_runner.futures import CheckpointFuture, Deliveries
-from kitaru_runner.isolating import Processes
 from kitaru_runner.values import codec
 from kitaru_runner.values.exceptions import recorded_failure
 from kitaru_runner.values.failures import ExecutionCancelled, ProcessEnded, describe_failure

@@ -12,9 +12,25 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.arrivals import branches
-from kitaru_runner.cache_keys import cache_key
-from kitaru_runner.calling import executed
-from kitaru_runner.contexts import context_of_try, in_context
+from kitaru_runner.engine.checkpoints.cache_keys import cache_key
+from kitaru_runner.engine.checkpoints.call import executed
+from kitaru_runner.engine.checkpoints.contexts import context_of_try, in_context
+from kitaru_runner.engine.checkpoints.digest_only import Remaking, pause_in_place
+from kitaru_runner.engine.checkpoints.isolated import IsolatedTry
+from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
+from kitaru_runner.engine.checkpoints.pauses import pause_us
+from kitaru_runner.engine.checkpoints.reuse import reusable
+from kitaru_runner.engine.checkpoints.stands import pause_request
+from kitaru_runner.engine.checkpoints.tries import (
+    Executed,
+    Try,
+    begin_try,
+    isolated,
+    not_begun,
+    not_called,
+    unrecordable,
+    value_of,
+)
 from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.engine.core.forking import is_left_to_parent
 from kitaru_runner.engine.core.lanes import Lane
@@ -25,17 +41,10 @@ from kitaru_runner.engine.core.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.engine.core.watching import watch
 from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
-from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.other_arguments import check_arguments
-from kitaru_runner.pausing import pause_us
-from kitaru_runner.remaking import Remaking, pause_in_place
-from kitaru_runner.reusing import reusable
-from kitaru_runner.trying import Executed, Try, begin_try, isolated, not_begun, not_called, unrecordable, value_of
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs, is_opaque
 from kitaru_runner.values.exceptions import recorded_failure
 from kitaru_runner.values.failures import describe_unkept, rebuild
-from kitaru_runner.waiting import pause_request
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """The process of one try under `@checkpoint(runtime="isolated")`: it imports the function, calls it, says what came.
 
-Its parent (isolating.py) is the process that runs the flow. They exchange frames (journal.frames) over a socket pair:
+Its parent (isolated.py) is the process that runs the flow. They exchange frames (journal.frames) over a socket pair:
 
     parent                                 this process
     call {exec_id, key, ...} payload: arguments ->

@@ -1,4 +1,4 @@
-"""Waits, sleeps and child executions that a task stands at; waiting.py and child_flows.py have those of threads."""
+"""Waits, sleeps and child executions that a task stands at; stands.py and child_flows.py have those of threads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from typing import Any
 
 from kitaru_registry.journal.entries import Answer
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.child_flows import given, record_end
+from kitaru_runner.engine.checkpoints.child_flows import given, record_end
+from kitaru_runner.engine.checkpoints.stands import (
+    Stand,
+    gave_up_standing,
+    open_anew,
+    open_stand,
+    record_answer,
+    refuse_in_checkpoint,
+)
 from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
-from kitaru_runner.waiting import Stand, gave_up_standing, open_anew, open_stand, record_answer, refuse_in_checkpoint
 
 
 async def stand(stand: Stand) -> Answer:

@@ -9,7 +9,10 @@ from typing import Any
 
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.calling import execute, executed, record, replayed
+from kitaru_runner.engine.checkpoints.call import execute, executed, record, replayed
+from kitaru_runner.engine.checkpoints.digest_only import Remaking
+from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
+from kitaru_runner.engine.checkpoints.tries import Executed, not_called
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch, current
 from kitaru_runner.engine.core.lanes import Lane, Lanes, Slot
@@ -17,10 +20,7 @@ from kitaru_runner.engine.core.passing import is_live
 from kitaru_runner.engine.core.recorded import failed_key
 from kitaru_runner.engine.core.specs import Work
 from kitaru_runner.futures import CheckpointFuture, Deliveries, futures_in, with_values
-from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.pool import Pool
-from kitaru_runner.remaking import Remaking
-from kitaru_runner.trying import Executed, not_called
 from kitaru_runner.values.arguments import digest_inputs
 
 POOL_THREADS = 128

@@ -10,7 +10,7 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Saved
 from kitaru_registry.journal.json_text import compact
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
-from kitaru_runner import notes
+from kitaru_runner.engine.checkpoints import notes
 from kitaru_runner.engine.core.calls import this_branch
 from kitaru_runner.values import codec
 from kitaru_runner.values.named_types import type_name
@@ -62,7 +62,7 @@ def load(exec_id: str, name: str, *, index: int | None = None, trust_pickle: boo
     check_text("load(name)", name)
     branch = this_branch()
     if branch is not None:
-        from kitaru_runner.loading import load as load_in_flow
+        from kitaru_runner.engine.checkpoints.loads import load as load_in_flow
 
         return load_in_flow(branch, exec_id, name, index=index, trust_pickle=trust_pickle)
     from kitaru.client import KitaruClient

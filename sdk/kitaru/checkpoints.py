@@ -15,7 +15,7 @@ from kitaru.decorating import Decorated, own_name, require_function, signature_o
 from kitaru.execution import loop_is_running
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.names import check_text, told
-from kitaru_runner.calling import checkpoint as checkpoint_in
+from kitaru_runner.engine.checkpoints.call import checkpoint as checkpoint_in
 from kitaru_runner.engine.core.calls import Branch, branch_of_call, current
 from kitaru_runner.engine.core.lanes import Lane
 from kitaru_runner.engine.core.specs import (

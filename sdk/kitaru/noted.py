@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from kitaru_registry.clock import now_us
+from kitaru_runner.engine.checkpoints.notes import note
 from kitaru_runner.engine.core.calls import this_branch
-from kitaru_runner.notes import note
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,9 +13,9 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruUsageError, KitaruWaitAborted, KitaruWaitTimeout, KitaruWaitValidationError
 from kitaru_registry.journal.entries import Answer as Came
 from kitaru_registry.names import LONGEST_TEXT, check_text, told
+from kitaru_runner.engine.checkpoints.stands import Question, Stand, stand_at
 from kitaru_runner.engine.core.calls import Branch, this_branch
 from kitaru_runner.values.exception_parts import FAILED_CALL
-from kitaru_runner.waiting import Question, Stand, stand_at
 
 LONGEST_SECONDS = 100 * 366 * 86_400
 

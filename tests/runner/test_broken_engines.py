@@ -15,7 +15,10 @@ from trials import check_seed
 from kitaru_registry.executions import replaying, retrying, superseding, waits
 from kitaru_registry.journal import keys
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Entry
-from kitaru_runner import calling, calling_async, child_flows, engine_async
+from kitaru_runner import calling_async, engine_async
+from kitaru_runner.engine.checkpoints import call as calling
+from kitaru_runner.engine.checkpoints import child_flows
+from kitaru_runner.engine.checkpoints.tries import Executed, Try
 from kitaru_runner.engine.core import calls as context
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.recorded import Recorded
@@ -24,7 +27,6 @@ from kitaru_runner.engine_async import LoopSide
 from kitaru_runner.futures import Deliveries
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
-from kitaru_runner.trying import Executed, Try
 
 MOST_SEEDS = 300
 MOST_SCHEDULES = 100

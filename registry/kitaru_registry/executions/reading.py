@@ -40,7 +40,7 @@ from kitaru_registry.records.states import ENDED, STATUSES
 from kitaru_registry.records.values import Values
 
 DIGEST_CODEC = "digest"
-"""Of a value that was not kept: its sha256 (kitaru_runner.trying)."""
+"""Of a value that was not kept: its sha256 (kitaru_runner.engine.checkpoints.tries)."""
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""

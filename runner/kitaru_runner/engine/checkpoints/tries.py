@@ -13,13 +13,13 @@ from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruT
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_registry.journal.giving_up import OWN_CANCELLATION
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.contexts import context_of_try
+from kitaru_runner.engine.checkpoints.contexts import context_of_try
+from kitaru_runner.engine.checkpoints.isolated import IsolatedTry
+from kitaru_runner.engine.checkpoints.other_arguments import check_new
 from kitaru_runner.engine.core.calls import Branch, Left, Span
 from kitaru_runner.engine.core.passing import PASSED, is_live, steers
 from kitaru_runner.engine.core.specs import CheckpointSpec, Work, timed_out
 from kitaru_runner.engine.core.watching import CHANGED, Watch, told_of, watch
-from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.other_arguments import check_new
 from kitaru_runner.values import codec
 from kitaru_runner.values.exceptions import recorded_failure
 from kitaru_runner.values.failures import describe_failure, describe_unkept, rebuild

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.journal.entries import Encoded, Entry, Loaded
+from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
 from kitaru_runner.engine.core.calls import Branch
-from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs
 from kitaru_runner.values.failures import describe_failure, rebuild

@@ -8,9 +8,9 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.keys import Call
+from kitaru_runner.engine.checkpoints.tries import Executed, cached_entry
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.specs import Work
-from kitaru_runner.trying import Executed, cached_entry
 from kitaru_runner.values.failures import ExecutionCancelled
 
 

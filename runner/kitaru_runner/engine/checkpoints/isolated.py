@@ -23,8 +23,8 @@ from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.frames import Header, send
 from kitaru_registry.journal.packing import unpack_entries
 from kitaru_registry.journal.timely import TimelyReader
+from kitaru_runner.engine.checkpoints.loads import fetch
 from kitaru_runner.engine.core.specs import Work, timed_out
-from kitaru_runner.loading import fetch
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_failure
 

@@ -26,7 +26,7 @@ def pause(attempt: Attempt, call: Call, spec: CheckpointSpec, slot: Slot | None 
     left = pause_us(attempt, call, spec)
     if left <= 0:
         return
-    from kitaru_runner.waiting import pause_before_try
+    from kitaru_runner.engine.checkpoints.stands import pause_before_try
 
     if slot is not None:
         slot.leave()

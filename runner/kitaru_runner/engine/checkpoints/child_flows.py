@@ -19,11 +19,11 @@ from kitaru_registry.errors import (
 )
 from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Outcome
 from kitaru_registry.journal.keys import Call
+from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
+from kitaru_runner.engine.checkpoints.stands import Stand, open_stand
 from kitaru_runner.engine.core.calls import Branch, task_of, this_branch
-from kitaru_runner.other_arguments import check_arguments
 from kitaru_runner.values.arguments import digest_inputs
 from kitaru_runner.values.failures import describe_failure
-from kitaru_runner.waiting import Stand, open_stand
 
 if TYPE_CHECKING:
     from kitaru_runner.engine.core.attempt import Attempt

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.keys import Call
+from kitaru_runner.engine.checkpoints.isolated import IsolatedTry
+from kitaru_runner.engine.checkpoints.tries import call_in, digest_of, value_of
 from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.engine.core.passing import is_live
 from kitaru_runner.engine.core.specs import HELD_PAUSE_SECONDS, CheckpointSpec, Work
-from kitaru_runner.isolating import IsolatedTry
-from kitaru_runner.trying import call_in, digest_of, value_of
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_unkept, rebuild
 

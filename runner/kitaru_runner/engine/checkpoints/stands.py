@@ -10,11 +10,11 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
 from kitaru_registry.journal.entries import Answer, Encoded, Entry, WaitRequest
 from kitaru_registry.journal.keys import PAUSE, Call
+from kitaru_runner.engine.checkpoints.reuse import permit
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.engine.core.recorded import answer_of
 from kitaru_runner.engine.core.specs import HELD_PAUSE_SECONDS
-from kitaru_runner.reusing import permit
 from kitaru_runner.values.failures import describe_failure
 
 

@@ -12,17 +12,17 @@ from typing import Any
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Encoded, Entry
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.cache_keys import cache_key
+from kitaru_runner.engine.checkpoints.cache_keys import cache_key
+from kitaru_runner.engine.checkpoints.digest_only import Remaking
+from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
+from kitaru_runner.engine.checkpoints.pauses import pause
+from kitaru_runner.engine.checkpoints.reuse import reusable
+from kitaru_runner.engine.checkpoints.tries import Executed, begin_try, perform, unrecordable
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.engine.core.lanes import Slot
 from kitaru_runner.engine.core.recorded import is_unkept
 from kitaru_runner.engine.core.specs import Work
-from kitaru_runner.other_arguments import check_arguments
-from kitaru_runner.pausing import pause
-from kitaru_runner.remaking import Remaking
-from kitaru_runner.reusing import reusable
-from kitaru_runner.trying import Executed, begin_try, perform, unrecordable
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs
 

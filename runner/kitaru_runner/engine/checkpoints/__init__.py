@@ -1,0 +1,1 @@
+"""Calls of checkpoints, found or executed; what else a flow stands at."""
