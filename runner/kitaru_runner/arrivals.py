@@ -19,7 +19,7 @@ from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
 from kitaru_registry.journal.keys import scope_of
 from kitaru_runner.engine.core.calls import Branch, current, scopes
-from kitaru_runner.scoping import SCOPE, is_of
+from kitaru_runner.engine.threads.scoping import SCOPE, is_of
 from kitaru_runner.threads import NAME, ComingBack
 from kitaru_runner.turns import Turns, ended
 

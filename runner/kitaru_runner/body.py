@@ -19,7 +19,7 @@ from kitaru_runner.engine.core.forking import end_fork, is_left_to_parent
 from kitaru_runner.engine.core.passing import PASSED
 from kitaru_runner.engine.core.specs import is_coroutine_function
 from kitaru_runner.engine.core.unconsumed import Unconsumed
-from kitaru_runner.futures import CheckpointFuture, Deliveries
+from kitaru_runner.engine.threads.futures import CheckpointFuture, Deliveries
 from kitaru_runner.values import codec
 from kitaru_runner.values.exceptions import recorded_failure
 from kitaru_runner.values.failures import ExecutionCancelled, ProcessEnded, describe_failure

@@ -39,8 +39,8 @@ from kitaru_runner.engine.core.passing import is_live
 from kitaru_runner.engine.core.recorded import is_cancellation, is_unkept
 from kitaru_runner.engine.core.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.engine.core.watching import watch
+from kitaru_runner.engine.threads.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
-from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs, is_opaque
 from kitaru_runner.values.exceptions import recorded_failure

@@ -16,8 +16,8 @@ from functools import partial, wraps
 from typing import Any, TypeVar
 
 from kitaru_runner.engine.core.calls import current, this_branch
+from kitaru_runner.engine.threads.scoping import SCOPE, is_of, peeled, run_in, scope_for, work_of
 from kitaru_runner.imports import AfterImport
-from kitaru_runner.scoping import SCOPE, is_of, peeled, run_in, scope_for, work_of
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from kitaru_runner.engine.core.forking import end_fork, is_left_to_parent
 from kitaru_runner.engine.core.lanes import Lane
 from kitaru_runner.engine.core.loops import SLOW_SECONDS, Side
 from kitaru_runner.engine.core.recorded import is_cancellation
-from kitaru_runner.futures import CheckpointFuture, Deliveries
+from kitaru_runner.engine.threads.futures import CheckpointFuture, Deliveries
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 

@@ -27,8 +27,8 @@ from kitaru_runner.engine.core.specs import (
     is_coroutine_function,
     run_work,
 )
-from kitaru_runner.futures import CheckpointFuture, futures_in, with_values
-from kitaru_runner.submitting import submit
+from kitaru_runner.engine.threads.futures import CheckpointFuture, futures_in, with_values
+from kitaru_runner.engine.threads.submit import submit
 from kitaru_runner.values.signatures import parameters_of
 
 P = ParamSpec("P")

@@ -23,8 +23,8 @@ from kitaru_runner.engine.core import calls as context
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.recorded import Recorded
 from kitaru_runner.engine.core.specs import CheckpointSpec, Work
+from kitaru_runner.engine.threads.futures import Deliveries
 from kitaru_runner.engine_async import LoopSide
-from kitaru_runner.futures import Deliveries
 from kitaru_runner.threads import Threads
 from kitaru_runner.timers import Timers
 

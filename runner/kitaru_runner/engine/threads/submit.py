@@ -19,8 +19,8 @@ from kitaru_runner.engine.core.lanes import Lane, Lanes, Slot
 from kitaru_runner.engine.core.passing import is_live
 from kitaru_runner.engine.core.recorded import failed_key
 from kitaru_runner.engine.core.specs import Work
-from kitaru_runner.futures import CheckpointFuture, Deliveries, futures_in, with_values
-from kitaru_runner.pool import Pool
+from kitaru_runner.engine.threads.futures import CheckpointFuture, Deliveries, futures_in, with_values
+from kitaru_runner.engine.threads.pool import Pool
 from kitaru_runner.values.arguments import digest_inputs
 
 POOL_THREADS = 128

@@ -1,0 +1,1 @@
+"""Calls that go on beside the flow, in threads."""
