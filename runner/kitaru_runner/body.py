@@ -90,7 +90,7 @@ def leave(attempt: Attempt) -> None:
 
 
 def take_in_turn(branch: Branch, future: CheckpointFuture[Any]) -> Coroutine[Any, Any, Any]:
-    from kitaru_runner.engine_async import take_in_turn as on_loop
+    from kitaru_runner.engine.aio.loop import take_in_turn as on_loop
 
     return on_loop(branch, future)
 
@@ -116,7 +116,7 @@ def call(branch: Branch, body: Callable[..., Any], kwargs: Mapping[str, Any]) ->
         return body(*args, **named)
     import asyncio
 
-    from kitaru_runner.engine_async import run_on_loop
+    from kitaru_runner.engine.aio.loop import run_on_loop
 
     # A loop's thread rests when its tasks do; engine_async sees that.
     aside = branch.attempt.parking.aside()

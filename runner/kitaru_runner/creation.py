@@ -73,7 +73,7 @@ class Creation:
     def _see_loops(self) -> None:
         import asyncio
 
-        from kitaru_runner import tasks
+        from kitaru_runner.engine.aio import tasks
 
         self._replace(asyncio.BaseEventLoop, "create_task", tasks.creating)
         self._replace(asyncio.BaseEventLoop, "run_until_complete", tasks.running)
@@ -82,7 +82,7 @@ class Creation:
             self._replace(module, "as_completed", lambda _: tasks.as_completed)
 
     def _see_uvloop(self) -> None:
-        from kitaru_runner import tasks
+        from kitaru_runner.engine.aio import tasks
 
         loop = sys.modules["uvloop"].Loop
         self._replace(loop, "create_task", tasks.creating)

@@ -156,7 +156,7 @@ class Checkpoint(Decorated, Generic[P, R]):
     def _on_loop(
         self, work: Work, id_: str | None, lanes: Sequence[Lane], after: Sequence[CheckpointFuture[Any]]
     ) -> Any:
-        from kitaru_runner.calling_async import run_checkpoint
+        from kitaru_runner.engine.aio.calling import run_checkpoint
 
         return run_checkpoint(work, id_=id_, lanes=self._lanes(lanes), after=after)
 

@@ -20,11 +20,11 @@ from kitaru.waiting import deadline_of
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.journal.keys import Call
+from kitaru_runner.engine.aio.standing import wait_on_loop
 from kitaru_runner.engine.checkpoints.child_flows import peek, start, wait_for
 from kitaru_runner.engine.checkpoints.notes import note
 from kitaru_runner.engine.checkpoints.stands import Stand
 from kitaru_runner.engine.core.calls import Branch, this_branch
-from kitaru_runner.stands_on_loop import wait_on_loop
 from kitaru_runner.values import codec
 
 if TYPE_CHECKING:

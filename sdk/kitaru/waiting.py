@@ -165,7 +165,7 @@ def standing(branch: Branch, stand: Stand, read: Callable[[Came], Any]) -> Any:
     """What `read` makes of the outcome; on an event loop, something to await."""
     if not loop_is_running():
         return given(branch, stand_at(branch, stand), read)
-    from kitaru_runner.stands_on_loop import stand as stand_on_loop
+    from kitaru_runner.engine.aio.standing import stand as stand_on_loop
 
     async def on_loop() -> Any:
         return given(branch, await stand_on_loop(stand), read)

@@ -15,7 +15,11 @@ from trials import check_seed
 from kitaru_registry.executions import replaying, retrying, superseding, waits
 from kitaru_registry.journal import keys
 from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Entry
-from kitaru_runner import calling_async, engine_async
+from kitaru_runner.engine.aio import calling as calling_async
+from kitaru_runner.engine.aio import loop as engine_async
+from kitaru_runner.engine.aio.executors import Threads
+from kitaru_runner.engine.aio.loop import LoopSide
+from kitaru_runner.engine.aio.timers import Timers
 from kitaru_runner.engine.checkpoints import call as calling
 from kitaru_runner.engine.checkpoints import child_flows
 from kitaru_runner.engine.checkpoints.tries import Executed, Try
@@ -24,9 +28,6 @@ from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.recorded import Recorded
 from kitaru_runner.engine.core.specs import CheckpointSpec, Work
 from kitaru_runner.engine.threads.futures import Deliveries
-from kitaru_runner.engine_async import LoopSide
-from kitaru_runner.threads import Threads
-from kitaru_runner.timers import Timers
 
 MOST_SEEDS = 300
 MOST_SCHEDULES = 100

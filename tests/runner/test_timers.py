@@ -11,7 +11,7 @@ from attempts import TestExecution
 from kitaru import checkpoint, testing
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import Encoded, Entry, Opening
-from kitaru_runner.timers import passed
+from kitaru_runner.engine.aio.timers import passed
 
 DAY_US = 86_400_000_000
 

@@ -212,7 +212,7 @@ def timer_behind(given_up: Row, rows: Sequence[Current]) -> Row | None:
 
 
 TIMER = "asyncio:timer"
-"""What the calls of timers are named (kitaru_runner.timers)."""
+"""What the calls of timers are named (kitaru_runner.engine.aio.timers)."""
 
 
 def trailing(rows: Sequence[Current]) -> list[Row]:

@@ -1,7 +1,7 @@
 """Checkpoints: a call whose key is in the journal gives its recorded outcome, value or failure.
 
 The first that is not there executes, and its outcome is durable before the flow sees it. These calls are synchronous;
-calling_async.py has those that are awaited, submit.py those that go on beside the flow.
+calling.py has those that are awaited, submit.py those that go on beside the flow.
 """
 
 from __future__ import annotations

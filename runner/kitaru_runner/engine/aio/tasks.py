@@ -19,7 +19,7 @@ from zlib import crc32
 from kitaru_runner.engine.core.calls import Branch, current, this_branch
 
 if TYPE_CHECKING:
-    from kitaru_runner.engine_async import LoopSide
+    from kitaru_runner.engine.aio.loop import LoopSide
 
 T = TypeVar("T")
 
@@ -181,7 +181,7 @@ def run_by(branch: Branch, loop: asyncio.AbstractEventLoop, future: Any) -> Iter
 
 
 def side_of(branch: Branch, loop: asyncio.AbstractEventLoop) -> LoopSide:
-    from kitaru_runner.engine_async import side_on
+    from kitaru_runner.engine.aio.loop import side_on
 
     return side_on(branch.attempt, loop, branch)
 

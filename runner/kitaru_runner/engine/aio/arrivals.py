@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
 from kitaru_registry.journal.keys import scope_of
+from kitaru_runner.engine.aio.executors import NAME, ComingBack
+from kitaru_runner.engine.aio.turns import Turns, ended
 from kitaru_runner.engine.core.calls import Branch, current, scopes
 from kitaru_runner.engine.threads.scoping import SCOPE, is_of
-from kitaru_runner.threads import NAME, ComingBack
-from kitaru_runner.turns import Turns, ended
 
 branches: WeakKeyDictionary[asyncio.Task[Any], Branch] = WeakKeyDictionary()
 """By task, the branch that it is in; within a checkpoint that of the try."""

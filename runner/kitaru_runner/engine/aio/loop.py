@@ -1,4 +1,4 @@
-"""The engine's side on an event loop: tasks, turns and waits; calling_async.py has the checkpoints.
+"""The engine's side on an event loop: tasks, turns and waits; calling.py has the checkpoints.
 
 Outcomes reach their tasks one at a time, in the order of the journal, each after the loop has come to rest: so a
 replay takes the same turns as the first run, through `gather`, `FIRST_COMPLETED` and task groups alike. Checkpoints
@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
 from kitaru_registry.journal.entries import Answer, Entry
-from kitaru_runner.arrivals import Arrivals
+from kitaru_runner.engine.aio.arrivals import Arrivals
+from kitaru_runner.engine.aio.executors import Threads
+from kitaru_runner.engine.aio.timers import Timers
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch, this_branch
 from kitaru_runner.engine.core.forking import end_fork, is_left_to_parent
@@ -27,8 +29,6 @@ from kitaru_runner.engine.core.lanes import Lane
 from kitaru_runner.engine.core.loops import SLOW_SECONDS, Side
 from kitaru_runner.engine.core.recorded import is_cancellation
 from kitaru_runner.engine.threads.futures import CheckpointFuture, Deliveries
-from kitaru_runner.threads import Threads
-from kitaru_runner.timers import Timers
 
 T = TypeVar("T")
 

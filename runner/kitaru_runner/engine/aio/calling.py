@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.keys import Call
-from kitaru_runner.arrivals import branches
+from kitaru_runner.engine.aio.arrivals import branches
+from kitaru_runner.engine.aio.loop import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.engine.checkpoints.cache_keys import cache_key
 from kitaru_runner.engine.checkpoints.call import executed
 from kitaru_runner.engine.checkpoints.contexts import context_of_try, in_context
@@ -40,7 +41,6 @@ from kitaru_runner.engine.core.recorded import is_cancellation, is_unkept
 from kitaru_runner.engine.core.specs import HELD_PAUSE_SECONDS, Work, timed_out
 from kitaru_runner.engine.core.watching import watch
 from kitaru_runner.engine.threads.futures import CheckpointFuture, futures_in, with_values
-from kitaru_runner.engine_async import LoopSide, branch_here, gives_up, in_one_process, loop_side
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs, is_opaque
 from kitaru_runner.values.exceptions import recorded_failure

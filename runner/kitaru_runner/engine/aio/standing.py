@@ -10,6 +10,7 @@ from typing import Any
 
 from kitaru_registry.journal.entries import Answer
 from kitaru_registry.journal.keys import Call
+from kitaru_runner.engine.aio.loop import LoopSide, branch_here, loop_side, take_turn
 from kitaru_runner.engine.checkpoints.child_flows import given, record_end
 from kitaru_runner.engine.checkpoints.stands import (
     Stand,
@@ -19,7 +20,6 @@ from kitaru_runner.engine.checkpoints.stands import (
     record_answer,
     refuse_in_checkpoint,
 )
-from kitaru_runner.engine_async import LoopSide, branch_here, loop_side, take_turn
 
 
 async def stand(stand: Stand) -> Answer:

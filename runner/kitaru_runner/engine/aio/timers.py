@@ -14,8 +14,8 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_runner.engine.aio.turns import Turns, ended
 from kitaru_runner.engine.core.calls import Branch, current, this_branch
-from kitaru_runner.turns import Turns, ended
 
 NAME = "asyncio:timer"
 """Stands for itself in keys: no checkpoint can have it."""

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_runner.engine.aio.turns import Turns, ended
 from kitaru_runner.engine.core.calls import current, this_branch
 from kitaru_runner.engine.core.parking import Parking
 from kitaru_runner.engine.threads.scoping import peeled, run_in, scope_for
-from kitaru_runner.turns import Turns, ended
 
 T = TypeVar("T")
 

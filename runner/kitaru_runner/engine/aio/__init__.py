@@ -1,0 +1,1 @@
+"""A flow on an event loop: its turns, tasks and calls."""
