@@ -34,8 +34,8 @@ from kitaru_registry.journal.interface import Answers, Recorded, nothing
 from kitaru_registry.journal.kept_entries import KeptEntries
 from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.journal.packing import pack_entries, unpack_entries
-from kitaru_runner import logs
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body import output as logs
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core import forking
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.in_flight import InFlightPage

@@ -14,7 +14,7 @@ from kitaru.running import resume_here
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.executions import queue
 from kitaru_registry.models import ExecutionId
-from kitaru_runner import logs
+from kitaru_runner.engine.body import output as logs
 
 
 def main() -> None:

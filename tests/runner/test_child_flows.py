@@ -233,7 +233,7 @@ def test_nothing_is_recorded_of_a_cancelled_attempt(executions: Executions) -> N
         attempt.cancel()
         return work(1)
 
-    from kitaru_runner.body import run_body
+    from kitaru_runner.engine.body.body import run_body
     from kitaru_runner.values.failures import ExecutionCancelled
 
     with pytest.raises(ExecutionCancelled):

@@ -13,7 +13,7 @@ import pytest
 from attempts import PATIENCE_SECONDS, Executions, TestExecution
 
 from kitaru import KitaruBackendError, KitaruUsageError, checkpoint
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 
 ran: Counter[str] = Counter()
 

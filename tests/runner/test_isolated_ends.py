@@ -22,7 +22,7 @@ from kitaru import (
     KitaruTimeoutError,
     checkpoint,
 )
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.values.failures import ExecutionCancelled
 
 PATIENCE_SECONDS = 20

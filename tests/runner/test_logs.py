@@ -22,7 +22,7 @@ from kitaru import checkpoint
 from kitaru_registry.executions.logs import read_log
 from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import LogEntry
-from kitaru_runner import logs
+from kitaru_runner.engine.body import output as logs
 
 
 @contextmanager
@@ -393,7 +393,8 @@ def test_threads_and_processes_never_tear_each_others_lines(execution: TestExecu
 
 DEPLOYED = """
 import logging, os, subprocess, sys, threading
-from kitaru_runner import child, logs
+from kitaru_runner import child
+from kitaru_runner.engine.body import output as logs
 
 logs.begin_own(3)
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")

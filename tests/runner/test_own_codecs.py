@@ -18,7 +18,7 @@ from attempts import TestExecution
 from kitaru import KitaruUsageError, checkpoint, register_codec, save
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.values import codec
 from kitaru_runner.values import pandas_values as frames
 from kitaru_runner.values import registered as custom

@@ -13,7 +13,7 @@ import pytest
 from attempts import TestExecution
 
 from kitaru import KitaruUsageError, checkpoint, wait
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 
 ran: Counter[str] = Counter()
 

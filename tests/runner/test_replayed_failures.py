@@ -13,7 +13,7 @@ from replayed import add, double, flaky, ran, refuse
 from kitaru import (
     checkpoint,
 )
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 
 
 @pytest.fixture(autouse=True)

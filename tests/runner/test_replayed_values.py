@@ -23,7 +23,7 @@ from kitaru import (
     wait,
 )
 from kitaru_registry.errors import KitaruFencedError
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 
 
 @pytest.fixture(autouse=True)

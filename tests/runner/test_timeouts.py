@@ -13,7 +13,7 @@ import pytest
 from attempts import PATIENCE_SECONDS, TestExecution
 
 from kitaru import KitaruTimeoutError, checkpoint, log, save
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 
 ran: Counter[str] = Counter()
 

@@ -63,7 +63,7 @@ from value_kinds import (
 from kitaru import KitaruUsageError, checkpoint
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.values import codec
 from kitaru_runner.values.arguments import digest_inputs, is_opaque
 from kitaru_runner.values.pickles import PICKLE

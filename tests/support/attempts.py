@@ -18,8 +18,8 @@ from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Execution, ExecutionId
-from kitaru_runner.body import run_body
 from kitaru_runner.children import Children
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.values import codec

@@ -18,7 +18,7 @@ from kitaru_registry.executions import ending, queue, reading, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.body import run_body
+from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.recording import Children, RegistryJournal
 from kitaru_runner.values import codec

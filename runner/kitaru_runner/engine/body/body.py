@@ -9,8 +9,8 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruDivergenceError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.journal.entries import Encoded
-from kitaru_runner import logs
-from kitaru_runner.creation import creation
+from kitaru_runner.engine.body import output as logs
+from kitaru_runner.engine.body.creation import creation
 from kitaru_runner.engine.checkpoints.isolated import Processes
 from kitaru_runner.engine.core import forking
 from kitaru_runner.engine.core.attempt import Attempt

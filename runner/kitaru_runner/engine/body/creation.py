@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from functools import partial, wraps
 from typing import Any, TypeVar
 
+from kitaru_runner.engine.body.imports import AfterImport
 from kitaru_runner.engine.core.calls import current, this_branch
 from kitaru_runner.engine.threads.scoping import SCOPE, is_of, peeled, run_in, scope_for, work_of
-from kitaru_runner.imports import AfterImport
 
 T = TypeVar("T")
 
