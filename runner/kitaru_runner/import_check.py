@@ -1,4 +1,4 @@
-"""What flow packed code has, as a process says that imports it in its locked environment (describing.py).
+"""What flow packed code has, as a process says that imports it in its locked environment (describe.py).
 
 What deploy imports is what will run, and a missing module is found now.
 """
@@ -75,7 +75,7 @@ class Importing:
         # A file: who fills a pipe stands still until somebody reads.
         self._answer = os.fdopen(os.memfd_create("description"), "w+")
         told = self._answer.fileno()
-        command = [str(python), "-s", "-P", "-m", "kitaru_runner.describing", str(code), entrypoint, str(told)]
+        command = [str(python), "-s", "-P", "-m", "kitaru_runner.child.describe", str(code), entrypoint, str(told)]
         self._process = subprocess.Popen(
             command, pass_fds=(told,), env=dict(env), cwd=code, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -12,8 +12,8 @@ from kitaru.decorating import Decorated, own_name, require_function, signature_o
 from kitaru.door import checked
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
+from kitaru_runner.child.loader import InertHandle, is_loading
 from kitaru_runner.engine.core.calls import this_branch
-from kitaru_runner.loader import InertHandle, is_loading
 
 if TYPE_CHECKING:
     from datetime import timedelta

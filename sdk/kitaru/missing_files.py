@@ -8,7 +8,7 @@ from kitaru.targets import Target
 from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.snapshots.choice import Choice
 from kitaru_registry.snapshots.files import Collection
-from kitaru_runner.layouts import import_folders
+from kitaru_runner.child.layouts import import_folders
 
 
 def hint_for_module(module: str, target: Target, collection: Collection, *, has_git: bool) -> str | None:

@@ -33,11 +33,11 @@ from kitaru_registry.home import Home, place_of
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Execution, ExecutionId, Source
+from kitaru_runner.child.loader import find_flow, load_module, split_target
 from kitaru_runner.engine.body import output as logs
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.forking import drop_in_forks, flush
-from kitaru_runner.loader import find_flow, load_module, split_target
 from kitaru_runner.locks import FileLock, execution_lock, owner_of
 from kitaru_runner.recording import RegistryJournal
 from kitaru_runner.values import codec

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHILD_MODULES = frozenset({"kitaru_runner.child", "kitaru_runner.describing"})
+CHILD_MODULES = frozenset({"kitaru_runner.child.__main__", "kitaru_runner.child.describe"})
 """What the process of a deployed flow is started as, and the one that imports it for a deploy."""
 
 

@@ -11,7 +11,7 @@ from kitaru.client import KitaruClient
 from kitaru.hash_seeds import hash_seed
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.models import Execution, Source
-from kitaru_runner.loader import name_main_module
+from kitaru_runner.child.loader import name_main_module
 
 if TYPE_CHECKING:
     from kitaru.flows import Flow

@@ -10,7 +10,7 @@ import pytest
 
 from kitaru import KitaruClient
 from kitaru_registry.home import Home
-from kitaru_runner.loader import load_module
+from kitaru_runner.child.loader import load_module
 
 IMPORTS = "import kitaru\nfrom kitaru import checkpoint, flow, load, log, save, wait\n"
 

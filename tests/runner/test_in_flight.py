@@ -12,7 +12,7 @@ from attempts import PATIENCE_SECONDS
 
 from kitaru_registry.journal.entries import Entry
 from kitaru_registry.journal.frames import FrameReader, send
-from kitaru_runner.child import SocketJournal
+from kitaru_runner.child.socket_journal import SocketJournal
 from kitaru_runner.engine.core.in_flight import SLOTS, InFlightPage, open_page
 
 Sides = tuple[InFlightPage, InFlightPage]

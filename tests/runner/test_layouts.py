@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kitaru_runner.layouts import declared_folders, import_folders
-from kitaru_runner.loader import module_name
+from kitaru_runner.child.layouts import declared_folders, import_folders
+from kitaru_runner.child.loader import module_name
 
 LAYOUTS = {
     "setuptools": '[tool.setuptools]\npackage-dir = { "" = "lib" }',
@@ -84,7 +84,7 @@ def test_a_module_of_a_declared_folder_is_imported_once(tmp_path: Path) -> None:
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    code = "import sys; from pathlib import Path; from kitaru_runner.loader import load_module;" + (
+    code = "import sys; from pathlib import Path; from kitaru_runner.child.loader import load_module;" + (
         "load_module(Path(sys.argv[1]), Path(sys.argv[1], 'lib/gen/flows.py'))"
     )
 

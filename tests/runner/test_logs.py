@@ -393,7 +393,7 @@ def test_threads_and_processes_never_tear_each_others_lines(execution: TestExecu
 
 DEPLOYED = """
 import logging, os, subprocess, sys, threading
-from kitaru_runner import child
+from kitaru_runner.child.socket_journal import leave
 from kitaru_runner.engine.body import output as logs
 
 logs.begin_own(3)
@@ -409,7 +409,7 @@ sys.stdout.buffer.write(b"bytes\\n")
 sys.stdout.flush()
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 print("still here", end="")
-child.leave(0)
+leave(0)
 """
 
 

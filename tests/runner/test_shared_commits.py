@@ -18,7 +18,7 @@ from kitaru_registry.journal.entries import Encoded, Entry
 from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, FrameReader, send, send_all
 from kitaru_registry.journal.packing import pack_entries
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.child import SocketJournal
+from kitaru_runner.child.socket_journal import SocketJournal
 from kitaru_runner.place import Place
 
 RECORDS = 20

@@ -15,7 +15,7 @@ import pytest
 from kitaru import KitaruClient
 from kitaru_registry.home import Home
 from kitaru_registry.models import Execution
-from kitaru_runner.loader import load_module
+from kitaru_runner.child.loader import load_module
 
 PATIENCE_SECONDS = 60
 IMPORTS = "from kitaru import *\nimport asyncio, os, sys, time\nfrom pathlib import Path\n"

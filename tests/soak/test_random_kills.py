@@ -15,7 +15,7 @@ from power import seeded
 from storms import POLL_SECONDS, Record, Storm, faults_of, query
 
 from kitaru_registry.home import Home
-from kitaru_runner.loader import import_file
+from kitaru_runner.child.loader import import_file
 
 KILLS = int(os.environ.get("KILLS", "300"))
 PATIENCE_SECONDS = 60.0

@@ -103,7 +103,7 @@ def from_user_code(error: BaseException) -> TracebackType | None:
 
 def is_ours(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
-    if name == "__main__":  # of `python -m kitaru_runner.isolated`
+    if name == "__main__":  # of `python -m kitaru_runner.child.isolated`
         name = str(frame.f_globals.get("__package__") or "")
     return name.partition(".")[0] in OWN_PACKAGES
 

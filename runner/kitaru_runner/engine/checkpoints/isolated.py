@@ -118,7 +118,7 @@ class IsolatedTry:
         import subprocess
 
         read_end, write_end = os.pipe()
-        command = [*interpreter(), "-m", "kitaru_runner.isolated"]
+        command = [*interpreter(), "-m", "kitaru_runner.child.isolated"]
         command += [str(theirs.fileno()), str(read_end), str(os.getpid())]
         try:
             with self._lock:

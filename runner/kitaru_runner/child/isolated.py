@@ -34,12 +34,12 @@ from kitaru_registry.journal.giving_up import OWN_CANCELLATION, says_given_up
 from kitaru_registry.journal.interface import Journal
 from kitaru_registry.journal.keys import Call
 from kitaru_registry.journal.packing import pack_entries
+from kitaru_runner.child.lifeline import end_group_with
+from kitaru_runner.child.loader import import_file
 from kitaru_runner.engine.core import forking
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import Branch, active, current
 from kitaru_runner.engine.core.specs import is_coroutine_function
-from kitaru_runner.lifeline import end_group_with
-from kitaru_runner.loader import import_file
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_failure, rebuild
 
@@ -236,7 +236,7 @@ def end_with_parent(pid: int, lifeline: int) -> None:
 
 
 def main() -> None:
-    """`python -m kitaru_runner.isolated CONNECTION LIFELINE PARENT_PID`, the leader of a session of its own."""
+    """`python -m kitaru_runner.child.isolated CONNECTION LIFELINE PARENT_PID`, the leader of a session of its own."""
     descriptor, lifeline, pid = map(int, sys.argv[1:4])
     end_with_parent(pid, lifeline)
     forking.close_what_was_given(but=lifeline)
@@ -244,8 +244,8 @@ def main() -> None:
     header, payload = parent.read()
     sys.path[:] = header["path"]
     sys.argv[:] = header["argv"]
-    # Found as `kitaru_runner.isolated` by what a function imports, this module must not begin again.
-    sys.modules["kitaru_runner.isolated"] = sys.modules["__main__"]
+    # Found as `kitaru_runner.child.isolated` by what a function imports, this module must not begin again.
+    sys.modules["kitaru_runner.child.isolated"] = sys.modules["__main__"]
     ended = execute(parent, header, payload)
     forking.flush()
     tell(parent, ended)

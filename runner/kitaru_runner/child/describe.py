@@ -14,12 +14,12 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruError
 from kitaru_registry.journal.messages import CODEC, PROTOCOL
-from kitaru_runner.loader import find_flow, load_module, split_target
+from kitaru_runner.child.loader import find_flow, load_module, split_target
 from kitaru_runner.values.signatures import input_schema, output_schema
 
 
 def main() -> None:
-    """`python -m kitaru_runner.describing CODE ENTRYPOINT DESCRIPTOR`, in the folder of the code."""
+    """`python -m kitaru_runner.child.describe CODE ENTRYPOINT DESCRIPTOR`, in the folder of the code."""
     code, entrypoint, descriptor = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     sys.argv[:] = [entrypoint]
     sys.dont_write_bytecode = True

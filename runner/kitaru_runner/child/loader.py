@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruUsageError
-from kitaru_runner.layouts import import_folders, package_folders
+from kitaru_runner.child.layouts import import_folders, package_folders
 
 
 class ImportEnded(BaseException):

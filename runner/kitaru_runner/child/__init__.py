@@ -1,0 +1,1 @@
+"""The process of an execution, and others that import its code."""
