@@ -7,7 +7,7 @@ from kitaru_registry.collecting import collect_rarely
 
 def main() -> None:
     collect_rarely()
-    from kitaru_runner.worker import main
+    from kitaru_runner.host.worker import main
 
     main()
 

@@ -101,7 +101,7 @@ class KitaruClient(Session):
     def gc(self) -> Deleted:
         """Apply `[retention]` now, and delete files in `values/` that nothing has named for a day."""
         from kitaru_registry.executions import retention
-        from kitaru_runner.retention import apply
+        from kitaru_runner.host.retention import apply
 
         self.runner.remember_retention()
         count = apply(self.database)

@@ -31,8 +31,8 @@ from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.sources import project_folder
 from kitaru_registry.snapshots.wheels import Wheel, fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout, ref_name
-from kitaru_runner.environment import Interpreter, ensure_environment, find_interpreter
-from kitaru_runner.import_check import FlowDescription, describe
+from kitaru_runner.host.environment import Interpreter, ensure_environment, find_interpreter
+from kitaru_runner.host.import_check import FlowDescription, describe
 
 
 @dataclass(frozen=True)

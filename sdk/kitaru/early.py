@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kitaru_registry import toml_text
 from kitaru_registry.home import Home, default_home
-from kitaru_runner import presence
-from kitaru_runner.locks import is_held
+from kitaru_runner.host import presence
+from kitaru_runner.host.locks import is_held
 
 DEFAULT_JOURNAL = {"synchronous": "FULL"}
 

@@ -18,7 +18,7 @@ from kitaru_registry.executions import ending, families, queue, reading, retenti
 from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
 from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
-from kitaru_runner.locks import FileLock, execution_lock, is_held, owner_of
+from kitaru_runner.host.locks import FileLock, execution_lock, is_held, owner_of
 
 if TYPE_CHECKING:
     from kitaru.bulk import Action, Done
@@ -415,7 +415,7 @@ class Executions:
             KitaruNotFoundError: there is no such execution.
             KitaruUsageError: they are more than 200; see `delete_each`.
         """
-        from kitaru_runner.retention import delete
+        from kitaru_runner.host.retention import delete
 
         found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
         return delete(self._client.database, found, actor=self._client.actor)
@@ -426,7 +426,7 @@ class Executions:
         Raises:
             KitaruNotFoundError: there is no such execution; nothing was deleted.
         """
-        from kitaru_runner.retention import delete_each
+        from kitaru_runner.host.retention import delete_each
 
         found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
         return delete_each(self._client.database, found, actor=self._client.actor)

@@ -118,7 +118,7 @@ def check_snapshots(client: KitaruClient) -> DoctorCheck:
 
 def check_interpreters(client: KitaruClient) -> DoctorCheck:
     from kitaru_registry.snapshots.artifact import fetch_lock, read_config
-    from kitaru_runner.environment import find_built, find_interpreter
+    from kitaru_runner.host.environment import find_built, find_interpreter
 
     missing: list[str] = []
     said = hint = None

@@ -10,7 +10,7 @@ from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.home import place_of
 from kitaru_registry.models import Execution, ExecutionId
-from kitaru_runner.locks import execution_lock, is_held
+from kitaru_runner.host.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient

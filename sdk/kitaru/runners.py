@@ -18,8 +18,8 @@ from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.executions import families, queue, reading, retention
 from kitaru_registry.models import Execution, ExecutionId, RunnerState
 from kitaru_registry.records.states import OPEN
-from kitaru_runner import presence, variables
-from kitaru_runner.locks import execution_lock, is_held
+from kitaru_runner.host import presence, variables
+from kitaru_runner.host.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -96,7 +96,7 @@ class Runners:
         """Be a runner, in this process, until SIGINT or SIGTERM: the home's local one where it has none."""
         from importlib.metadata import version
 
-        from kitaru_runner.worker import run_runner
+        from kitaru_runner.host.worker import run_runner
 
         config, home = self._client.config.runner, self._client.home
         synchronous = self._client.config.journal.synchronous

@@ -38,8 +38,8 @@ from kitaru_runner.engine.body import output as logs
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.forking import drop_in_forks, flush
-from kitaru_runner.locks import FileLock, execution_lock, owner_of
-from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.host.locks import FileLock, execution_lock, owner_of
+from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.values.pickles import refuse_pickle

@@ -14,7 +14,7 @@ from kitaru_registry.executions.queue import Claim
 from kitaru_registry.journal.entries import ChildRequest, Encoded
 from kitaru_registry.models import ExecutionId, Source
 from kitaru_registry.records.states import ENDED
-from kitaru_runner.children import invoked
+from kitaru_runner.host.children import invoked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Encoded
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 

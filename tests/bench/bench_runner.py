@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from kitaru_registry.config import RunnerConfig
 from kitaru_registry.database.opening import open_database
-from kitaru_runner import presence
-from kitaru_runner.worker import Runner
+from kitaru_runner.host import presence
+from kitaru_runner.host.worker import Runner
 
 SECONDS = 5.0
 ROUNDS = 5

@@ -10,8 +10,8 @@ import pytest
 
 from kitaru_registry.database.opening import open_database
 from kitaru_registry.home import Home
-from kitaru_runner import presence
-from kitaru_runner.locks import is_held
+from kitaru_runner.host import presence
+from kitaru_runner.host.locks import is_held
 
 FLOWS = """
 import gc

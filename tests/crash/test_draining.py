@@ -12,8 +12,8 @@ from pathlib import Path
 from crashes import PATIENCE_SECONDS, Trial, at_gate, until
 
 from kitaru_registry.journal.entries import Entry
-from kitaru_runner import presence
-from kitaru_runner.draining import Draining
+from kitaru_runner.host import presence
+from kitaru_runner.host.draining import Draining
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -12,7 +12,7 @@ import pytest
 from crashes import PATIENCE_SECONDS, Trial, until, watched
 
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.locks import execution_lock, is_held
+from kitaru_runner.host.locks import execution_lock, is_held
 
 OWN = ("pool", "command")
 """What stays in the group of the flow's process."""

@@ -11,7 +11,7 @@ import pytest
 from crashes import Trial, at_gate, until, watched
 
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.locks import execution_lock
+from kitaru_runner.host.locks import execution_lock
 
 
 @pytest.fixture

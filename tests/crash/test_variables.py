@@ -10,7 +10,7 @@ from crashes import Trial, until
 
 from kitaru_registry.executions import queue
 from kitaru_registry.home import Home
-from kitaru_runner.variables import Door, Variables, hand_over
+from kitaru_runner.host.variables import Door, Variables, hand_over
 
 
 @pytest.fixture

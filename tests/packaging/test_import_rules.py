@@ -36,9 +36,19 @@ def broken_rules(tree: Path) -> list[str]:
     ("file", "line", "rule"),
     [
         (
-            "runner/kitaru_runner/attempt.py",
+            "runner/kitaru_runner/engine/core/attempt.py",
             "if TYPE_CHECKING:\n    from kitaru_runner.engine.body.body import run_body",
             "no circle in runner, at any depth, in annotations neither",
+        ),
+        (
+            "runner/kitaru_runner/host/serving.py",
+            "def later() -> None:\n    from kitaru_runner.child import loader",
+            "rooms of the runner stand on each other one way",
+        ),
+        (
+            "runner/kitaru_runner/engine/core/attempt.py",
+            "def later() -> None:\n    from kitaru_runner.engine.checkpoints import call",
+            "rooms of the engine stand on each other one way",
         ),
         (
             "registry/kitaru_registry/clock.py",
@@ -47,7 +57,7 @@ def broken_rules(tree: Path) -> list[str]:
         ),
         (
             "registry/kitaru_registry/clock.py",
-            "def later() -> None:\n    from kitaru_runner import attempt",
+            "def later() -> None:\n    from kitaru_runner.engine.core import attempt",
             "imports run one way: cli -> sdk -> runner -> registry",
         ),
     ],

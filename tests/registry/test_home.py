@@ -16,7 +16,7 @@ from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.host.locks import FileLock, execution_lock
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root; CI runs as root")
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from kitaru_registry.errors import KitaruDeployError
-from kitaru_runner.import_check import FlowDescription, describe
+from kitaru_runner.host.import_check import FlowDescription, describe
 
 SECRET = "hunter2secret"
 

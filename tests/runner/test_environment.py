@@ -25,7 +25,7 @@ from kitaru_registry.snapshots.lock import lock_text
 from kitaru_registry.snapshots.packages import LockedWheel
 from kitaru_registry.stores.base import Descriptor
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.environment import (
+from kitaru_runner.host.environment import (
     Environment,
     ensure_environment,
     environment_for,
@@ -170,7 +170,7 @@ def test_an_environment_is_built_without_a_network_and_with_an_empty_home(snapsh
     code = (
         "import json, sys; from pathlib import Path; from kitaru_registry.home import Home;"
         "from kitaru_registry.stores.layout import OciLayout;"
-        "from kitaru_runner.environment import ensure_environment, find_interpreter;"
+        "from kitaru_runner.host.environment import ensure_environment, find_interpreter;"
         "home = Home(Path(sys.argv[1])); lock = sys.argv[2].encode(); wheels = json.loads(sys.argv[3]);"
         "print(ensure_environment(home, lock=lock, wheels=wheels, store=OciLayout(home.layout),"
         f" interpreter=find_interpreter({MINOR!r})).python)"
@@ -314,7 +314,7 @@ def test_a_minor_that_is_not_on_this_machine_is_named() -> None:
 
 
 def test_environments_need_no_database_library() -> None:
-    code = "import sys, kitaru_runner.environment; print('sqlalchemy' in sys.modules, 'packaging' in sys.modules)"
+    code = "import sys, kitaru_runner.host.environment; print('sqlalchemy' in sys.modules, 'packaging' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

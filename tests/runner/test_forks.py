@@ -16,7 +16,7 @@ from attempts import TestExecution
 from kitaru import KitaruBackendError, KitaruContextError, checkpoint, current_execution_id, load, log, now, save, wait
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import Entry
-from kitaru_runner.locks import FileLock, is_held
+from kitaru_runner.host.locks import FileLock, is_held
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import describe_failure
 

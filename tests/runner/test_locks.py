@@ -12,8 +12,8 @@ import pytest
 
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.home import Home
-from kitaru_runner import locks, presence
-from kitaru_runner.locks import FileLock, holder, is_held
+from kitaru_runner.host import locks, presence
+from kitaru_runner.host.locks import FileLock, holder, is_held
 
 SLEEPER = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"]
 

@@ -8,8 +8,8 @@ from attempts import Executions, TestExecution
 from kitaru_registry.database.tables import executions as table
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention as records
-from kitaru_runner import retention
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.host import retention
+from kitaru_runner.host.locks import FileLock, execution_lock
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from kitaru_registry.journal.frames import FRAME, MAX_HEADER_BYTES, FrameReader,
 from kitaru_registry.journal.packing import pack_entries
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.child.socket_journal import SocketJournal
-from kitaru_runner.place import Place
+from kitaru_runner.host.place import Place
 
 RECORDS = 20
 

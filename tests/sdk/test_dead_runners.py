@@ -13,8 +13,8 @@ from kitaru_cli import main
 from kitaru_registry.database.opening import open_database
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
-from kitaru_runner import presence
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.host import presence
+from kitaru_runner.host.locks import FileLock, execution_lock
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import pytest
 from tests.sdk.conftest import Project
 
-from kitaru_runner.locks import FileLock, execution_lock, owner_of
+from kitaru_runner.host.locks import FileLock, execution_lock, owner_of
 
 BUSY = """
 from concurrent.futures import ThreadPoolExecutor

@@ -13,8 +13,8 @@ from kitaru.early import runner_on_hold, start_runner_on_hold
 from kitaru.testing.homes import processes_of
 from kitaru_registry.database.opening import open_database
 from kitaru_registry.home import Home
-from kitaru_runner import presence
-from kitaru_runner.locks import is_held
+from kitaru_runner.host import presence
+from kitaru_runner.host.locks import is_held
 
 PATIENCE_SECONDS = 30
 

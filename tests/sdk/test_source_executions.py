@@ -317,7 +317,7 @@ def test_a_file_that_runs_its_flow_unguarded_is_described_without_running(projec
     import sys
     from pathlib import Path
 
-    from kitaru_runner.import_check import describe
+    from kitaru_runner.host.import_check import describe
 
     project.write(f'{FLOWS}\n{last_line}\nPath("after").touch()\n')
     described = describe(Path(sys.executable), project.root, "flows.py:slow", env={})

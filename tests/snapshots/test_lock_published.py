@@ -13,7 +13,7 @@ from kitaru_registry.snapshots.lock import resolve
 from kitaru_registry.snapshots.packages import Lock
 from kitaru_registry.snapshots.wheels import fetch_wheels, kitaru_wheel
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.environment import Environment, ensure_environment, find_interpreter
+from kitaru_runner.host.environment import Environment, ensure_environment, find_interpreter
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 

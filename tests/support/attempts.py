@@ -18,10 +18,10 @@ from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Execution, ExecutionId
-from kitaru_runner.children import Children
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.host.children import Children
+from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 

@@ -33,7 +33,7 @@ ENDS = ("completed", "failed", "cancelled")
 
 # Imports what a runner needs once, and forks each runner from there: a tenth of the time of a fresh start.
 fork_server = multiprocessing.get_context("forkserver")
-fork_server.set_forkserver_preload(["kitaru_runner.worker", "kitaru_runner.environment"])
+fork_server.set_forkserver_preload(["kitaru_runner.host.worker", "kitaru_runner.host.environment"])
 
 
 def until(reached: Callable[[], Any], *, what: str) -> Any:

@@ -22,9 +22,9 @@ from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter, Row
 from kitaru_registry.home import Home
 from kitaru_registry.journal.interface import nothing
-from kitaru_runner import serving
-from kitaru_runner.locks import execution_lock
-from kitaru_runner.worker import Runner
+from kitaru_runner.host import serving
+from kitaru_runner.host.locks import execution_lock
+from kitaru_runner.host.worker import Runner
 
 RECORD_BYTES = 32
 KILLED = "killed "

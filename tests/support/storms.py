@@ -17,8 +17,8 @@ from typing import Any
 
 from kitaru.client import KitaruClient
 from kitaru_registry.home import Home
-from kitaru_runner import presence
-from kitaru_runner.locks import execution_lock, is_held
+from kitaru_runner.host import presence
+from kitaru_runner.host.locks import execution_lock, is_held
 
 AT_ONCE = 4
 POLL_SECONDS = 0.02

@@ -35,10 +35,10 @@ from kitaru_registry.journal.messages import PROTOCOL
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.engine.core.in_flight import InFlightPage
-from kitaru_runner.locks import FileLock, execution_lock
-from kitaru_runner.place import Place
-from kitaru_runner.recording import RegistryJournal
-from kitaru_runner.serving import Serving
+from kitaru_runner.host.locks import FileLock, execution_lock
+from kitaru_runner.host.place import Place
+from kitaru_runner.host.recording import RegistryJournal
+from kitaru_runner.host.serving import Serving
 
 PATIENCE_SECONDS = 30.0
 OWNER = queue.Owner("runner:1", 1, "here")

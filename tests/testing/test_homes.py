@@ -15,7 +15,7 @@ from kitaru import KitaruClient, KitaruStateError, KitaruUsageError, testing
 from kitaru.databases import shared
 from kitaru.running import runs
 from kitaru.testing.homes import processes_of
-from kitaru_runner import presence
+from kitaru_runner.host import presence
 
 PATIENCE_SECONDS = 60
 

@@ -25,9 +25,9 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.journal.entries import ChildRequest, WaitRequest
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.children import invoked
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.recording import RegistryJournal
+from kitaru_runner.host.children import invoked
+from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values.failures import ExecutionCancelled
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from kitaru.databases import shared
 from kitaru_registry.database.opening import open_database
 from kitaru_registry.errors import KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru_registry.home import Home
-from kitaru_runner.environment import remove_environment
+from kitaru_runner.host.environment import remove_environment
 
 MEMORY = Path("/dev/shm")
 PATIENCE_SECONDS = 5.0

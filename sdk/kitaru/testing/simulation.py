@@ -20,7 +20,7 @@ from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.recording import Children, RegistryJournal
+from kitaru_runner.host.recording import Children, RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 

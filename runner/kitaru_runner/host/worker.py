@@ -28,13 +28,13 @@ from kitaru_registry.executions import ending, queue, waits
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home, default_home, place_of, prepare
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.locks import FileLock, execution_lock, is_held
-from kitaru_runner.looking import Bell
-from kitaru_runner.place import Place
-from kitaru_runner.presence import Presence, WakePipe, announce, local_lock, stop_mark
-from kitaru_runner.retention import Retention
-from kitaru_runner.serving import Serving
-from kitaru_runner.variables import Door
+from kitaru_runner.host.locks import FileLock, execution_lock, is_held
+from kitaru_runner.host.looking import Bell
+from kitaru_runner.host.place import Place
+from kitaru_runner.host.presence import Presence, WakePipe, announce, local_lock, stop_mark
+from kitaru_runner.host.retention import Retention
+from kitaru_runner.host.serving import Serving
+from kitaru_runner.host.variables import Door
 
 IDLE_SECONDS = 0.5
 BUSY_SECONDS = 2.0

@@ -11,10 +11,10 @@ from kitaru_registry.executions import queue
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
-from kitaru_runner.children import Children
-from kitaru_runner.faults import Faults
-from kitaru_runner.recording import RegistryJournal
-from kitaru_runner.variables import Variables
+from kitaru_runner.host.children import Children
+from kitaru_runner.host.faults import Faults
+from kitaru_runner.host.recording import RegistryJournal
+from kitaru_runner.host.variables import Variables
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from kitaru_registry.errors import KitaruBackendError, KitaruNotFinishedError, KitaruNotFoundError
 from kitaru_registry.home import Home
-from kitaru_runner.locks import FileLock, holder, is_held
+from kitaru_runner.host.locks import FileLock, holder, is_held
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0

@@ -29,17 +29,17 @@ from kitaru_registry.journal.packing import in_pieces, unpack_entries
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
-from kitaru_runner.child_process import ChildProcess, end_of_stream, how_it_ended
-from kitaru_runner.draining import Draining
 from kitaru_runner.engine.core.in_flight import InFlightPage, open_page
-from kitaru_runner.environment import environment_for, shared_lock
-from kitaru_runner.import_check import clean_environment
-from kitaru_runner.locks import FileLock
-from kitaru_runner.place import Place
-from kitaru_runner.presence import wake
-from kitaru_runner.recording import RegistryJournal
-from kitaru_runner.requests import as_child, as_wait, refusal, welcome
-from kitaru_runner.settling import until_written
+from kitaru_runner.host.child_process import ChildProcess, end_of_stream, how_it_ended
+from kitaru_runner.host.draining import Draining
+from kitaru_runner.host.environment import environment_for, shared_lock
+from kitaru_runner.host.import_check import clean_environment
+from kitaru_runner.host.locks import FileLock
+from kitaru_runner.host.place import Place
+from kitaru_runner.host.presence import wake
+from kitaru_runner.host.recording import RegistryJournal
+from kitaru_runner.host.requests import as_child, as_wait, refusal, welcome
+from kitaru_runner.host.settling import until_written
 
 KILL_SECONDS = 5.0
 EXIT_SECONDS = 10.0

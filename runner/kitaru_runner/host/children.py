@@ -12,7 +12,7 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.models import ExecutionId
-from kitaru_runner.presence import wake
+from kitaru_runner.host.presence import wake
 
 
 class Children:

@@ -9,7 +9,7 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
 from kitaru_registry.executions import retention
 from kitaru_registry.models import Deleted, ExecutionId
-from kitaru_runner.locks import FileLock, execution_lock
+from kitaru_runner.host.locks import FileLock, execution_lock
 
 PAUSE_SECONDS = 600.0
 TOGETHER = 20

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruDeployError, KitaruError
-from kitaru_runner.own_description import another_day, require_own
+from kitaru_runner.host.own_description import another_day, require_own
 
 IMPORT_SECONDS = 300
 

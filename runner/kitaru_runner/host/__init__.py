@@ -1,0 +1,1 @@
+"""Whoever executes on a home: claims, serves, ends."""
