@@ -30,7 +30,18 @@ if TYPE_CHECKING:
     from kitaru_registry.snapshots.packages import Lock, LockedWheel
 
 WHEEL_MEDIA_TYPE = "application/vnd.kitaru.wheel.v1+zip"
-RUNTIME_PACKAGES = ("kitaru", "kitaru_runner", "kitaru_registry")
+RUNTIME_ROOMS = ("kitaru_registry/journal", "kitaru_runner/child", "kitaru_runner/engine", "kitaru_runner/values")
+"""What of ours a child may import: whatever else changes makes no new version of anybody's flow."""
+RUNTIME_MODULES = {
+    "kitaru_registry": ("__init__", "clock", "durable", "errors", "home", "names", "toml_text"),
+    "kitaru_runner": ("__init__",),
+    "kitaru": (
+        "__init__", "artifacts", "checkpoints", "children", "decorating", "door", "execution", "flow_options", "flows",
+        "handle", "inputs", "invoking", "noted", "waiting",
+    ),
+}  # fmt: skip
+RUNTIME_FACES = ("kitaru/client.py", "kitaru/replaying.py", "kitaru/running.py")
+"""In place of these is kitaru/refusing.py there."""
 # Not the dependencies of the distribution: a flow's environment holds what a child imports, nothing else.
 RUNTIME_REQUIRES = ("cloudpickle", "pydantic>=2")
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -46,11 +57,7 @@ class Wheel:
 def kitaru_wheel() -> Wheel:
     """The runtime that goes into every snapshot: the same bytes from an installed and from an editable Kitaru."""
     release = version("kitaru")
-    files = {}
-    for package in RUNTIME_PACKAGES:
-        folder = _package_folder(package)
-        for path in _runtime_files(folder):
-            files[f"{package}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    files = {name: path.read_bytes() for name, path in runtime_files().items()}
     info = f"kitaru-{release}.dist-info"
     files[f"{info}/METADATA"] = _runtime_metadata(release)
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kitaru\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -176,8 +183,19 @@ def _package_folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _runtime_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix == ".py" or path.name == "py.typed")
+def runtime_files() -> dict[str, Path]:
+    """The modules of ours that a child may import: their names in the wheel, and where each is here."""
+    folders = {package: _package_folder(package) for package in RUNTIME_MODULES}
+    found = {
+        f"{package}/{name}.py": folders[package] / f"{name}.py"
+        for package in folders
+        for name in RUNTIME_MODULES[package]
+    }
+    for room in RUNTIME_ROOMS:
+        package = room.partition("/")[0]
+        folder = folders[package].parent
+        found |= {path.relative_to(folder).as_posix(): path for path in (folder / room).rglob("*.py")}
+    return found | dict.fromkeys(RUNTIME_FACES, folders["kitaru"] / "refusing.py")
 
 
 def _runtime_metadata(release: str) -> bytes:
