@@ -113,7 +113,9 @@ def test_arguments_that_hold_frames_are_compared_by_value() -> None:
 
 
 def test_a_process_that_has_no_pandas_value_loads_no_pandas() -> None:
-    program = "from kitaru_runner.values import codec; codec.encode({'a': (1,)}); import sys; print('pandas' in sys.modules)"
+    program = (
+        "from kitaru_runner.values import codec; codec.encode({'a': (1,)}); import sys; print('pandas' in sys.modules)"
+    )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
