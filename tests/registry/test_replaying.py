@@ -13,7 +13,6 @@ from kitaru_registry.executions.journal import Row, Value
 from kitaru_registry.executions.planned import replay_plan, usage_of
 from kitaru_registry.executions.replaying import (
     FAILED,
-    NEVER_AGAIN,
     AskedWait,
     Given,
     Known,
@@ -22,6 +21,7 @@ from kitaru_registry.executions.replaying import (
     parse_overrides,
     plan,
 )
+from kitaru_registry.journal.entries import REPLAY_NEVER
 
 CANCELLED = json.dumps({"class": "asyncio.exceptions:CancelledError", "type": "CancelledError", "message": ""})
 FAILURE = json.dumps({"class": "builtins:ValueError", "type": "ValueError", "message": "no"})
@@ -38,7 +38,7 @@ def failed(key: str) -> Row:
 
 
 def guarded(key: str) -> Row:
-    return Row("c", key, 1, flags=NEVER_AGAIN)
+    return Row("c", key, 1, flags=REPLAY_NEVER)
 
 
 def retried(*keys: str) -> Row:

@@ -30,9 +30,10 @@ from kitaru_registry.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
-from kitaru_registry.executions.reading import DIGEST_CODEC, find_id, name_of, require_limit, require_values
+from kitaru_registry.executions.reading import find_id, name_of, require_limit, require_values
 from kitaru_registry.executions.superseding import KEPT
 from kitaru_registry.executions.values import values_of
+from kitaru_registry.journal.entries import DIGEST_CODEC
 from kitaru_registry.models import Artifact, Digest, ExecutionId
 from kitaru_registry.names import LONGEST_TEXT, check_text
 from kitaru_registry.records.values import Values

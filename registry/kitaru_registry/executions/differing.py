@@ -10,11 +10,11 @@ from typing import Any
 
 from kitaru_registry.executions.journal import Row, Value
 from kitaru_registry.executions.planned import KINDS, seconds_of, summed, usage_of
-from kitaru_registry.executions.reading import DIGEST_CODEC
 from kitaru_registry.executions.replaying import Known, is_inner
 from kitaru_registry.executions.superseding import current_rows, without_unused
 from kitaru_registry.executions.views import CallDifference, ExecutionDiff, Side, ValueView
 from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.entries import DIGEST_CODEC
 from kitaru_registry.models import ExecutionId
 
 SHOWN_BYTES = 16_384

@@ -22,6 +22,7 @@ from kitaru_registry.executions.superseding import KEPT, Current, is_cancellatio
 from kitaru_registry.executions.values import values_of
 from kitaru_registry.executions.waits import list_waits
 from kitaru_registry.journal.display import as_json
+from kitaru_registry.journal.entries import DIGEST_CODEC
 from kitaru_registry.journal.metadata import merge_metadata
 from kitaru_registry.models import (
     AcceptedDivergence,
@@ -38,9 +39,6 @@ from kitaru_registry.models import (
 from kitaru_registry.names import check_text, told
 from kitaru_registry.records.states import ENDED, STATUSES
 from kitaru_registry.records.values import Values
-
-DIGEST_CODEC = "digest"
-"""Of a value that was not kept: its sha256 (kitaru_runner.engine.checkpoints.tries)."""
 
 SHOWN_BYTES = 1 << 20
 """A result above this is shown by its size in `executions get`; `handle.get()` gives it."""

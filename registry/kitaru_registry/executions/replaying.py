@@ -15,13 +15,11 @@ from typing import Any
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.executions.superseding import Current, current_rows, is_part_of
+from kitaru_registry.journal.entries import REPLAY_NEVER
 from kitaru_registry.names import nearest
 
 FAILED = "failed"
 """The selector of the first failure that reached the top of the flow."""
-
-NEVER_AGAIN = 1
-"""The flag of a row whose checkpoint a replay never executes (journal.entries.REPLAY_NEVER)."""
 
 GUARDED = "!guarded"
 """Ends the key of the warning that such a checkpoint was called in a replay which had no outcome of it."""
@@ -190,7 +188,7 @@ def is_reused(current: Current, cut: float, again: Collection[str]) -> bool:
 
 def is_kept(current: Current, cut: float, again: Collection[str]) -> bool:
     row = current.row
-    if row.kind == "c" and (row.flags or 0) & NEVER_AGAIN and row.key not in again:
+    if row.kind == "c" and (row.flags or 0) & REPLAY_NEVER and row.key not in again:
         return current.soft or row.seq >= cut or is_part_of(row.key, again)
     return current.soft and row.seq < cut and not is_part_of(row.key, again)
 
@@ -300,7 +298,7 @@ def find(known: Known, points: Mapping[str, Point], selector: str, kinds: str, *
 
 def refuse_guarded(known: Known, begin: Point, given: Collection[str]) -> None:
     row = begin.row
-    if row is None or row.kind != "c" or not (row.flags or 0) & NEVER_AGAIN or begin.key in given:
+    if row is None or row.kind != "c" or not (row.flags or 0) & REPLAY_NEVER or begin.key in given:
         return
     raise KitaruConflictError(
         f'checkpoint {begin.key} is guarded by replay="never": a replay never executes it',

@@ -20,10 +20,8 @@ from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import Row, Value, read_rows
 from kitaru_registry.executions.replaying import AskedWait, Given, Known, Plan
 from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
+from kitaru_registry.journal.entries import GIVEN
 from kitaru_registry.models import ExecutionId
-
-GIVEN_FLAG = 4
-"""journal.entries.GIVEN"""
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def insert_given(connection: Connection, row: int, plan: Plan, values: Mapping[s
             journal.insert().values(
                 execution=row, seq=number, kind="c", key=it.key, attempt=0, place=it.place, type=it.type,
                 name=None if it.key.rpartition("/")[2].partition("#")[0] == it.name else it.name,
-                codec=value.codec, data=value.data, value_digest=value.digest, flags=GIVEN_FLAG,
+                codec=value.codec, data=value.data, value_digest=value.digest, flags=GIVEN,
                 metadata=json.dumps({"given": True}), started_us=at_us, ended_us=at_us,
             )
         )  # fmt: skip

@@ -10,6 +10,10 @@ ENDED = "e"
 """Kind of the entry that says that a timer or a thread of the flow's own came to its end."""
 
 
+DIGEST_CODEC = "digest"
+"""The "value" of a checkpoint under `record="digest"`: its sha256."""
+
+
 class Encoded(NamedTuple):
     """A value as bytes, and the name of the codec that reads them."""
 

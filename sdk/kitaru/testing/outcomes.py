@@ -14,10 +14,9 @@ from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import queue, reading, waits
 from kitaru_registry.executions.journal import ATTEMPTS, Row, read_rows
 from kitaru_registry.executions.values import values_of
-from kitaru_registry.journal.entries import Encoded
+from kitaru_registry.journal.entries import DIGEST_CODEC, Encoded
 from kitaru_registry.models import Execution, ExecutionId, Wait
 from kitaru_registry.records.values import Values
-from kitaru_runner.engine.checkpoints.tries import DIGEST_CODEC
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import rebuild
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
-from kitaru_registry.journal.entries import ARGUMENT_CHANGED, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
+from kitaru_registry.journal.entries import ARGUMENT_CHANGED, DIGEST_CODEC, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
 from kitaru_registry.journal.giving_up import OWN_CANCELLATION
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.checkpoints.contexts import context_of_try
@@ -23,9 +23,6 @@ from kitaru_runner.engine.core.watching import CHANGED, Watch, told_of, watch
 from kitaru_runner.values import codec
 from kitaru_runner.values.exceptions import recorded_failure
 from kitaru_runner.values.failures import describe_failure, describe_unkept, rebuild
-
-DIGEST_CODEC = "digest"
-"""The "value" of `record="digest"`: its sha256."""
 
 
 class Executed(NamedTuple):
