@@ -18,7 +18,7 @@ from programs import Boom, Child
 from kitaru_registry.errors import KitaruNotFinishedError, KitaruTimeoutError, KitaruUserCodeError
 from kitaru_registry.executions import reading
 from kitaru_registry.executions.journal import Row
-from kitaru_registry.journal.entries import ENDED, Encoded
+from kitaru_registry.journal.entries import Encoded, Kind
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import rebuild
 
@@ -93,7 +93,7 @@ class Judge:
         found: dict[tuple[str, str, int], Any] = {}
         soft: set[tuple[str, str, int]] = set()
         for row, is_soft in ((current.row, current.soft) for current in self.epochs[-1].rows):
-            if row.kind == ENDED:
+            if row.kind == Kind.ENDED:
                 continue
             outcome = self.outcome(row)
             slot = (row.kind, row.key, (row.tries or 1) if row.kind == "t" else 0)

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-ENDED = "e"
-"""Kind of the entry that says that a timer or a thread of the flow's own came to its end."""
 
+class Kind:
+    """What an entry says; the letter is what a journal and its protocol hold."""
+
+    CALL: Final = "c"
+    """The outcome of a call of a checkpoint."""
+    TRY: Final = "t"
+    """A try of such a call failed, and another follows."""
+    WAIT: Final = "w"
+    """The outcome of a wait, of a sleep, or of waiting for a child execution."""
+    SAVE: Final = "s"
+    """An artifact was saved in the flow's body."""
+    LOG: Final = "l"
+    """Metadata was logged in the flow's body."""
+    NOTE: Final = "n"
+    """A value was noted: now, random, uuid4, an artifact that was loaded."""
+    CHILD: Final = "x"
+    """A child execution was made, or refused."""
+    REMARK: Final = "d"
+    """A warning, or something else that is said beside a call."""
+    ENDED: Final = "e"
+    """A timer or a thread of the flow's own came to its end."""
+    RETRY: Final = "r"
+    """The execution was retried, by whom and what for."""
+    ACCEPTED: Final = "a"
+    """A divergence was accepted."""
+
+
+OF_CALLS = frozenset({Kind.CALL, Kind.TRY})
+"""Entries that a try of a checkpoint ends with."""
 
 DIGEST_CODEC = "digest"
 """The "value" of a checkpoint under `record="digest"`: its sha256."""
@@ -54,12 +81,7 @@ ARGUMENT_CHANGED = 8
 
 
 class Entry(NamedTuple):
-    """One row of a journal.
-
-    kind: `c` a checkpoint's outcome, `t` a failed try of one, `w` a wait's, a sleep's or a child execution's outcome,
-    `s` a save and `l` a log in the flow's body, `n` a noted value (now, random, uuid4), `x` a child execution,
-    `d` a warning of divergence.
-    """
+    """One row of a journal; see Kind for what there is."""
 
     kind: str
     key: str

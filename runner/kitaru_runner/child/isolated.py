@@ -28,7 +28,7 @@ from typing import Any, NoReturn, cast
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError, KitaruNotFoundError, KitaruUsageError
-from kitaru_registry.journal.entries import Encoded, Entry, Loaded, Opening
+from kitaru_registry.journal.entries import Encoded, Entry, Kind, Loaded, Opening
 from kitaru_registry.journal.frames import MAX_HEADER_BYTES, MAX_RECORD_BYTES, FrameReader, Header, framed, send_framed
 from kitaru_registry.journal.giving_up import OWN_CANCELLATION, says_given_up
 from kitaru_registry.journal.interface import Journal
@@ -171,13 +171,13 @@ def execute(parent: Parent, header: Header, payload: bytes) -> Entry:
         if isinstance(error, SystemExit):
             raise
         # Only an Exception is tried again: the others end whatever calls, in a process of its own too.
-        return entry_of(branch, "t" if isinstance(error, Exception) else "c", error=error)
+        return entry_of(branch, Kind.TRY if isinstance(error, Exception) else Kind.CALL, error=error)
     if forking.is_left_to_parent(attempt):
         forking.end_fork()
     try:
-        return entry_of(branch, "c", value=codec.encode(value))
+        return entry_of(branch, Kind.CALL, value=codec.encode(value))
     except Exception as error:  # no codec carries it: the checkpoint did not succeed
-        return entry_of(branch, "c", error=error)
+        return entry_of(branch, Kind.CALL, error=error)
 
 
 def tell(parent: Parent, ended: Entry) -> None:
@@ -185,7 +185,7 @@ def tell(parent: Parent, ended: Entry) -> None:
     try:
         parent.tell(ended)
     except KitaruUsageError as error:
-        parent.tell(Entry("c", ended.key, ended.ended_us, error=describe_failure(error, checkpoint=ended.key)))
+        parent.tell(Entry(Kind.CALL, ended.key, ended.ended_us, error=describe_failure(error, checkpoint=ended.key)))
 
 
 def called(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:

@@ -13,7 +13,17 @@ from typing import Any, NoReturn
 
 from kitaru_registry import errors
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError
-from kitaru_registry.journal.entries import Answer, ChildRequest, Encoded, Entry, Loaded, Opening, Outcome, WaitRequest
+from kitaru_registry.journal.entries import (
+    OF_CALLS,
+    Answer,
+    ChildRequest,
+    Encoded,
+    Entry,
+    Loaded,
+    Opening,
+    Outcome,
+    WaitRequest,
+)
 from kitaru_registry.journal.frames import (
     MAX_HEADER_BYTES,
     MAX_RECORD_BYTES,
@@ -186,7 +196,7 @@ class SocketJournal:
             # First: whoever goes on by what is recorded may end the process.
             if self._page is not None:
                 for entry in entries:
-                    if entry.kind in "ct":
+                    if entry.kind in OF_CALLS:
                         self._page.end(entry.key, entry.tries or 1)
             recorded(last)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.entries import OF_CALLS, Entry
 
 
 class Draining:
@@ -19,7 +19,7 @@ class Draining:
 
     def holds(self, entries: Sequence[Entry], in_flight: Collection[Mapping[str, Any]]) -> bool:
         """Whether these, which are recorded, are not answered: a call has ended, and no call in flight waits for it."""
-        ended = [(entry.key, entry.tries or 1) for entry in entries if entry.kind in "ct"]
+        ended = [(entry.key, entry.tries or 1) for entry in entries if entry.kind in OF_CALLS]
         self._recorded.update(ended)
         within = tuple(f"{call['key']}/" for call in self._left(in_flight))
         return any(not key.startswith(within) for key, _ in ended)

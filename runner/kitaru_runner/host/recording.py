@@ -20,10 +20,12 @@ from kitaru_registry.executions.values import IN_ROW_BYTES, values_of
 from kitaru_registry.journal.entries import (
     COMMON,
     NOTHING_RARE,
+    OF_CALLS,
     Answer,
     ChildRequest,
     Encoded,
     Entry,
+    Kind,
     Loaded,
     Opening,
     Outcome,
@@ -130,7 +132,7 @@ class RegistryJournal:
 
         last = self._writer.append(self.row, self.attempt, list(map(as_row, entries)), known)
         for entry in entries:
-            if entry.kind == "w":
+            if entry.kind == Kind.WAIT:
                 self._close_wait(entry)
         return last
 
@@ -142,7 +144,7 @@ class RegistryJournal:
         """
         new: set[str] = set()
         for entry in entries:
-            if entry.kind != "c":
+            if entry.kind != Kind.CALL:
                 continue
             if (entry.key in self._outcomes or entry.key in new) and not says_given_up(entry.error):
                 raise KitaruBackendError(f"{entry.key} has its outcome already; a second one was refused")
@@ -150,9 +152,9 @@ class RegistryJournal:
 
     def _end_tries(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.kind == "c":
+            if entry.kind == Kind.CALL:
                 self._outcomes.add(entry.key)
-            if entry.kind in "ct":
+            if entry.kind in OF_CALLS:
                 self._in_flight.pop((entry.key, entry.tries or 1), None)
                 if self._open:
                     self._forget_pauses(entry.key)

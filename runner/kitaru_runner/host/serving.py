@@ -21,7 +21,7 @@ from typing import Any
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions import ending, queue
 from kitaru_registry.journal.cutting import cut_failure, cut_text
-from kitaru_registry.journal.entries import Answer, Encoded, Entry, Opening, Outcome
+from kitaru_registry.journal.entries import Answer, Encoded, Entry, Kind, Opening, Outcome
 from kitaru_registry.journal.frames import Frame, FrameReader, Header, framed, send_framed
 from kitaru_registry.journal.log_lines import log_file, open_to_append, remark
 from kitaru_registry.journal.messages import SERVED_PROTOCOLS
@@ -321,7 +321,7 @@ class Serving:
             case "park":
                 return {"t": "ok", "parked": journal.park()}, b""
             case "value":
-                value = journal.value(Entry("c", "", 0, seq=header["seq"]))
+                value = journal.value(Entry(Kind.CALL, "", 0, seq=header["seq"]))
                 return {"t": "ok", "codec": value.codec}, value.data
             case "load":
                 loaded = journal.load(header["exec_id"], header["name"], header.get("index"))

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_registry.journal.entries import Entry, Kind, Opening
 from kitaru_registry.journal.keys import scope_of
 from kitaru_runner.engine.aio.executors import NAME, ComingBack
 from kitaru_runner.engine.aio.turns import Turns, ended
@@ -104,7 +104,7 @@ class Arrivals:
         if seq is not None:
             self._turns.enlist(seq, turn)
         else:
-            self._turns.commit_soon(Entry(ENDED, key, now_us()), turn)
+            self._turns.commit_soon(Entry(Kind.ENDED, key, now_us()), turn)
 
     def _in_turn(self, callback: Callable[..., Any], args: Sequence[Any], turn: asyncio.Future[None]) -> None:
         # Where it could not be recorded the attempt was halted, and the flow goes on to its end.

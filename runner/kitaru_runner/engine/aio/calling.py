@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.journal.entries import Encoded, Entry
+from kitaru_registry.journal.entries import Encoded, Entry, Kind
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.aio.arrivals import branches
 from kitaru_runner.engine.aio.loop import LoopSide, branch_here, gives_up, in_one_process, loop_side
@@ -187,7 +187,7 @@ async def execute(side: LoopSide, branch: Branch, call: Call, work: Work, inputs
                 ended = await recorded(side, await tried(this_try, work))
         finally:
             attempt.parking.end()
-        if ended.entry.kind == "c":
+        if ended.entry.kind == Kind.CALL:
             return executed(attempt, ended)
         attempt.recorded.try_failed(call.key, this_try.number, ended.entry.ended_us)
 
@@ -203,7 +203,7 @@ async def recorded(side: LoopSide, ended: Executed) -> Executed:
 
 
 async def commit(side: LoopSide, entry: Entry) -> None:
-    if entry.error is not None and entry.kind == "c":
+    if entry.error is not None and entry.kind == Kind.CALL:
         side.attempt.unconsumed.recorded(entry.key)
     await side.commit(entry)
 

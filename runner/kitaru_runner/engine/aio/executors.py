@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_registry.journal.entries import Entry, Kind, Opening
 from kitaru_runner.engine.aio.turns import Turns, ended
 from kitaru_runner.engine.core.calls import current, this_branch
 from kitaru_runner.engine.core.parking import Parking
@@ -110,7 +110,7 @@ class ComingBack:
         if self._seq is not None:
             self._turns.enlist(self._seq, self._turn)
         else:
-            self._turns.commit_soon(Entry(ENDED, self._key, now_us()), self._turn)
+            self._turns.commit_soon(Entry(Kind.ENDED, self._key, now_us()), self._turn)
 
     def _in_turn(self, turn: asyncio.Future[None]) -> None:
         if turn.cancelled() or self.future.done():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_registry.journal.entries import Entry, Kind, Opening
 from kitaru_runner.engine.aio.turns import Turns, ended
 from kitaru_runner.engine.core.calls import Branch, current, this_branch
 
@@ -46,7 +46,7 @@ class Timer(asyncio.TimerHandle):
 
     def over(self) -> None:
         if self._turns.records:
-            self._turns.commit_soon(Entry(ENDED, self._key, now_us()), self._turn)
+            self._turns.commit_soon(Entry(Kind.ENDED, self._key, now_us()), self._turn)
         else:
             self._run()
 
@@ -141,7 +141,7 @@ def stretches(opening: Opening) -> Iterator[tuple[int, list[Entry]]]:
         yield from stretch([entry for entry in opening.entries if entry.seq <= copied])
         if not own:
             yield now_us(), []
-    retries = [at for at, entry in enumerate(own) if entry.kind == "r"]
+    retries = [at for at, entry in enumerate(own) if entry.kind == Kind.RETRY]
     for begin, end in zip([0, *retries], [*retries, len(own)], strict=True):
         yield from stretch(own[begin:end])
 

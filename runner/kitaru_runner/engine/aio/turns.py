@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from kitaru_registry.journal.entries import ENDED, Entry, Opening
+from kitaru_registry.journal.entries import Entry, Kind, Opening
 from kitaru_runner.engine.core.calls import Branch
 
 
@@ -31,4 +31,4 @@ class Turns(Protocol):
 
 def ended(opening: Opening) -> dict[str, int]:
     """Key to number of what came to its end in an earlier attempt."""
-    return {entry.key: entry.seq for entry in opening.entries if entry.kind == ENDED and not entry.soft}
+    return {entry.key: entry.seq for entry in opening.entries if entry.kind == Kind.ENDED and not entry.soft}

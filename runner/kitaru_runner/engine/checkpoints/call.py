@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Encoded, Entry
+from kitaru_registry.journal.entries import ARGUMENT_CHANGED, Encoded, Entry, Kind
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.checkpoints.cache_keys import cache_key
 from kitaru_runner.engine.checkpoints.digest_only import Remaking
@@ -69,7 +69,7 @@ def execute(
             attempt.parking.end()
         if branch.span is not None:
             branch.check_time()
-        if ended.entry.kind == "c":
+        if ended.entry.kind == Kind.CALL:
             return record(attempt, ended, commit)
         attempt.commit([ended.entry])
         attempt.recorded.try_failed(call.key, this_try.number, ended.entry.ended_us)

@@ -17,7 +17,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
     KitaruUserCodeError,
 )
-from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Outcome
+from kitaru_registry.journal.entries import Answer, ChildRequest, Entry, Kind, Outcome
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
 from kitaru_runner.engine.checkpoints.stands import Stand, open_stand
@@ -63,7 +63,7 @@ def start(
         made: tuple[str, int] = attempt.write(lambda: attempt.journal.child(request(call, digest)))
     except (KitaruUsageError, KitaruNotFoundError) as error:
         described = describe_failure(error, checkpoint=call.key)
-        refused = Entry("x", call.key, now_us(), place=call.place, inputs=digest, error=described)
+        refused = Entry(Kind.CHILD, call.key, now_us(), place=call.place, inputs=digest, error=described)
         attempt.commit([refused])
         return str(attempt.outcome(refused))
     attempt.was_committed(made[1])
@@ -94,7 +94,7 @@ def record_end(attempt: Attempt, call: Call, stand: Stand, answer: Answer, *, fl
     """What is recorded of the wait, and its number."""
     assert stand.child is not None
     outcome = Outcome(None, None, "running") if answer.outcome == "expired" else outcome_of(attempt, stand.child)
-    entry = entry_of("w", call, flow, stand.child, outcome)
+    entry = entry_of(Kind.WAIT, call, flow, stand.child, outcome)
     return entry, attempt.commit([entry])
 
 
@@ -127,7 +127,7 @@ def peek(branch: Branch, name: str, exec_id: str, *, flow: str) -> Any:
     call = branch.place(name)
     entry = attempt.recorded.find(call)
     if entry is None:
-        entry = entry_of("n", call, flow, exec_id, outcome_of(attempt, exec_id))
+        entry = entry_of(Kind.NOTE, call, flow, exec_id, outcome_of(attempt, exec_id))
         attempt.commit([entry])
     return given(attempt, entry, exec_id)
 

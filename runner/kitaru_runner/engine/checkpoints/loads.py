@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruFencedError, KitaruNotFoundError, KitaruStateError
-from kitaru_registry.journal.entries import Encoded, Entry, Loaded
+from kitaru_registry.journal.entries import Encoded, Entry, Kind, Loaded
 from kitaru_runner.engine.checkpoints.other_arguments import check_arguments
 from kitaru_runner.engine.core.calls import Branch
 from kitaru_runner.values import codec
@@ -47,11 +47,11 @@ def load(branch: Branch, exec_id: str, name: str, *, index: int | None = None, t
     except (KitaruNotFoundError, KitaruStateError) as error:
         # The flow may catch it, and has to go the same way when the artifact is there by then.
         described = describe_failure(error, checkpoint=call.key)
-        attempt.commit([Entry("n", call.key, now_us(), error=described, inputs=inputs)])
+        attempt.commit([Entry(Kind.NOTE, call.key, now_us(), error=described, inputs=inputs)])
         raise rebuild(described) from None
     found = decoded(attempt, loaded, trust_pickle)
     parents = (loaded.artifact_id,)
-    attempt.commit([Entry("n", call.key, now_us(), value=loaded.value, inputs=inputs, parents=parents)])
+    attempt.commit([Entry(Kind.NOTE, call.key, now_us(), value=loaded.value, inputs=inputs, parents=parents)])
     return given(attempt, found, loaded.value, loaded.artifact_id)
 
 

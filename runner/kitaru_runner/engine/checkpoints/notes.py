@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.journal.entries import Entry, Saved
+from kitaru_registry.journal.entries import Entry, Kind, Saved
 from kitaru_runner.engine.core.calls import Branch, without_order
 from kitaru_runner.engine.core.forking import check_not_forked
 from kitaru_runner.values import codec
@@ -23,7 +23,7 @@ def note(branch: Branch, name: str, make: Callable[[], Any]) -> Any:
     if entry is not None:
         return attempt.outcome(entry)
     encoded = codec.encode(attempt.pace.noted(name, make))
-    attempt.commit([Entry("n", call.key, now_us(), place=call.place, value=encoded)])
+    attempt.commit([Entry(Kind.NOTE, call.key, now_us(), place=call.place, value=encoded)])
     return codec.decode(encoded)
 
 
@@ -37,7 +37,7 @@ def save(branch: Branch, saved: Saved, *, parents: Sequence[str] = ()) -> None:
     call = branch.place(f"save:{saved.name}")
     attempt = branch.attempt
     if attempt.recorded.find(call) is None:
-        entry = Entry("s", call.key, now_us(), place=call.place, saved=(saved,), parents=tuple(parents))
+        entry = Entry(Kind.SAVE, call.key, now_us(), place=call.place, saved=(saved,), parents=tuple(parents))
         attempt.commit([entry])
 
 
@@ -50,4 +50,4 @@ def log(branch: Branch, metadata: Mapping[str, Any]) -> None:
     call = branch.place("log")
     attempt = branch.attempt
     if attempt.recorded.find(call) is None:
-        attempt.commit([Entry("l", call.key, now_us(), place=call.place, metadata=dict(metadata))])
+        attempt.commit([Entry(Kind.LOG, call.key, now_us(), place=call.place, metadata=dict(metadata))])

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.entries import Entry, Kind
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.checkpoints.tries import Executed, cached_entry
 from kitaru_runner.engine.core.attempt import Attempt
@@ -50,7 +50,7 @@ def permit(attempt: Attempt, call: Call) -> None:
 def refuse_guarded(attempt: Attempt, call: Call) -> NoReturn:
     # Recorded, so that an outcome can be given for this call in a replay of this replay.
     if not attempt.recorded.has(f"{call.key}!guarded"):
-        said = Entry("d", f"{call.key}!guarded", now_us(), metadata={
+        said = Entry(Kind.REMARK, f"{call.key}!guarded", now_us(), metadata={
             "warning": f'{call.key} is guarded by replay="never", and was not executed', "place": call.place,
         })  # fmt: skip
         attempt.recorded.add(said)

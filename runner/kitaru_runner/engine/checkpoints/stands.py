@@ -8,7 +8,7 @@ from typing import Any
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruContextError
-from kitaru_registry.journal.entries import Answer, Encoded, Entry, WaitRequest
+from kitaru_registry.journal.entries import Answer, Encoded, Entry, Kind, WaitRequest
 from kitaru_registry.journal.keys import PAUSE, Call
 from kitaru_runner.engine.checkpoints.reuse import permit
 from kitaru_runner.engine.core.attempt import Attempt
@@ -90,7 +90,7 @@ def refuse_in_checkpoint(branch: Branch, stand: Stand) -> None:
 
 def gave_up_standing(call: Call, error: BaseException) -> Entry:
     """The outcome of a wait whose caller was cancelled."""
-    return Entry("w", call.key, now_us(), place=call.place, error=describe_failure(error))
+    return Entry(Kind.WAIT, call.key, now_us(), place=call.place, error=describe_failure(error))
 
 
 def open_wait(attempt: Attempt, request: WaitRequest) -> Answer | None:
@@ -159,4 +159,4 @@ def record_answer(attempt: Attempt, call: Call, answer: Answer) -> int:
     """A wait's outcome; its number in the journal."""
     said = None if answer.outcome == "answered" else {"outcome": answer.outcome}
     value = Encoded("json", answer.data)
-    return attempt.commit([Entry("w", call.key, now_us(), place=call.place, value=value, metadata=said)])
+    return attempt.commit([Entry(Kind.WAIT, call.key, now_us(), place=call.place, value=value, metadata=said)])

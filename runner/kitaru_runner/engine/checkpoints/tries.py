@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruCrashError, KitaruTimeoutError, KitaruUsageError
-from kitaru_registry.journal.entries import ARGUMENT_CHANGED, DIGEST_CODEC, DIGEST_ONLY, REPLAY_NEVER, Encoded, Entry
+from kitaru_registry.journal.entries import (
+    ARGUMENT_CHANGED,
+    DIGEST_CODEC,
+    DIGEST_ONLY,
+    REPLAY_NEVER,
+    Encoded,
+    Entry,
+    Kind,
+)
 from kitaru_registry.journal.giving_up import OWN_CANCELLATION
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.checkpoints.contexts import context_of_try
@@ -57,19 +65,19 @@ class Try(NamedTuple):
             or self.cache_key or self.branch.left_behind or shown_name(call)
         ):  # fmt: skip
             kept = digest_of(encoded) if spec.record == "digest" else encoded
-            return Executed(self._entry("c", kept, None), encoded)
+            return Executed(self._entry(Kind.CALL, kept, None), encoded)
         # Most have nothing but this.
-        entry = Entry("c", call.key, now_us(), encoded, call.place, self.inputs, self.started_us)
+        entry = Entry(Kind.CALL, call.key, now_us(), encoded, call.place, self.inputs, self.started_us)
         return Executed(entry, encoded)
 
     def failed(self, error: BaseException) -> Executed:
         if steers(error, self.spec.passes):
-            return Executed(self._entry("c", None, {**self._described(error), PASSED: True}))
+            return Executed(self._entry(Kind.CALL, None, {**self._described(error), PASSED: True}))
         try:
             again = self.spec.retries_after(error, self.number)
         except Exception as broken:  # retry_on cannot say: that is what the checkpoint fails with
             return self.cancelled(broken)
-        return Executed(self._entry("t" if again else "c", None, self._described(error)))
+        return Executed(self._entry(Kind.TRY if again else Kind.CALL, None, self._described(error)))
 
     def failed_as(self, described: Mapping[str, Any], *, final: bool) -> Executed:
         """It failed in another process, which described how."""
@@ -85,7 +93,7 @@ class Try(NamedTuple):
             except Exception as broken:
                 return self.cancelled(broken)
         kept = dict(described) if self.spec.record == "value" else self._described(rebuild(described))
-        return Executed(self._entry("c" if final else "t", None, kept))
+        return Executed(self._entry(Kind.CALL if final else Kind.TRY, None, kept))
 
     def passed(self) -> None:
         """It ended with what is not recorded: whoever called goes on by it."""
@@ -93,7 +101,7 @@ class Try(NamedTuple):
 
     def cancelled(self, error: BaseException) -> Executed:
         """It failed, and is not tried again: its caller gave up, or no codec carries its value."""
-        return Executed(self._entry("c", None, self._described(error)))
+        return Executed(self._entry(Kind.CALL, None, self._described(error)))
 
     def checked(self, ended: Executed, before: Watch) -> Executed:
         """The same; an error beside what came of it, where the call has changed its arguments."""
@@ -102,7 +110,7 @@ class Try(NamedTuple):
             return ended
         self.branch.attempt.warn(f"{self.call.key}{CHANGED}", told_of(self.call, changed))
         flags = ended.entry.flags | ARGUMENT_CHANGED
-        return ended._replace(entry=ended.entry._replace(kind="c", flags=flags, cache_key=None))
+        return ended._replace(entry=ended.entry._replace(kind=Kind.CALL, flags=flags, cache_key=None))
 
     def _described(self, error: BaseException) -> dict[str, Any]:
         describe = describe_failure if self.spec.record == "value" else describe_unkept
@@ -111,7 +119,7 @@ class Try(NamedTuple):
     def cancelled_itself(self, error: BaseException) -> Executed:
         """It failed with what looks like its caller's giving up."""
         described = {**describe_failure(error, checkpoint=self.call.key), OWN_CANCELLATION: True}
-        return Executed(self._entry("c", None, described))
+        return Executed(self._entry(Kind.CALL, None, described))
 
     def _entry(self, kind: str, value: Encoded | None, error: dict[str, Any] | None) -> Entry:
         call, spec = self.call, self.spec
@@ -123,14 +131,14 @@ class Try(NamedTuple):
             name=shown_name(call),
             value=value,
             error=error,
-            tries=self.number if self.number > 1 or kind == "t" else None,
+            tries=self.number if self.number > 1 or kind == Kind.TRY else None,
             place=call.place,
             type=spec.type,
             inputs=self.inputs,
             started_us=self.started_us,
             saved=tuple(left.saved) if error is None else (),
             metadata=dict(left.metadata) or None,
-            cache_key=self.cache_key if kind == "c" and error is None and spec.record == "value" else None,
+            cache_key=self.cache_key if kind == Kind.CALL and error is None and spec.record == "value" else None,
             parents=tuple(dict.fromkeys((*self.parents, *left.loaded))) if left.loaded else self.parents,
             flags=flags_of(spec),
         )
@@ -140,7 +148,9 @@ def not_called(call: Call, spec: CheckpointSpec, error: BaseException) -> Entry:
     """The outcome of a call that another one's failure kept from being made: that failure."""
     recorded = recorded_failure(error)
     described = dict(recorded) if recorded is not None else describe_failure(error, checkpoint=call.key)
-    return Entry("c", call.key, now_us(), name=shown_name(call), error=described, place=call.place, type=spec.type)
+    return Entry(
+        Kind.CALL, call.key, now_us(), name=shown_name(call), error=described, place=call.place, type=spec.type
+    )
 
 
 def unrecordable(ended: Executed, error: KitaruUsageError) -> Executed:
@@ -154,7 +164,7 @@ def unrecordable(ended: Executed, error: KitaruUsageError) -> Executed:
         raise error
     described = describe_failure(error, checkpoint=entry.key)
     failure = Entry(
-        "c", entry.key, now_us(), name=entry.name, error=described, tries=entry.tries, place=entry.place,
+        Kind.CALL, entry.key, now_us(), name=entry.name, error=described, tries=entry.tries, place=entry.place,
         type=entry.type, inputs=entry.inputs, started_us=entry.started_us, flags=entry.flags,
     )  # fmt: skip
     return Executed(failure)
@@ -225,7 +235,7 @@ def isolated(own: IsolatedTry, this_try: Try) -> Executed:
     this_try.branch.left.log(entry.metadata or {})
     this_try.branch.left.loaded.extend(entry.parents)
     if entry.error is not None:
-        return this_try.failed_as(entry.error, final=entry.kind == "c")
+        return this_try.failed_as(entry.error, final=entry.kind == Kind.CALL)
     assert entry.value is not None
     return this_try.encoded(entry.value)
 
@@ -241,7 +251,7 @@ def cached_entry(call: Call, spec: CheckpointSpec, inputs: bytes, value: Encoded
     """The outcome of a call that `of`, a call of some execution, has made before."""
     at = now_us()
     entry = Entry(
-        "c", call.key, at, name=shown_name(call), value=value, place=call.place, type=spec.type, inputs=inputs,
+        Kind.CALL, call.key, at, name=shown_name(call), value=value, place=call.place, type=spec.type, inputs=inputs,
         started_us=at, metadata={"cached": of}, flags=flags_of(spec),
     )  # fmt: skip
     return Executed(entry, value)
@@ -250,7 +260,7 @@ def cached_entry(call: Call, spec: CheckpointSpec, inputs: bytes, value: Encoded
 def not_begun(call: Call, spec: CheckpointSpec, error: BaseException, *, tries: int) -> Entry:
     """Its caller gave up before a try, or between two."""
     return Entry(
-        "c", call.key, now_us(), name=shown_name(call), error=describe_failure(error, checkpoint=call.key),
+        Kind.CALL, call.key, now_us(), name=shown_name(call), error=describe_failure(error, checkpoint=call.key),
         tries=tries or None, place=call.place, type=spec.type, flags=flags_of(spec),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from kitaru_registry.clock import now_us
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
-from kitaru_registry.journal.entries import ARGUMENT_CHANGED, GIVEN, Encoded, Entry, Opening, Outcome
+from kitaru_registry.journal.entries import ARGUMENT_CHANGED, GIVEN, Encoded, Entry, Kind, Opening, Outcome
 from kitaru_registry.journal.interface import Journal
 from kitaru_registry.journal.keys import Call
 from kitaru_runner.engine.core.diverging import divergence
@@ -243,13 +243,13 @@ class Attempt:
         """Record that, once."""
         if self.recorded.has(key):
             return
-        entry = Entry("d", key, now_us(), metadata=said)
+        entry = Entry(Kind.REMARK, key, now_us(), metadata=said)
         self.recorded.add(entry)
         self.commit([entry])
 
     def note_use(self, entry: Entry) -> None:
         """Record, once, that the flow came to a call whose outcome the replay had only kept: now it is this one's."""
-        if entry.kind == "c" and entry.seq <= (self.opening.replay or {}).get("copied", 0):
+        if entry.kind == Kind.CALL and entry.seq <= (self.opening.replay or {}).get("copied", 0):
             self.remark(f"{entry.key}!kept", {"used": True})
 
 

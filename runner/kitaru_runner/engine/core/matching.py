@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from kitaru_registry.errors import KitaruUsageError
-from kitaru_registry.journal.entries import Entry
+from kitaru_registry.journal.entries import Entry, Kind
 from kitaru_registry.journal.keys import Call, scope_of
 from kitaru_runner.values.arguments import DIGEST_BYTES, is_opaque, same_inputs
 
-MATCHED = "ctx"
+MATCHED = frozenset({Kind.CALL, Kind.TRY, Kind.CHILD})
 """Kinds of what is matched: checkpoints, their failed tries, and child executions."""
 
 
@@ -67,7 +67,7 @@ class Family:
         known = self._known.setdefault(name, [])
         assert entry.inputs is not None
         known[:] = [other for other in known if other.key != entry.key]
-        known.append(Known(entry.key, entry.inputs, entry if entry.kind != "t" else None))
+        known.append(Known(entry.key, entry.inputs, entry if entry.kind != Kind.TRY else None))
 
     def takes_turns(self, scope: Scope) -> None:
         """A thread of this scope takes its work from where others may."""

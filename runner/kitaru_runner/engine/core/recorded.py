@@ -10,20 +10,20 @@ from typing import Any
 from kitaru_registry.journal.entries import (
     ARGUMENT_CHANGED,
     DIGEST_ONLY,
-    ENDED,
     GIVEN,
     REPLAY_NEVER,
     Answer,
     Entry,
+    Kind,
     Opening,
 )
 from kitaru_registry.journal.giving_up import says_given_up
 from kitaru_registry.journal.keys import Call, scope_of
 from kitaru_runner.values.arguments import DIGEST_BYTES, same_inputs
 
-OUTCOMES = "cw" + ENDED
+OUTCOMES = frozenset({Kind.CALL, Kind.WAIT, Kind.ENDED})
 
-NO_CALLS = "tra"
+NO_CALLS = frozenset({Kind.TRY, Kind.RETRY, Kind.ACCEPTED})
 """Failed tries, retries and accepted divergences: a call may have their key."""
 
 NUMBER = re.compile(r"\[\d+\]")
@@ -42,9 +42,9 @@ class Recorded:
         for index, entry in enumerate(self._all):
             if entry.kind not in NO_CALLS:
                 self._index[entry.key] = index
-            elif entry.kind == "r":
+            elif entry.kind == Kind.RETRY:
                 self.was_retried = True
-            elif entry.kind == "t" and not entry.soft:
+            elif entry.kind == Kind.TRY and not entry.soft:
                 self.try_failed(entry.key, entry.tries or 1, entry.ended_us)
             if entry.place is not None and entry.place >= 0 and not entry.soft and not passed_by(entry, accepted):
                 put_at(self._places.setdefault(scope_of(entry.key), []), entry.place, index)
@@ -106,7 +106,7 @@ class Recorded:
     @staticmethod
     def is_such(entry: Entry, call: Call) -> bool:
         """Whether it is of a call of the same name, in the same scope or one beside it: another element of a `map`."""
-        if entry.kind != "c" or entry.soft or called(entry) != call.name:
+        if entry.kind != Kind.CALL or entry.soft or called(entry) != call.name:
             return False
         return NUMBER.sub("[]", scope_of(entry.key)) == NUMBER.sub("[]", call.scope)
 
