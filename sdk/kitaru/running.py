@@ -28,6 +28,7 @@ from kitaru_registry.errors import (
     KitaruUsageError,
 )
 from kitaru_registry.executions import creating, ending, queue, reading, waits
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.home import Home, place_of
 from kitaru_registry.journal.entries import Encoded
@@ -39,7 +40,6 @@ from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.forking import drop_in_forks, flush
 from kitaru_runner.host.locks import FileLock, execution_lock, owner_of
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.values.pickles import refuse_pickle

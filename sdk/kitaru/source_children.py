@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class SourceChildren:
-    """Of one execution in this process (recording.Children)."""
+    """Of one execution in this process (attempt_journal.Children)."""
 
     def __init__(self, client: KitaruClient, parent: ExecutionId) -> None:
         self._client = client
         self._parent = parent
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
-        """See recording.Children."""
+        """See attempt_journal.Children."""
         from kitaru.sources import source_for
 
         client = self._client

@@ -14,12 +14,12 @@ from places import PATIENCE_SECONDS, Place, RawJournal, place
 
 from kitaru.client import KitaruClient
 from kitaru_registry.executions import creating, queue
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.ids import new_execution_id
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Encoded
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 

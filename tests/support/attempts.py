@@ -14,6 +14,7 @@ from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash, EndingJournal
 from kitaru_registry.database.opening import Database
 from kitaru_registry.executions import creating, ending, queue, reading, waits
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.journal import JournalWriter, Row, read_rows
 from kitaru_registry.home import Home
 from kitaru_registry.journal.entries import Encoded
@@ -21,7 +22,6 @@ from kitaru_registry.models import Execution, ExecutionId
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.host.children import Children
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 

@@ -187,7 +187,7 @@ class Family:
             self._active.remove(member)
             self.tell()
 
-    # Children (recording.Children)
+    # Children (attempt_journal.Children)
 
     def prepare(self, parent: queue.Claim, request: ChildRequest) -> NewExecution:
         # A deployed version too is made of the program.

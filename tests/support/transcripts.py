@@ -27,6 +27,7 @@ from uuid import uuid4
 import kitaru_runner
 from kitaru_registry.database.opening import Database, open_database
 from kitaru_registry.executions import creating, queue, waits
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.journal.entries import Encoded, Outcome
@@ -37,7 +38,6 @@ from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.engine.core.in_flight import InFlightPage
 from kitaru_runner.host.locks import FileLock, execution_lock
 from kitaru_runner.host.place import Place
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.host.serving import Serving
 
 PATIENCE_SECONDS = 30.0

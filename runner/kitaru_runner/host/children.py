@@ -16,13 +16,13 @@ from kitaru_runner.host.presence import wake
 
 
 class Children:
-    """Of executions that a runner serves (recording.Children)."""
+    """Of executions that a runner serves (attempt_journal.Children)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
-        """See recording.Children."""
+        """See attempt_journal.Children."""
         if request.entrypoint is None:
             return invoked(self._database, parent, request)
         return families.of_same_snapshot(

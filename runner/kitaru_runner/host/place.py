@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruBackendError
 from kitaru_registry.executions import queue
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.home import Home
 from kitaru_registry.stores.layout import OciLayout
 from kitaru_runner.host.children import Children
 from kitaru_runner.host.faults import Faults
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.host.variables import Variables
 
 

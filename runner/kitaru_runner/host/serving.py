@@ -20,12 +20,14 @@ from typing import Any
 
 from kitaru_registry.errors import KitaruBackendError, KitaruError, KitaruFencedError, KitaruUsageError
 from kitaru_registry.executions import ending, queue
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.journal.cutting import cut_failure, cut_text
 from kitaru_registry.journal.entries import Answer, Encoded, Entry, Kind, Opening, Outcome
 from kitaru_registry.journal.frames import Frame, FrameReader, Header, framed, send_framed
 from kitaru_registry.journal.log_lines import log_file, open_to_append, remark
 from kitaru_registry.journal.messages import SERVED_PROTOCOLS
 from kitaru_registry.journal.packing import in_pieces, unpack_entries
+from kitaru_registry.journal.requests import as_child, as_wait, refusal, welcome
 from kitaru_registry.models import Digest, SnapshotConfig
 from kitaru_registry.snapshots.artifact import fetch_code, fetch_lock, read_config
 from kitaru_registry.snapshots.laying import lay_code, take_code_away
@@ -37,8 +39,6 @@ from kitaru_runner.host.import_check import clean_environment
 from kitaru_runner.host.locks import FileLock
 from kitaru_runner.host.place import Place
 from kitaru_runner.host.presence import wake
-from kitaru_runner.host.recording import RegistryJournal
-from kitaru_runner.host.requests import as_child, as_wait, refusal, welcome
 from kitaru_runner.host.settling import until_written
 
 KILL_SECONDS = 5.0

@@ -21,13 +21,13 @@ from kitaru.testing.schedules import Schedule, Stuck, World
 from kitaru.testing.simulation import ENDED, Open, Simulation
 from kitaru_registry.errors import KitaruContextError, KitaruFencedError
 from kitaru_registry.executions import ending, families, queue
+from kitaru_registry.executions.attempt_journal import RegistryJournal
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.journal.entries import ChildRequest, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.host.children import invoked
-from kitaru_runner.host.recording import RegistryJournal
 from kitaru_runner.values.failures import ExecutionCancelled
 
 T = TypeVar("T")
@@ -230,13 +230,13 @@ class FlowSimulation(Simulation):
 
 
 class OwnChildren:
-    """Child executions, in the test's own process (recording.Children)."""
+    """Child executions, in the test's own process (attempt_journal.Children)."""
 
     def __init__(self, parent: FlowSimulation) -> None:
         self._parent = parent
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
-        """See recording.Children."""
+        """See attempt_journal.Children."""
         client = self._parent.family.client
         if request.entrypoint is None:
             return invoked(client.database, parent, request)

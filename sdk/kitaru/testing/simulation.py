@@ -15,12 +15,12 @@ from kitaru.testing.schedules import Schedule, Stuck
 from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError
 from kitaru_registry.executions import ending, queue, reading, waits
+from kitaru_registry.executions.attempt_journal import Children, RegistryJournal
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
-from kitaru_runner.host.recording import Children, RegistryJournal
 from kitaru_runner.values import codec
 from kitaru_runner.values.failures import ProcessEnded
 
