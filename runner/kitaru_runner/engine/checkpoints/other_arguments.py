@@ -22,12 +22,15 @@ ORDER = "calls come in the same order in each attempt: sort what a set gives, of
 def check_arguments(
     attempt: Attempt, call: Call, entry: Entry, inputs: bytes, arguments: Callable[[], Mapping[str, object]]
 ) -> None:  # fmt: skip
-    """Record, once, that a recorded call is made with other arguments, and which they are.
+    """Record, once, that a recorded call is made with other arguments, and which they are; and that it is made at all,
+    where its outcome had only been kept.
 
     Raises:
         KitaruDivergenceError: another recorded call was made with them; or `divergence = "strict"`. The execution has
             failed.
     """
+    if entry.soft:
+        attempt.note_use(entry)
     if entry.inputs is None or same_inputs(entry.inputs, inputs):
         return
     message = f"{call.key} was recorded with other arguments than it is called with now"
