@@ -62,6 +62,15 @@ def review(topic: str):
         return "Rejected"
     return polish(text)
 
+@checkpoint(replay="never")
+def publish(text):
+    ran("publish")
+    return f"{len(text)} words"
+
+@flow
+def published(topic: str):
+    return publish(research(topic))
+
 @flow
 def many(count: int):
     return [future.result() for future in research.map([str(number) for number in range(count)])]
@@ -87,6 +96,19 @@ def test_what_was_recorded_before_the_call_is_reused(project: Project, flows: Mo
     assert reused(found) == {"research": True, "draft": False, "polish": False}
     assert found.replay_of is not None
     assert (found.replay_of.from_, found.replay_of.reused) == ("draft", 1)
+
+
+def test_a_guarded_outcome_behind_the_beginning_is_one_of_the_replay_s_calls(
+    project: Project, flows: ModuleType
+) -> None:
+    original = completed(flows.published.run("tea"))
+    ran(project)
+
+    handle = flows.published.replay(original, from_="research")
+
+    assert handle.wait(60) == "12 words"
+    assert ran(project) == ["research"]
+    assert reused(record(project, handle)) == {"research": False, "publish": True}
 
 
 def test_the_original_stays_as_it_was(project: Project, flows: ModuleType) -> None:
