@@ -100,11 +100,12 @@ def retry(
     if one is None:
         options = {"with_edits": with_edits}
         return to_all("retry", asked, options, dry_run=dry_run, yes=yes, output=output, timeout=timeout)
-    from kitaru.continuing import require_retryable
+    from kitaru.continuing import require_files
 
     client = open_client()
-    found = require_retryable(client, one, with_edits=with_edits)
-    plan = client.executions.plan_retry(found.exec_id)
+    plan = client.executions.plan_retry(one)
+    found = client.executions.brief(plan.exec_id)
+    require_files(client, found, with_edits=with_edits)
     words = retry_words(found, plan)
     if dry_run:
         return item(plan, lambda: plan_text(plan), notes=lambda: [dim(f"would: {words}; nothing was made")])

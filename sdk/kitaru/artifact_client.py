@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PrivateAttr
 
 from kitaru.door import checked, checked_methods
-from kitaru_registry.executions import artifacts, lineage, reading
+from kitaru_registry.api.artifact_requests import (
+    ArtifactQuery,
+    GetArtifact,
+    GetLineage,
+    ListArtifacts,
+    ReadArtifact,
+    SearchArtifacts,
+)
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import Encoded
 from kitaru_registry.models import Artifact, Lineage
@@ -38,12 +45,11 @@ class ArtifactRef(Artifact):
             KitaruStateError: only its digest was kept.
             KitaruNotFoundError: its execution's values were deleted.
         """
-        _, data = artifacts.read(self._client.database, self.artifact_id)
-        return decode(self._client, Encoded(self.codec, data), self.artifact_id, trust_pickle=trust_pickle)
+        return decode(self._client, Encoded(self.codec, self.data()), self.artifact_id, trust_pickle=trust_pickle)
 
     def data(self) -> bytes:
         """Its encoded bytes, verified; no code is run."""
-        return artifacts.read(self._client.database, self.artifact_id)[1]
+        return self._client.ask(ReadArtifact(artifact_id=self.artifact_id)).data
 
     def shown(self) -> Any:
         """The value as JSON, as near as that comes to it; no code is run."""
@@ -66,7 +72,7 @@ class Artifacts:
         Raises:
             KitaruNotFoundError: there is none, or its execution's values were deleted.
         """
-        return self._bound(artifacts.get(self._client.database, artifact_id))
+        return self._bound(self._client.ask(GetArtifact(artifact_id=artifact_id)))
 
     def list(
         self, exec_id: str, *, name: str | None = None, kind: str | None = None, type: str | None = None,
@@ -81,26 +87,18 @@ class Artifacts:
         Raises:
             KitaruNotFoundError: there is no such execution, or its values were deleted.
         """
-        database = self._client.database
-        found = reading.find_id(database, exec_id)
-        with database.read() as connection:
-            row = reading.require_values(connection, found)
-        kind, type = kind_and_type(kind, type)
-        wanted = artifacts.Wanted(
-            execution=row, name=name, kind=kind, type=type, tag=tag, producing_call=producing_call
-        )  # fmt: skip
-        return [self._bound(artifact) for artifact in artifacts.in_order(database, wanted, limit=limit)]
+        query = ArtifactQuery(name=name, kind=kind, type=type, tag=tag, producing_call=producing_call)
+        found = self._client.ask(ListArtifacts(exec_id=exec_id, query=query, limit=limit))
+        return [self._bound(artifact) for artifact in found]
 
     def search(
         self, *, flow: str | None = None, name: str | None = None, kind: str | None = None, type: str | None = None,
         tag: str | None = None, since: datetime | None = None, limit: int = 50,
     ) -> builtins.list[ArtifactRef]:  # fmt: skip
         """Those of all executions of the project, the newest first."""
-        kind, type = kind_and_type(kind, type)
-        wanted = artifacts.Wanted(
-            project=self._client.project, flow=flow, name=name, kind=kind, type=type, tag=tag, since=since
-        )  # fmt: skip
-        return [self._bound(artifact) for artifact in artifacts.search(self._client.database, wanted, limit=limit)]
+        query = ArtifactQuery(name=name, kind=kind, type=type, tag=tag, flow=flow, since=since)
+        found = self._client.ask(SearchArtifacts(project=self._client.project, query=query, limit=limit))
+        return [self._bound(artifact) for artifact in found]
 
     def lineage(self, artifact_id: str, *, direction: str = "up", depth: int | None = None) -> Lineage:
         """What it was made from (`up`), or what was made from it (`down`), across executions.
@@ -112,20 +110,13 @@ class Artifacts:
             KitaruNotFoundError: there is no such artifact.
             KitaruUsageError: another direction.
         """
-        return lineage.trace(self._client.database, artifact_id, direction=direction, depth=depth)
+        return self._client.ask(GetLineage(artifact_id=artifact_id, direction=direction, depth=depth))
 
     def _bound(self, artifact: Artifact) -> ArtifactRef:
         fields = {name: getattr(artifact, name) for name in Artifact.model_fields}
         bound = ArtifactRef.model_construct(**fields)
         bound._client = self._client
         return bound
-
-
-def kind_and_type(kind: str | None, type: str | None) -> tuple[str | None, str | None]:
-    """The original's users ask for a kind `prompt`, which is a type here."""
-    if kind is None or type is not None or kind in artifacts.KINDS.values():
-        return kind, type
-    return None, kind
 
 
 def decode(client: KitaruClient, encoded: Encoded, what: str, *, trust_pickle: bool = False) -> Any:

@@ -73,12 +73,12 @@ class KitaruClient(Session):
     def load(self, exec_id: str, name: str, *, index: int | None = None, trust_pickle: bool = False) -> Any:
         """See kitaru.load."""
         from kitaru.artifact_client import decode
-        from kitaru_registry.executions import artifacts, reading
+        from kitaru_registry.api.artifact_requests import PickArtifact
         from kitaru_registry.journal.entries import Encoded
 
-        found = reading.find_id(self.database, exec_id)
-        artifact, data = artifacts.pick(self.database, found, name, index=index)
-        return decode(self, Encoded(artifact.codec, data), artifact.artifact_id, trust_pickle=trust_pickle)
+        artifact, value = self.ask(PickArtifact(exec_id=exec_id, name=name, index=index))
+        encoded = Encoded(value.codec, value.data)
+        return decode(self, encoded, artifact.artifact_id, trust_pickle=trust_pickle)
 
     def result(self, execution: Execution, *, trust_pickle: bool = False) -> Any:
         """The decoded result of a completed execution.
@@ -88,10 +88,11 @@ class KitaruClient(Session):
             KitaruUsageError: another user's home holds it pickled, and it is not to be trusted.
         """
         from kitaru.artifact_client import decode
-        from kitaru_registry.executions import reading
+        from kitaru_registry.api.execution_requests import GetResult
         from kitaru_registry.journal.entries import Encoded
 
-        encoded = Encoded(*reading.result_bytes(self.database, execution.exec_id))
+        value = self.ask(GetResult(exec_id=execution.exec_id))
+        encoded = Encoded(value.codec, value.data)
         return decode(self, encoded, f"the result of {execution.exec_id}", trust_pickle=trust_pickle)
 
     def look_after(self, exec_id: ExecutionId) -> None:

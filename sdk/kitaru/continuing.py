@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitaru.handle import FlowHandle
-from kitaru_registry.errors import KitaruStateError, KitaruUsageError
-from kitaru_registry.executions import accepting, ending
-from kitaru_registry.executions.retried import retry_plan
+from kitaru_registry.api.execution_requests import GetOutline
+from kitaru_registry.api.work_requests import AcceptDivergence, PlanRetry, RetryExecution
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -17,44 +16,35 @@ if TYPE_CHECKING:
 
 def retry(client: KitaruClient, exec_id: str, *, with_edits: bool) -> FlowHandle:
     """See Executions.retry."""
-    found = require_retryable(client, exec_id, with_edits=with_edits)
-    ending.retry(client.database, found.exec_id, actor=client.actor)
-    client.runner.set_going(found.exec_id, with_edits=with_edits)
+    found = client.ask(GetOutline(exec_id=exec_id))
+    if found.status == "failed" and found.deleted_at is None:
+        require_files(client, found, with_edits=with_edits)
+    work = client.ask(RetryExecution(exec_id=found.exec_id))
+    client.runner.let_work(work, with_edits=with_edits)
     return FlowHandle(client, found.exec_id, found.flow)
 
 
 def plan_retry(client: KitaruClient, exec_id: str) -> RetryPlan:
     """See Executions.plan_retry."""
-    found = require_retryable(client, exec_id, with_edits=True)
-    return retry_plan(client.database, found.exec_id)
+    plan = client.ask(PlanRetry(exec_id=exec_id))
+    require_files(client, client.ask(GetOutline(exec_id=plan.exec_id)), with_edits=True)
+    return plan
 
 
-def require_retryable(client: KitaruClient, exec_id: str, *, with_edits: bool) -> Execution:
-    """The execution that a retry would go on with.
-
-    Raises:
-        KitaruError: what `Executions.retry` would raise.
+def require_files(client: KitaruClient, found: Execution, *, with_edits: bool) -> None:
     """
-    found = client.executions.get(exec_id)
-    with client.database.read() as connection:
-        ending.require_failed(connection, found.exec_id)
+    Raises:
+        KitaruStateError: it is a source execution that came from no file.
+        KitaruConflictError: its files have changed, and not `with_edits`.
+    """
     if found.kind == "source":
         from kitaru.sources import require_resumable
 
         require_resumable(client, found, with_edits=with_edits, command="retry")
-    return found
 
 
 def accept_divergence(client: KitaruClient, exec_id: str, key: str, *, reason: str | None) -> FlowHandle:
     """See Executions.resume."""
-    found = client.executions.get(exec_id)
-    accepting.require_accepted(client.database, found.exec_id, key)
-    if not reason:
-        raise KitaruUsageError(
-            f"why may execution {found.exec_id} go on with {key}?", hint="give a reason; the journal keeps it: --reason"
-        )
-    if found.kind == "source" and found.source is None:
-        raise KitaruStateError(f"execution {found.exec_id} did not come from a file, so it cannot be started again")
-    accepting.accept(client.database, found.exec_id, key, actor=client.actor, reason=reason)
-    client.runner.set_going(found.exec_id, with_edits=True)
-    return FlowHandle(client, found.exec_id, found.flow)
+    work = client.ask(AcceptDivergence(exec_id=exec_id, key=key, reason=reason))
+    client.runner.let_work(work, with_edits=True)
+    return FlowHandle(client, work.exec_id, work.flow)

@@ -173,6 +173,8 @@ TAKEN: Mapping[str, Taken] = {
     "Mapping[str, Any]": Taken("a dict", is_of(Mapping), check_names),
     "Mapping[str, bool]": Taken("a dict", is_of(Mapping), check_names),
     "Sequence[str]": Taken("a list of texts", is_of(list, tuple), check_texts),
+    "Sequence[ExecutionId]": Taken("a list of whole ids", is_of(list, tuple), check_texts),
+    "Work": Taken("Work", is_named("Work")),
     "Callable[[str], None]": CALLED,
     "Done": CALLED,
     "Home": Taken("a Home", is_named("Home")),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from kitaru.bound import BoundExecution, bind
@@ -13,19 +13,34 @@ from kitaru.door import LARGEST, checked_methods
 from kitaru.following import LONGEST_PAUSE_SECONDS, follow
 from kitaru.handle import FlowHandle
 from kitaru.reasons import gone, not_resumable, with_process, with_reason
+from kitaru_registry.api.artifact_requests import LogQuery, ReadLog, TailLog
+from kitaru_registry.api.execution_requests import (
+    ExecutionQuery,
+    FindExecution,
+    GetBrief,
+    GetExecution,
+    GetOutline,
+    GetStanding,
+    GetStatus,
+    ListExecutions,
+)
+from kitaru_registry.api.wait_requests import AbortWait, AnswerWait, GetWait, ListWaits
+from kitaru_registry.api.work_requests import (
+    CancelExecution,
+    FireDue,
+    ListDeletable,
+    ListOpenDescendants,
+    ListUndeleted,
+    StopWaiting,
+)
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
-from kitaru_registry.executions import ending, families, queue, reading, retention, waits
-from kitaru_registry.executions.logs import LogFilter, each_entry, read_log, within
-from kitaru_registry.journal.log_lines import log_file
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
-from kitaru_runner.host.locks import FileLock, execution_lock, is_held, owner_of
+from kitaru_registry.records.answers import Work
 
 if TYPE_CHECKING:
     from kitaru.bulk import Action, Done
     from kitaru.client import KitaruClient
     from kitaru_registry.executions.views import BulkResult, ExecutionDiff, ReplayPlan, RetryPlan
-
-SHOWN_KEYS = 10
 
 
 @checked_methods
@@ -41,11 +56,11 @@ class Executions:
         Raises:
             KitaruNotFoundError: there is no such execution.
         """
-        found = reading.find_id(self._client.database, exec_id)
-        execution = with_reason(self._client, reading.get_execution(self._client.database, found))
+        found = self._client.ask(GetExecution(exec_id=exec_id))
+        execution = with_reason(self._client, found)
         # What has gone on meanwhile has no process any more, for another reason.
-        is_current = execution.status_reason is None or self.status(found) == execution.status
-        return bind(self._client, execution) if is_current else self.get(found)
+        is_current = execution.status_reason is None or self.status(found.exec_id) == execution.status
+        return bind(self._client, execution) if is_current else self.get(found.exec_id)
 
     def brief(self, exec_id: ExecutionId) -> BoundExecution:
         """As `get`, without checkpoints and metadata: it costs the same however long the journal is.
@@ -53,10 +68,10 @@ class Executions:
         Args:
             exec_id: the whole id.
         """
-        return bind(self._client, with_reason(self._client, reading.get_brief(self._client.database, exec_id)))
+        return bind(self._client, with_reason(self._client, self._client.ask(GetBrief(exec_id=exec_id))))
 
     def status(self, exec_id: ExecutionId) -> str:
-        return reading.get_status(self._client.database, exec_id)
+        return self._client.ask(GetStatus(exec_id=exec_id))
 
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
@@ -78,20 +93,16 @@ class Executions:
 
         if page is not None and (page < 1 or size < 1):
             raise KitaruUsageError(f"page {page} of {size} is none", hint="pages are counted from 1, of 1 or more")
-        found = reading.list_executions(
-            self._client.database,
-            project=self._client.project,
-            flow=flow,
-            status=status,
-            version=None if version is None else parse_version(version),
-            since=since,
-            where=where,
-            parent=reading.find_id(self._client.database, parent) if parent else None,
-            tag=tag,
-            replay_of=None if replay_of is None else reading.find_id(self._client.database, replay_of),
-            limit=limit if page is None else size,
-            offset=0 if page is None else min((page - 1) * size, LARGEST),
-        )
+        query = ExecutionQuery(
+            flow=flow, status=status, version=None if version is None else parse_version(version), since=since,
+            where=where or {}, parent=parent or None, tag=tag, replay_of=replay_of,
+        )  # fmt: skip
+        found = self._client.ask(
+            ListExecutions(
+                project=self._client.project, query=query, limit=limit if page is None else size,
+                offset=0 if page is None else min((page - 1) * size, LARGEST),
+            )
+        )  # fmt: skip
         if any(execution.status == "running" for execution in found):
             lost = gone(self._client)
             found = [with_process(execution, lost) for execution in found]
@@ -125,25 +136,27 @@ class Executions:
             KitaruNotFoundError: there is no such execution, it has no such checkpoint, or it was deleted.
             KitaruUsageError: no such source, a limit or attempt below 1, a negative offset.
         """
-        found = self._find_kept(exec_id)
-        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
-        entries = read_log(log_file(self._client.home, found), wanted=wanted, offset=offset, limit=limit)
-        if checkpoint is not None and not entries:
-            self._require_checkpoint(found, checkpoint)
-        return entries
+        query = LogQuery(checkpoint, source, attempt)
+        if offset is None and limit is not None:
+            return self._client.ask(TailLog(exec_id=exec_id, query=query, limit=limit))
+        if limit is not None and limit < 1:
+            raise KitaruUsageError(f"a limit of {limit} shows nothing", hint="a limit of 1 or more")
+        return builtins.list(islice(self._entries(exec_id, query, offset or 0), limit))
 
     def each_log_entry(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
         offset: int = 0,
     ) -> Iterator[LogEntry]:  # fmt: skip
         """As `logs`, one entry after another: a log may be larger than memory."""
-        found, any_fits = self._find_kept(exec_id), False
-        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
-        for entry in each_entry(log_file(self._client.home, found), wanted, offset):
-            any_fits = True
-            yield entry
-        if checkpoint is not None and not any_fits:
-            self._require_checkpoint(found, checkpoint)
+        return self._entries(exec_id, LogQuery(checkpoint, source, attempt), offset)
+
+    def _entries(self, exec_id: str, query: LogQuery, offset: int) -> Iterator[LogEntry]:
+        before, any_fits = None, False
+        # Until nothing more has come: somebody may write to it meanwhile.
+        while offset != before:
+            page = self._client.ask(ReadLog(exec_id=exec_id, query=query, offset=offset, must_fit=not any_fits))
+            before, offset, any_fits = offset, page.offset, any_fits or bool(page.entries)
+            yield from page.entries
 
     def follow(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
@@ -158,22 +171,17 @@ class Executions:
         Args:
             interval: seconds between two looks while nothing is printed, at most.
         """
-        found = self._find_kept(exec_id)
-        wanted = LogFilter(checkpoint=checkpoint, source=source, attempt=attempt)
         if offset < 0 or interval <= 0:
             raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
+        wanted = LogQuery(checkpoint, source, attempt)
+        # What is refused is refused now, not with the first line.
+        self._client.ask(ReadLog(exec_id=exec_id, query=wanted, limit=1, must_fit=False))
+        found = self._client.ask(FindExecution(exec_id=exec_id))
         return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
-
-    def _find_kept(self, exec_id: str) -> ExecutionId:
-        found = reading.find_id(self._client.database, exec_id)
-        with self._client.database.read() as connection:
-            reading.require_values(connection, found)
-        return found
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""
-        found = reading.find_id(self._client.database, exec_id)
-        return builtins.list(reversed(waits.list_waits(self._client.database, exec_id=found)))
+        return self._client.ask(ListWaits(exec_id=exec_id))[::-1]
 
     def input(self, exec_id: str, *, value: Any, wait: str | None = None, door: str = "sdk") -> Wait:
         """Answer the only pending wait, or the one of that key or name; the execution goes on by itself.
@@ -184,19 +192,10 @@ class Executions:
             KitaruWaitValidationError: the value does not fit; the wait stays open.
             KitaruConflictError: it was answered already.
         """
-        client = self._client
-        found = reading.find_id(client.database, exec_id)
-        open_one = waits.find_wait(client.database, found, wait)
-        if open_one is None:
-            assert wait is not None
-            return waits.answer_early(client.database, found, wait, value, actor=client.actor, door=door)
-        if open_one.schema_ is not None:
-            from kitaru_registry.schemas import check_answer
-
-            check_answer(open_one.schema_, value)
-        answered = waits.answer(client.database, found, open_one.key, value, actor=client.actor, door=door)
-        self._set_going(found)
-        return answered
+        answered = self._client.ask(AnswerWait(exec_id=exec_id, wait=wait, value=value, door=door))
+        if answered.wait.status != "early":
+            self._let_work(answered.work)
+        return answered.wait
 
     def abort_wait(self, exec_id: str, *, wait: str | None = None, door: str = "sdk") -> Wait:
         """End a wait without an answer: the flow gets KitaruWaitAborted, and fails unless it catches that.
@@ -205,18 +204,13 @@ class Executions:
             KitaruNotFoundError: there is no such wait.
             KitaruConflictError: it was answered already.
         """
-        client = self._client
-        found = reading.find_id(client.database, exec_id)
-        open_one = waits.find_wait(client.database, found, wait)
-        if open_one is None:
-            raise KitaruNotFoundError(f"execution {found} has no wait {wait}", hint=f"kitaru waits list --exec {found}")
-        aborted = waits.abort(client.database, found, open_one.key, actor=client.actor, door=door)
-        self._set_going(found)
-        return aborted
+        aborted = self._client.ask(AbortWait(exec_id=exec_id, wait=wait, door=door))
+        self._let_work(aborted.work)
+        return aborted.wait
 
-    def _set_going(self, exec_id: ExecutionId) -> None:
+    def _let_work(self, work: Work) -> None:
         try:
-            self._client.runner.set_going(exec_id)
+            self._client.runner.let_work(work)
         except KitaruConflictError as error:
             raise KitaruConflictError(f"the answer is recorded, but {error.message}", hint=error.hint) from error
 
@@ -240,15 +234,15 @@ class Executions:
             from kitaru.continuing import accept_divergence
 
             return accept_divergence(client, exec_id, accept, reason=reason)
-        found: Execution = reading.get_outline(client.database, reading.find_id(client.database, exec_id))
+        found: Execution = client.ask(GetOutline(exec_id=exec_id))
         if found.status not in ("pending", "running"):
             found = self._let_times_come(self.get(found.exec_id))
             if self._set_family_going(found, with_edits=with_edits):
                 return FlowHandle(client, found.exec_id, found.flow)
             if found.status not in ("pending", "running"):
                 raise not_resumable(found)
-        if found.status == "running" and is_held(execution_lock(client.home, found.exec_id)):
-            owner = owner_of(execution_lock(client.home, found.exec_id))
+        if found.status == "running" and client.runner.is_executed(found.exec_id):
+            owner = client.runner.owner_of(found.exec_id)
             raise KitaruStateError(
                 f"execution {found.exec_id} is still running as {owner}",
                 hint=f"kitaru executions get {found.exec_id}",
@@ -348,11 +342,11 @@ class Executions:
         """
         if execution.status != "waiting":
             return execution
-        database, exec_id = self._client.database, execution.exec_id
-        waits.fire_due(database)
-        is_left = execution.source is not None and not is_held(execution_lock(self._client.home, exec_id))
-        if is_left and waits.sleeps_until_us(database, exec_id):
-            families.stop_waiting(database, exec_id)
+        client, exec_id = self._client, execution.exec_id
+        client.ask(FireDue())
+        is_left = execution.source is not None and not client.runner.is_executed(exec_id)
+        if is_left and client.ask(GetStanding(exec_id=exec_id)).sleeps_until:
+            client.ask(StopWaiting(exec_id=exec_id))
         self._client.look_after(exec_id)
         return self.get(exec_id)
 
@@ -361,11 +355,11 @@ class Executions:
         client = self._client
         if execution.status != "waiting" or execution.pending_waits:
             return False
-        below = families.open_descendants(client.database, execution.exec_id)
+        below = client.ask(ListOpenDescendants(exec_id=execution.exec_id))
         idle = [
             child
             for child, status in below.items()
-            if status in ("pending", "running") and not is_held(execution_lock(client.home, child))
+            if status in ("pending", "running") and not client.runner.is_executed(child)
         ]
         # Those that run from source go on together, in one process.
         for child in idle[:1] if execution.kind == "source" else idle:
@@ -380,12 +374,10 @@ class Executions:
             KitaruConflictError: it has completed or failed.
         """
         client = self._client
-        found = reading.find_id(client.database, exec_id)
-        family = {found, *families.open_descendants(client.database, found)}
-        actor = f"{client.actor}: {reason}" if reason else client.actor
-        status = ending.request_cancel(client.database, found, actor=actor)
-        self._tell_to_end(family)
-        if status == "running":
+        cancelled = client.ask(CancelExecution(exec_id=exec_id, reason=reason))
+        found = cancelled.exec_id
+        client.runner.tell_to_end(cancelled.unheard)
+        if cancelled.status == "running":
             settled = FlowHandle(client, found, "").until_settled(10.0)
             if settled.status in ("completed", "failed"):
                 raise KitaruConflictError(
@@ -393,19 +385,6 @@ class Executions:
                     hint=f"kitaru executions get {found}",
                 )
         return self.get(found)
-
-    def _tell_to_end(self, wanted: set[ExecutionId]) -> None:
-        """Let the processes of these look for a request to cancel; those that have lost theirs end here."""
-        for exec_id in wanted.intersection(ending.cancel_requests(self._client.database)):
-            lock = FileLock.acquire(execution_lock(self._client.home, exec_id))
-            if lock is not None:
-                seen = queue.candidate(self._client.database, exec_id)
-                ending.cancel_owned(self._client.database, seen.row, seen.attempt)
-                lock.release()
-        self._client.runner.wake()
-        here = sys.modules.get("kitaru.running")
-        if here is not None:
-            here.poke_all()
 
     def delete(self, *exec_ids: str) -> Deleted:
         """Delete what ended executions have left, all or none: values, answers, output. Tombstones stay.
@@ -415,10 +394,8 @@ class Executions:
             KitaruNotFoundError: there is no such execution.
             KitaruUsageError: they are more than 200; see `delete_each`.
         """
-        from kitaru_runner.host.retention import delete
-
-        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
-        return delete(self._client.database, found, actor=self._client.actor)
+        found = [self._client.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
+        return self._client.runner.delete(found)
 
     def delete_each(self, *exec_ids: str) -> Deleted:
         """Delete any number of ended executions, each for itself: what cannot be deleted is `left`, with the reason.
@@ -426,10 +403,8 @@ class Executions:
         Raises:
             KitaruNotFoundError: there is no such execution; nothing was deleted.
         """
-        from kitaru_runner.host.retention import delete_each
-
-        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
-        return delete_each(self._client.database, found, actor=self._client.actor)
+        found = [self._client.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
+        return self._client.runner.delete_each(found)
 
     def undeleted(self, *exec_ids: str) -> builtins.list[ExecutionId]:
         """The whole ids of these, without those that were deleted before.
@@ -437,8 +412,7 @@ class Executions:
         Raises:
             KitaruStateError, KitaruNotFoundError: `delete` would refuse one.
         """
-        found = [reading.find_id(self._client.database, exec_id) for exec_id in exec_ids]
-        return retention.undeleted(self._client.database, found)
+        return self._client.ask(ListUndeleted(exec_ids=exec_ids))
 
     def deletable(
         self, *, flow: str | None = None, status: str | None = None, since: datetime | None = None,
@@ -452,24 +426,14 @@ class Executions:
         Raises:
             KitaruUsageError: a status that is no end.
         """
-        return retention.ended(
-            self._client.database, project=self._client.project, flow=flow, status=status, since=since, before=before
+        return self._client.ask(
+            ListDeletable(project=self._client.project, flow=flow, status=status, since=since, before=before)
         )
 
     def handle(self, exec_id: str) -> FlowHandle:
         """A handle on an execution that was started elsewhere."""
-        database = self._client.database
-        found = reading.get_state(database, reading.find_id(database, exec_id))
+        found = self._client.ask(GetOutline(exec_id=exec_id))
         return FlowHandle(self._client, found.exec_id, found.flow)
-
-    def _require_checkpoint(self, exec_id: ExecutionId, wanted: str) -> None:
-        keys = [call.key for call in reading.get_execution(self._client.database, exec_id).checkpoints]
-        if not any(within(key, wanted) for key in keys):
-            known = ", ".join(keys[:SHOWN_KEYS]) + (" ..." if len(keys) > SHOWN_KEYS else "")
-            raise KitaruNotFoundError(
-                f"execution {exec_id} has no checkpoint {wanted}; it has: {known or 'none'}",
-                hint=f"kitaru executions get {exec_id}",
-            )
 
 
 @checked_methods
@@ -479,16 +443,11 @@ class Waits:
 
     def list(self, *, flow: str | None = None, exec_id: str | None = None) -> builtins.list[Wait]:
         """The pending ones, newest first."""
-        found = reading.find_id(self._client.database, exec_id) if exec_id else None
-        return waits.list_waits(self._client.database, project=self._client.project, flow=flow, exec_id=found)
+        return self._client.ask(ListWaits(project=self._client.project, flow=flow, exec_id=exec_id or None))
 
     def get(self, exec_id: str, key: str) -> Wait:
         """One wait, answered or not."""
-        found = reading.find_id(self._client.database, exec_id)
-        for wait in waits.list_waits(self._client.database, exec_id=found, pending_only=False):
-            if key in (wait.key, wait.name):
-                return wait
-        raise KitaruNotFoundError(f"execution {found} has no wait {key}", hint=f"kitaru executions get {found}")
+        return self._client.ask(GetWait(exec_id=exec_id, key=key))
 
     def answer(self, exec_id: str, key: str, value: Any) -> Wait:
         """See Executions.input."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitaru_registry.executions.logs import LogFilter, as_entry, lines_from
-from kitaru_registry.journal.log_lines import log_file
+from kitaru_registry.api.artifact_requests import LogQuery, ReadLog
 from kitaru_registry.models import Execution, ExecutionId, LogEntry
 
 if TYPE_CHECKING:
@@ -25,14 +23,14 @@ LOOKS_WITHOUT_PROCESS = 3
 
 
 def follow(
-    client: KitaruClient, exec_id: ExecutionId, *, wanted: LogFilter, offset: int, interval: float
+    client: KitaruClient, exec_id: ExecutionId, *, wanted: LogQuery, offset: int, interval: float
 ) -> Iterator[LogEntry | Execution]:
     """Its log from an offset on, live, until it has ended.
 
     Between two lines comes the execution itself, whenever it has come to a wait, when nobody executes it any more, and
     last of all when it has ended; without its checkpoints, of which there may be very many.
     """
-    tail = Tail(log_file(client.home, exec_id), wanted, offset)
+    tail = Tail(client, exec_id, wanted, offset)
     pause, waiting_for, looked_at, without_process = SHORTEST_PAUSE_SECONDS, None, time.monotonic(), 0
     while True:
         # The status first: what was printed before the end is then in the log.
@@ -64,19 +62,20 @@ def follow(
 class Tail:
     """A place in a log that others write to."""
 
-    def __init__(self, path: Path, wanted: LogFilter, offset: int) -> None:
+    def __init__(self, client: KitaruClient, exec_id: ExecutionId, wanted: LogQuery, offset: int) -> None:
         self.offset = offset
-        self._path = path
+        self._client = client
+        self._exec_id = exec_id
         self._wanted = wanted
 
     def read(self, *, all_of_it: bool) -> Iterator[LogEntry]:
         """What has come since; from the beginning where the file was cut or made anew."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size < self.offset:
-            self.offset = 0
-        if size == self.offset:
-            return
-        for line in lines_from(self._path, self.offset, all_of_it=all_of_it):
-            self.offset = line.end
-            if self._wanted.fits(line):
-                yield as_entry(line)
+        is_end = False
+        while not is_end:
+            page = self._client.ask(
+                ReadLog(
+                    exec_id=self._exec_id, query=self._wanted, offset=self.offset, all_of_it=all_of_it, must_fit=False
+                )
+            )
+            self.offset, is_end = page.offset, page.is_end
+            yield from page.entries

@@ -61,9 +61,9 @@ class FlowHandle:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What its code did otherwise than its journal has it, so far. A completed execution should have none."""
-        from kitaru_registry.executions import reading
+        from kitaru_registry.api.execution_requests import GetWarnings
 
-        return reading.warnings_of(self._client.database, self.exec_id)
+        return self._client.ask(GetWarnings(exec_id=self.exec_id))
 
     def wait(self, timeout: float | None = None) -> Any:
         """The flow's result, once it has ended; blocks through waits, and goes on when their answers come.
@@ -93,9 +93,9 @@ class FlowHandle:
             KitaruNotFinishedError: it has not.
             KitaruExecutionError: it ended without a result.
         """
-        from kitaru_registry.executions import reading
+        from kitaru_registry.api.execution_requests import GetOutline
 
-        execution = reading.get_state(self._client.database, self.exec_id)
+        execution = self._client.ask(GetOutline(exec_id=self.exec_id))
         if execution.status not in ENDED:
             raise self._unfinished("still")
         if execution.status == "completed":
@@ -142,10 +142,10 @@ class FlowHandle:
 
     def _cause(self) -> BaseException | None:
         """The flow's own exception, where this process knows its class; nothing is imported for it."""
-        from kitaru_registry.executions import reading
+        from kitaru_registry.api.execution_requests import GetFailure
         from kitaru_runner.values.failures import rebuild
 
-        error = reading.recorded_error(self._client.database, self.exec_id)
+        error = self._client.ask(GetFailure(exec_id=self.exec_id))
         module = str((error or {}).get("class", "")).partition(":")[0]
         return rebuild(error) if error is not None and module in sys.modules else None
 
@@ -183,16 +183,16 @@ class FlowHandle:
         return status
 
     def _is_at_fault(self) -> bool:
-        from kitaru_registry.executions import queue
+        from kitaru_registry.api.execution_requests import GetStanding
 
-        return queue.fault_of(self._client.database, self.exec_id) is not None
+        return self._client.ask(GetStanding(exec_id=self.exec_id)).fault is not None
 
     def _is_in(self, wanted: frozenset[str], status: str) -> bool:
         if status != "waiting" or status not in wanted:
             return status in wanted
-        from kitaru_registry.executions import families
+        from kitaru_registry.api.execution_requests import GetStanding
 
-        return families.stands_still(self._client.database, self.exec_id)
+        return self._client.ask(GetStanding(exec_id=self.exec_id)).stands_still
 
 
 def failure_of(execution: Execution) -> KitaruExecutionError:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitaru.reasons import gone
-from kitaru_registry.clock import now_us
-from kitaru_registry.deployments.versions import list_flows, list_versions
+from kitaru_registry.api.version_requests import ListVersions
+from kitaru_registry.api.work_requests import GetOverview, ListFaults
 from kitaru_registry.errors import KitaruError
-from kitaru_registry.executions import queue, reading, waits
-from kitaru_registry.executions.remarks import count_completed_with_warnings
 from kitaru_registry.home import file_system_of, not_writable, why_not_written
 from kitaru_registry.models import DoctorCheck, HomeStatus
 
@@ -23,28 +21,27 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
 
 LOW_DISK_BYTES = 1 << 30
-DAY_US = 86_400_000_000
 
 
 def status(client: KitaruClient) -> HomeStatus:
-    counts = reading.count_open(client.database, project=client.project)
+    found, lost = client.ask(GetOverview(project=client.project)), gone(client)
     return HomeStatus(
         home=str(client.home.root),
         project=client.project,
-        flows=tuple(list_flows(client.database, project=client.project)),
-        running=counts.get("running", 0),
-        waiting=counts.get("waiting", 0),
-        pending=counts.get("pending", 0),
-        overdue=len(overdue(client)),
-        gone=len(gone(client)),
-        warned=count_completed_with_warnings(client.database, project=client.project, since_us=now_us() - DAY_US),
+        flows=found.flows,
+        running=found.counts.get("running", 0),
+        waiting=found.counts.get("waiting", 0),
+        pending=found.counts.get("pending", 0),
+        overdue=len(lost) + len(found.late),
+        gone=len(lost),
+        warned=found.warned,
         runner=client.runner.state(),
     )
 
 
 def overdue(client: KitaruClient) -> list[str]:
     """Open executions of the project that nobody works on though they could go on."""
-    return [*gone(client), *waits.late(client.database, project=client.project)]
+    return [*gone(client), *client.ask(GetOverview(project=client.project)).late]
 
 
 def doctor(client: KitaruClient) -> list[DoctorCheck]:
@@ -110,7 +107,7 @@ def check_disk(client: KitaruClient) -> DoctorCheck:
 def check_snapshots(client: KitaruClient) -> DoctorCheck:
     from kitaru_registry.snapshots.artifact import verify
 
-    versions = list_versions(client.database, project=client.project)
+    versions = client.ask(ListVersions(project=client.project))
     for version in versions:
         verify(client.layout, version.digest)
     return DoctorCheck(name="snapshots", ok=True, message=f"every blob of {len(versions)} version(s) is verified")
@@ -123,7 +120,7 @@ def check_interpreters(client: KitaruClient) -> DoctorCheck:
     missing: list[str] = []
     said = hint = None
     minors: set[str] = set()
-    for version in list_versions(client.database, project=client.project):
+    for version in client.ask(ListVersions(project=client.project)):
         config = read_config(client.layout, version.digest)
         minors.add(config.python)
         try:
@@ -141,7 +138,7 @@ def check_interpreters(client: KitaruClient) -> DoctorCheck:
 
 
 def check_faults(client: KitaruClient) -> DoctorCheck:
-    found = queue.faults(client.database)
+    found = client.ask(ListFaults())
     said = [f"{counted(exec_ids)}: {reason}" for reason, exec_ids in found.items()]
     return DoctorCheck(
         name="machine",
@@ -167,7 +164,7 @@ def check_lost(client: KitaruClient) -> DoctorCheck:
 
 def check_runner(client: KitaruClient) -> DoctorCheck:
     state = client.runner.state()
-    counts = reading.count_open(client.database, project=client.project)
+    counts = client.ask(GetOverview(project=client.project)).counts
     stuck = counts.get("pending", 0) > 0 and not client.runner.list()
     message = f"the local runner is process {state.pid}" if state.running else "no local runner; work starts one"
     if stuck:

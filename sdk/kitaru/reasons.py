@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from kitaru_registry.clock import as_datetime
+from kitaru_registry.api.execution_requests import GetStanding, ListRunning
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import queue, reading, waits
-from kitaru_registry.home import place_of
 from kitaru_registry.models import Execution, ExecutionId
-from kitaru_runner.host.locks import execution_lock, is_held
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -20,9 +17,7 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
     """Say so where an execution is open and nobody works on it."""
     if execution.status not in ("running", "pending", "waiting"):
         return execution
-    held = is_held(execution_lock(client.home, execution.exec_id)) or queue.has_owner_elsewhere(
-        client.database, execution.exec_id
-    )
+    held = client.runner.is_executed(execution.exec_id)
     reason = execution.status_reason
     if execution.status == "running" and not held:
         return with_process(execution, [execution.exec_id])
@@ -39,19 +34,15 @@ def with_reason(client: KitaruClient, execution: Execution) -> Execution:
 
 def gone(client: KitaruClient) -> list[ExecutionId]:
     """Executions of the project that run, as their record says, and whose process has died."""
-    place = place_of(client.home)
+    asked = ListRunning(project=client.project)
     left = [
-        row
-        for row in reading.running_executions(client.database)
-        if row.project == client.project
-        and not (client.home.record is not None and queue.is_elsewhere(row, place))
-        and not is_held(execution_lock(client.home, row.exec_id))
+        found for found in client.ask(asked) if not found.is_elsewhere and not client.runner.is_executed(found.exec_id)
     ]
     if not left:
         return []
     # What has ended meanwhile, or was taken over, has no process of that attempt either.
-    still = {(row.exec_id, row.attempt) for row in reading.running_executions(client.database)}
-    return [ExecutionId(row.exec_id) for row in left if (row.exec_id, row.attempt) in still]
+    still = {(found.exec_id, found.attempt) for found in client.ask(asked)}
+    return [found.exec_id for found in left if (found.exec_id, found.attempt) in still]
 
 
 def with_process(execution: Execution, gone: Collection[ExecutionId]) -> Execution:
@@ -64,13 +55,16 @@ def with_process(execution: Execution, gone: Collection[ExecutionId]) -> Executi
 
 def why_waiting(client: KitaruClient, execution: Execution, *, held: bool) -> str | None:
     """Until when it sleeps; or what makes it go on, where nobody will by themselves."""
-    database, go_on = client.database, f"kitaru executions resume {execution.exec_id}"
-    until_us = waits.sleeps_until_us(database, execution.exec_id)
+    standing, go_on = (
+        client.ask(GetStanding(exec_id=execution.exec_id)),
+        f"kitaru executions resume {execution.exec_id}",
+    )
+    until = standing.sleeps_until
     if execution.kind == "source" and not held:
-        return f"its process is gone; {f'go on: {go_on}' if until_us else 'an answer starts it again'}"
-    if not held and waits.late(database, exec_id=execution.exec_id):
+        return f"its process is gone; {f'go on: {go_on}' if until else 'an answer starts it again'}"
+    if not held and standing.is_late:
         return f"its time has come, and no runner was there; go on: {go_on}"
-    return f"sleeps until {as_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC" if until_us else None
+    return f"sleeps until {until:%Y-%m-%d %H:%M:%S} UTC" if until else None
 
 
 def not_resumable(execution: Execution) -> KitaruStateError:

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from kitaru.door import checked_methods
 from kitaru.hash_seeds import SEED
-from kitaru_registry.clock import as_datetime, now_us
+from kitaru_registry.api.execution_requests import GetOutline, GetStanding, ListRunning
+from kitaru_registry.api.version_requests import DeclaredVariables
+from kitaru_registry.api.work_requests import GetNextDue, GetRoot, MakeDue, RememberRetention, StopWaiting
+from kitaru_registry.clock import as_datetime, as_microseconds, now_us
 from kitaru_registry.config import span_seconds
-from kitaru_registry.deployments.versions import declared_variables
 from kitaru_registry.errors import KitaruStateError
-from kitaru_registry.executions import families, queue, reading, retention
-from kitaru_registry.models import Execution, ExecutionId, RunnerState
+from kitaru_registry.models import Deleted, Execution, ExecutionId, RunnerState
+from kitaru_registry.records.answers import Work
 from kitaru_registry.records.states import OPEN
 from kitaru_runner.host import presence, variables
-from kitaru_runner.host.locks import execution_lock, is_held
+from kitaru_runner.host.locks import execution_lock, is_held, owner_of
+from kitaru_runner.host.retention import delete, delete_each, end_lost
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
@@ -45,8 +48,8 @@ class Runners:
 
     def list(self) -> builtins.list[RunnerState]:
         """Every living runner of this home, newest first."""
-        rows = reading.running_executions(self._client.database)
-        declared = declared_variables(self._client.database)
+        rows = self._client.ask(ListRunning())
+        declared = self._client.ask(DeclaredVariables())
         return [
             RunnerState(
                 running=True,
@@ -131,41 +134,45 @@ class Runners:
         if is_held(presence.local_lock(self._client.home)) and not presence.started_here(self._client.home):
             presence.wait_for_runner(self._client.home)
             self.hand_over(exec_id, digest, flow, names)
-            queue.make_due(self._client.database, exec_id)
+            self._client.ask(MakeDue(exec_id=exec_id))
             self.wake()
 
     def look_after_home(self) -> bool:
         """Let the local runner begin where one has died and left work; not where it was stopped. Whether it has."""
-        home, database = self._client.home, self._client.database
+        home = self._client.home
         if not self._client.config.runner.autostart or presence.was_stopped(home):
             return False
         if is_held(presence.local_lock(home)) or presence.list_runners(home):
             return False
-        due_us = queue.next_due_us(database)
-        lost = [row for row in reading.running_executions(database) if row.kind == "deployed"]
-        if (due_us is not None and due_us <= now_us()) or any(not self.is_executed(row.exec_id) for row in lost):
+        lost = [found for found in self._client.ask(ListRunning()) if found.kind == "deployed"]
+        if self._is_overdue() or any(not self.is_executed(found.exec_id) for found in lost):
             self.ensure()
             return True
         return False
 
+    def _is_overdue(self) -> bool:
+        due = self._client.ask(GetNextDue())
+        return due is not None and as_microseconds(due) <= now_us()
+
     def set_going(self, exec_id: ExecutionId, *, with_edits: bool = False) -> None:
         """Let an open execution go on now, whatever its kind. A child in its parent's process goes on with that."""
-        database = self._client.database
-        execution = reading.get_outline(database, exec_id)
-        if execution.status not in OPEN:
+        self.let_work(self._client.ask(MakeDue(exec_id=exec_id)), with_edits=with_edits)
+
+    def let_work(self, work: Work, *, with_edits: bool = False) -> None:
+        """Let somebody work on what may go on, as the record says; see `set_going`."""
+        if work.status not in OPEN:
             self.wake()
-        elif execution.kind == "deployed":
-            names, flow = declared_variables(database, execution.digest), f"{execution.project}/{execution.flow}"
-            self.hand_over(exec_id, execution.digest, flow, names)
-            queue.make_due(database, exec_id)
+        elif work.kind == "deployed":
+            self.hand_over(work.exec_id, work.digest, f"{work.project}/{work.flow}", work.variables)
             self.ensure()
         else:
-            root = families.root_of(database, exec_id)
-            if not is_held(execution_lock(self._client.home, root)):
-                if families.waits_for_child(database, root):
-                    families.stop_waiting(database, root)
-                if reading.get_status(database, root) in ("pending", "running"):
-                    self._start_source(reading.get_outline(database, root), with_edits=with_edits)
+            root = self._client.ask(GetRoot(exec_id=work.exec_id))
+            if not self.is_executed(root.work.exec_id):
+                status = root.work.status
+                if root.waits_for_child:
+                    status = self._client.ask(StopWaiting(exec_id=root.work.exec_id)).status
+                if status in ("pending", "running"):
+                    self._start_source(root.work.exec_id, with_edits=with_edits)
 
     def look_after(self, exec_id: ExecutionId) -> None:
         """See to it that an open, deployed execution has a runner, or the children that it waits for; and its times.
@@ -173,7 +180,7 @@ class Runners:
         Raises:
             KitaruStateError: it is a source execution whose attempt has ended, and which nobody goes on with.
         """
-        execution = reading.get_outline(self._client.database, exec_id)
+        execution = self._client.ask(GetOutline(exec_id=exec_id))
         working = {execution.status, *(child.status for child in execution.children)}
         if execution.kind == "deployed" and execution.status in OPEN and self._is_due(working):
             self.ensure()
@@ -185,20 +192,41 @@ class Runners:
 
     def _is_due(self, working: set[str]) -> bool:
         """Whether a runner has something to do, by and by, for executions of these states."""
-        return bool(working & {"pending", "running"}) or queue.next_due_us(self._client.database) is not None
+        return bool(working & {"pending", "running"}) or self._client.ask(GetNextDue()) is not None
+
+    def owner_of(self, exec_id: ExecutionId) -> str:
+        """Who executes it, in words: `process 12 (runner 7)`."""
+        return owner_of(execution_lock(self._client.home, exec_id))
+
+    def tell_to_end(self, wanted: Sequence[ExecutionId]) -> None:
+        """Let the processes of these look for a request to cancel; those that have lost theirs end here."""
+        end_lost(self._client.database, wanted)
+        self.wake()
+        here = sys.modules.get("kitaru.running")
+        if here is not None:
+            here.poke_all()
+
+    def delete(self, exec_ids: Sequence[ExecutionId]) -> Deleted:
+        """See Executions.delete; the ids are whole."""
+        return delete(self._client.database, exec_ids, actor=self._client.actor)
+
+    def delete_each(self, exec_ids: Sequence[ExecutionId]) -> Deleted:
+        """See Executions.delete_each; the ids are whole."""
+        return delete_each(self._client.database, exec_ids, actor=self._client.actor)
 
     def is_executed(self, exec_id: ExecutionId) -> bool:
         """Whether a process of this machine has it, or one of another home that shares the record."""
-        return is_held(execution_lock(self._client.home, exec_id)) or queue.has_owner_elsewhere(
-            self._client.database, exec_id
-        )
+        if is_held(execution_lock(self._client.home, exec_id)):
+            return True
+        is_shared = self._client.home.record is not None
+        return is_shared and self._client.ask(GetStanding(exec_id=exec_id)).is_elsewhere
 
     def is_abandoned(self, exec_id: ExecutionId) -> bool:
         """Whether it is a source execution that should be going on, as its record says, and whose process is gone."""
-        execution = reading.get_outline(self._client.database, exec_id)
+        execution = self._client.ask(GetOutline(exec_id=exec_id))
         if execution.kind != "source" or execution.status not in ("pending", "running"):
             return False
-        family = {exec_id, families.root_of(self._client.database, exec_id)}
+        family = {exec_id, self._client.ask(GetRoot(exec_id=exec_id)).work.exec_id}
         return not any(self.is_executed(found) or self.is_starting(found) for found in family)
 
     def why_pending(self, execution: Execution) -> str | None:
@@ -210,7 +238,7 @@ class Runners:
         """Tell the home's runner how long this project keeps ended executions."""
         kept = self._client.config.retention.executions
         seconds = None if kept is None else span_seconds(kept)
-        retention.remember_policy(self._client.database, self._client.project, seconds)
+        self._client.ask(RememberRetention(project=self._client.project, seconds=seconds))
 
     def _options(self) -> builtins.list[str]:
         config = self._client.config
@@ -224,12 +252,13 @@ class Runners:
             *([f"--store={self._client.home.store}"] if self._client.home.store is not None else []),
         ]
 
-    def _start_source(self, execution: Execution, *, with_edits: bool) -> None:
+    def _start_source(self, exec_id: ExecutionId, *, with_edits: bool) -> None:
         """Start a source execution again, in a process of its own, with the interpreter and folder it began with."""
         from kitaru.sources import require_resumable
 
+        execution = self._client.ask(GetOutline(exec_id=exec_id))
         source = require_resumable(self._client, execution, with_edits=with_edits)
-        queue.make_due(self._client.database, execution.exec_id)
+        self._client.ask(MakeDue(exec_id=exec_id))
         interpreter = source.interpreter if Path(source.interpreter).exists() else sys.executable
         folder = self._client.home.execution(execution.exec_id)
         process = presence.start_detached(

@@ -10,6 +10,7 @@ from kitaru_registry.home import Home
 
 if TYPE_CHECKING:
     from kitaru_registry.database.opening import Database
+    from kitaru_registry.records.values import Values
     from kitaru_registry.stores.layout import OciLayout
 
 
@@ -20,6 +21,12 @@ class Holdings:
     @property
     def home(self) -> Home:
         return self.database.home
+
+    @cached_property
+    def values(self) -> Values:
+        from kitaru_registry.executions.values import values_of
+
+        return values_of(self.database)
 
     @cached_property
     def layout(self) -> OciLayout:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NOUNS = ("tag", "version")
+NOUNS = ("artifact", "execution", "tag", "version", "wait", "work")
 """Each has a module of requests, and one of the functions that answer them: a command imports those of its own."""
 
 Answers = Mapping[type, Callable[[Holdings, Any, Actor], Any]]

@@ -5,50 +5,41 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy.engine import Connection
 
 from kitaru_registry.clock import now_us
-from kitaru_registry.database.opening import Database
-from kitaru_registry.database.tables import executions, journal
+from kitaru_registry.database.tables import journal
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.executions.retrying import last_seq, let_go_on
-from kitaru_registry.models import ExecutionId
 
 
-def require_accepted(database: Database, exec_id: ExecutionId, key: str) -> None:
-    """
-    Raises:
-        KitaruStateError: it did not end at a divergence.
-        KitaruConflictError: it was another call that was found there.
-    """
-    with database.read() as connection:
-        divergence_of(connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one(), key)
-
-
-def accept(database: Database, exec_id: ExecutionId, key: str, *, actor: str, reason: str) -> None:
+def accept_on(connection: Connection, row: Any, key: str, *, actor: str, reason: str) -> None:
     """Let a diverged execution go on with the call of that key; the journal says so.
 
     From that call on, its scope is no longer compared with the journal. What is recorded under the keys of later calls
     is still their outcome.
 
     Raises:
-        See require_accepted.
+        See divergence_of.
     """
-    with database.write(exec_id) as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        scope, place = divergence_of(row, key)
-        said = {"scope": scope, "place": place, "key": key, "reason": reason, "actor": actor}
-        connection.execute(
-            journal.insert().values(
-                execution=row.id, seq=last_seq(connection, row.id) + 1, kind="a", key="accept", attempt=row.attempt,
-                metadata=json.dumps(said), ended_us=now_us(),
-            )
-        )  # fmt: skip
-        let_go_on(connection, row)
+    scope, place = divergence_of(row, key)
+    said = {"scope": scope, "place": place, "key": key, "reason": reason, "actor": actor}
+    connection.execute(
+        journal.insert().values(
+            execution=row.id, seq=last_seq(connection, row.id) + 1, kind="a", key="accept", attempt=row.attempt,
+            metadata=json.dumps(said), ended_us=now_us(),
+        )
+    )  # fmt: skip
+    let_go_on(connection, row)
 
 
 def divergence_of(row: Any, key: str) -> tuple[str, int]:
-    """Scope and place of the call that was found, which must be that of `key`."""
+    """Scope and place of the call that was found.
+
+    Raises:
+        KitaruStateError: it did not end at a divergence.
+        KitaruConflictError: it was another call than `key` that was found there.
+    """
     status, error, exec_id = row.status, row.error or {}, row.exec_id
     if status != "failed" or error.get("origin") != "divergence" or "place" not in error:
         raise KitaruStateError(

@@ -216,12 +216,17 @@ def request_cancel(database: Database, exec_id: str, *, actor: str) -> str:
     """
     with database.write(exec_id) as connection:
         row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        if row.status in ENDED and row.status != "cancelled":
-            raise KitaruConflictError(
-                f"execution {exec_id} has {row.status} already", hint=f"kitaru executions get {exec_id}"
-            )
-        tell_runners(connection)
-        return cancel_all(connection, row, actor)
+        return request_cancel_on(connection, row, actor=actor)
+
+
+def request_cancel_on(connection: Connection, row: Any, *, actor: str) -> str:
+    """`request_cancel`, within a transaction of the caller's."""
+    if row.status in ENDED and row.status != "cancelled":
+        raise KitaruConflictError(
+            f"execution {row.exec_id} has {row.status} already", hint=f"kitaru executions get {row.exec_id}"
+        )
+    tell_runners(connection)
+    return cancel_all(connection, row, actor)
 
 
 def cancel_all(connection: Connection, row: Any, actor: str | None) -> str:
@@ -245,11 +250,16 @@ def cancel_all(connection: Connection, row: Any, actor: str | None) -> str:
 
 def cancel_requests(database: Database) -> list[ExecutionId]:
     """Running executions whose process has to hear that they are to be cancelled."""
+    with database.read() as connection:
+        return cancel_requests_on(connection)
+
+
+def cancel_requests_on(connection: Connection) -> list[ExecutionId]:
+    """`cancel_requests`, within a transaction of the caller's."""
     wanted = select(executions.c.exec_id).where(
         executions.c.status == "running", executions.c.cancel_requested_us.is_not(None)
     )
-    with database.read() as connection:
-        return [ExecutionId(found) for found in connection.execute(wanted).scalars()]
+    return [ExecutionId(found) for found in connection.execute(wanted).scalars()]
 
 
 def cancel_owned(database: Database, row: int, attempt: int) -> bool:

@@ -129,16 +129,14 @@ def actor_of(database: Database, row: int) -> str:
         return str(connection.execute(select(executions.c.actor).where(executions.c.id == row)).scalar_one())
 
 
-def root_of(database: Database, exec_id: str) -> ExecutionId:
+def root_on(connection: Connection, row: Any) -> Any:
     """The topmost open source execution that this one is a child of, through open source executions; or itself."""
-    with database.read() as connection:
-        row = connection.execute(select(executions).where(executions.c.exec_id == exec_id)).one()
-        while row.parent is not None:
-            parent = connection.execute(select(executions).where(executions.c.id == row.parent)).one()
-            if parent.kind != "source" or parent.status in ENDED:
-                break
-            row = parent
-        return ExecutionId(row.exec_id)
+    while row.parent is not None:
+        parent = connection.execute(select(executions).where(executions.c.id == row.parent)).one()
+        if parent.kind != "source" or parent.status in ENDED:
+            break
+        row = parent
+    return row
 
 
 def open_descendants(database: Database, exec_id: str) -> dict[ExecutionId, str]:
@@ -173,22 +171,22 @@ def rests(connection: Connection, row: Any) -> bool:
     return all(rests(connection, child) for child in children)
 
 
-def waits_for_child(database: Database, exec_id: str) -> bool:
-    """Whether it stands at a child execution's end, among other things maybe."""
-    standing = (
-        select(waits.c.key)
-        .join(executions, executions.c.id == waits.c.execution)
-        .where(executions.c.exec_id == exec_id, waits.c.kind == "child", waits.c.status == "pending")
-    )
-    with database.read() as connection:
-        return connection.execute(standing.limit(1)).one_or_none() is not None
+def waits_for_child_on(connection: Connection, row: int) -> bool:
+    """Whether an execution stands at a child execution's end, among other things maybe."""
+    standing = select(waits.c.key).where(waits.c.execution == row, waits.c.kind == "child", waits.c.status == "pending")
+    return connection.execute(standing.limit(1)).one_or_none() is not None
 
 
 def stop_waiting(database: Database, exec_id: str) -> None:
     """Let a waiting execution be claimed whose process is gone: what it stands at may have no process either."""
     with database.write(exec_id) as connection:
-        connection.execute(
-            update(executions)
-            .where(executions.c.exec_id == exec_id, executions.c.status == "waiting")
-            .values(status="pending", not_before_us=0)
-        )
+        stop_waiting_on(connection, exec_id)
+
+
+def stop_waiting_on(connection: Connection, exec_id: str) -> None:
+    """`stop_waiting`, within a transaction of the caller's."""
+    connection.execute(
+        update(executions)
+        .where(executions.c.exec_id == exec_id, executions.c.status == "waiting")
+        .values(status="pending", not_before_us=0)
+    )

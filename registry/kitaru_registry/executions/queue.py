@@ -317,8 +317,11 @@ def fault_of(database: Database, exec_id: str) -> str | None:
     """What the machine lacks to execute a pending execution, and what to do; None where it lacks nothing."""
     wanted = select(executions.c.status, executions.c.status_reason, executions.c.needs)
     with database.read() as connection:
-        row = connection.execute(wanted.where(executions.c.exec_id == exec_id)).one()
-        return str(row.status_reason) if row.status == "pending" and FAULT in (row.needs or {}) else None
+        return fault_in(connection.execute(wanted.where(executions.c.exec_id == exec_id)).one())
+
+
+def fault_in(row: Any) -> str | None:
+    return str(row.status_reason) if row.status == "pending" and FAULT in (row.needs or {}) else None
 
 
 def faults(database: Database) -> dict[str, list[ExecutionId]]:
@@ -337,17 +340,22 @@ def faults(database: Database) -> dict[str, list[ExecutionId]]:
 def make_due(database: Database, exec_id: str) -> None:
     """Let a pending execution be claimed now, whatever pause it was given and for whatever reason."""
     with database.write(exec_id) as connection:
-        wanted = select(executions.c.id, executions.c.needs).where(
-            executions.c.exec_id == exec_id, executions.c.status == "pending"
-        )
-        found = connection.execute(wanted).one_or_none()
-        if found is None:
-            return
-        again: dict[str, Any] = {"not_before_us": 0, "status_reason": None}
-        if FAULT in (found.needs or {}):
-            again["needs"] = without_fault(found.needs)
-        connection.execute(update(executions).where(executions.c.id == found.id).values(**again))
-        tell_runners(connection)
+        make_due_on(connection, exec_id)
+
+
+def make_due_on(connection: Connection, exec_id: str) -> None:
+    """`make_due`, within a transaction of the caller's."""
+    wanted = select(executions.c.id, executions.c.needs).where(
+        executions.c.exec_id == exec_id, executions.c.status == "pending"
+    )
+    found = connection.execute(wanted).one_or_none()
+    if found is None:
+        return
+    again: dict[str, Any] = {"not_before_us": 0, "status_reason": None}
+    if FAULT in (found.needs or {}):
+        again["needs"] = without_fault(found.needs)
+    connection.execute(update(executions).where(executions.c.id == found.id).values(**again))
+    tell_runners(connection)
 
 
 def could_not_begin(database: Database, exec_id: str, reason: str) -> None:

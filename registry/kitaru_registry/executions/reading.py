@@ -15,12 +15,12 @@ from kitaru_registry.clock import as_datetime, as_microseconds
 from kitaru_registry.database.opening import Database
 from kitaru_registry.database.tables import SHOWN_DIGITS, executions, journal
 from kitaru_registry.database.types import json_text, json_written, last_digits
-from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruUsageError
+from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.executions.inputs import shown as shown_inputs
 from kitaru_registry.executions.remarks import read_warnings
 from kitaru_registry.executions.superseding import KEPT, Current, is_cancellation, kept_rows, without
 from kitaru_registry.executions.values import values_of
-from kitaru_registry.executions.waits import list_waits
+from kitaru_registry.executions.waits import waits_on
 from kitaru_registry.journal.display import as_json
 from kitaru_registry.journal.entries import DIGEST_CODEC
 from kitaru_registry.journal.metadata import merge_metadata
@@ -52,11 +52,20 @@ def find_id(database: Database, given: str) -> ExecutionId:
         KitaruNotFoundError: there is none.
         KitaruConflictError: several fit.
     """
+    with database.read() as connection:
+        return find_on(connection, given)
+
+
+def find_row(connection: Connection, given: str) -> Any:
+    """The execution's row, from the id or a unique beginning or end of it; raises as `find_id`."""
+    return row_of(connection, find_on(connection, given))
+
+
+def find_on(connection: Connection, given: str) -> ExecutionId:
     if not isinstance(given, str):
         raise KitaruUsageError(f"{told(given)} is no id of an execution", hint="give handle.exec_id, or enough of it")
     check_text("the id of an execution", given)
-    with database.read() as connection:
-        found = fitting_ids(connection, given) if given else []
+    found = fitting_ids(connection, given) if given else []
     if len(found) == 1:
         return ExecutionId(found[0])
     if found:
@@ -126,50 +135,53 @@ def recorded_error(database: Database, exec_id: ExecutionId) -> dict[str, Any] |
 def get_execution(database: Database, exec_id: ExecutionId) -> Execution:
     """The execution with its checkpoints, pending waits and result."""
     with database.read() as connection:
-        row = row_of(connection, exec_id)
-        read, family = read_calls(connection, row), read_family(connection, row)
+        return execution_on(connection, values_of(database), row_of(connection, exec_id))
+
+
+def execution_on(connection: Connection, values: Values, row: Any) -> Execution:
+    """`get_execution`, within a transaction of the caller's."""
+    read = read_calls(connection, row)
     return as_execution(
         row,
-        **shown_values(database, row),
-        **family,
+        **shown_values(values, row),
+        **read_family(connection, row),
         metadata=read.logged,
         checkpoints=tuple(read.calls.values()),
         accepted=tuple(read.accepted),
         warnings=tuple(read.warnings),
-        pending_waits=pending_waits(database, row),
+        pending_waits=pending_waits(connection, row),
     )
 
 
-def get_brief(database: Database, exec_id: ExecutionId) -> Execution:
+def brief_on(connection: Connection, values: Values, row: Any) -> Execution:
     """The execution with its pending waits and result; nothing of its journal is read, which may be very long."""
-    with database.read() as connection:
-        row = row_of(connection, exec_id)
-        family, warnings = read_family(connection, row), read_warnings(connection, [row.id]).get(row.id, ())
-    shown = shown_values(database, row)
-    return as_execution(row, **shown, **family, pending_waits=pending_waits(database, row), warnings=warnings)
+    return as_execution(
+        row,
+        **shown_values(values, row),
+        **read_family(connection, row),
+        pending_waits=pending_waits(connection, row),
+        warnings=read_warnings(connection, [row.id]).get(row.id, ()),
+    )
 
 
-def get_state(database: Database, exec_id: ExecutionId) -> Execution:
-    """How it stands, and the error that it ended with: of one row."""
-    with database.read() as connection:
-        return as_execution(row_of(connection, exec_id))
+def outline_on(connection: Connection, row: Any) -> Execution:
+    """The execution without its checkpoints, waits and result: as cheap, however long its journal is."""
+    return as_execution(row, children=read_children(connection, row.id))
 
 
 def get_outline(database: Database, exec_id: ExecutionId) -> Execution:
-    """The execution without its checkpoints, waits and result: as cheap, however long its journal is."""
+    """See outline_on."""
     with database.read() as connection:
-        row = row_of(connection, exec_id)
-        return as_execution(row, children=read_children(connection, row.id))
+        return outline_on(connection, row_of(connection, exec_id))
 
 
-def pending_waits(database: Database, row: Any) -> tuple[Wait, ...]:
+def pending_waits(connection: Connection, row: Any) -> tuple[Wait, ...]:
     """Oldest first."""
-    return tuple(reversed(list_waits(database, exec_id=row.exec_id))) if row.status != "cancelled" else ()
+    return tuple(reversed(waits_on(connection, exec_id=row.exec_id))) if row.status != "cancelled" else ()
 
 
-def shown_values(database: Database, row: Any) -> dict[str, Any]:
+def shown_values(values: Values, row: Any) -> dict[str, Any]:
     """Its inputs and its result, as JSON."""
-    values = values_of(database)
     return {"result": shown_result(values, row), "inputs": shown_inputs(values, row, limit=SHOWN_BYTES)}
 
 
@@ -471,12 +483,16 @@ def result_bytes(database: Database, exec_id: ExecutionId) -> tuple[str, bytes]:
     with database.read() as connection:
         require_values(connection, exec_id)
         row = row_of(connection, exec_id)
-    data = row.result_data if row.result_data is not None else values_of(database).get(row.result_digest)
-    return row.result_codec, data
+    return result_of(values_of(database), row)
 
 
-def warnings_of(database: Database, exec_id: ExecutionId) -> tuple[str, ...]:
-    """What its code did otherwise than its journal has it, in recorded order."""
-    with database.read() as connection:
-        row = row_of(connection, exec_id).id
-        return read_warnings(connection, [row]).get(row, ())
+def result_of(values: Values, row: Any) -> tuple[str, bytes]:
+    """
+    Raises:
+        KitaruStateError: the execution has no result.
+    """
+    if row.result_codec is None:
+        raise KitaruStateError(
+            f"execution {row.exec_id} is {row.status}, and has no result", hint=f"kitaru executions get {row.exec_id}"
+        )
+    return row.result_codec, row.result_data if row.result_data is not None else values.get(row.result_digest)

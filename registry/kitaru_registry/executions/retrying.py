@@ -27,9 +27,14 @@ def retry(database: Database, exec_id: str, *, actor: str) -> None:
         KitaruStateError: it has not failed, or its values were deleted.
     """
     with database.write(exec_id) as connection:
-        row = require_failed(connection, exec_id)
-        begin_anew(connection, row, row.error, actor=actor, asks_again=True)
-        forget_deadline(connection, row.id)
+        retry_on(connection, exec_id, actor=actor)
+
+
+def retry_on(connection: Connection, exec_id: str, *, actor: str) -> None:
+    """`retry`, within a transaction of the caller's."""
+    row = require_failed(connection, exec_id)
+    begin_anew(connection, row, row.error, actor=actor, asks_again=True)
+    forget_deadline(connection, row.id)
 
 
 def require_failed(connection: Connection, exec_id: str) -> Any:

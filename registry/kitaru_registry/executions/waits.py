@@ -152,13 +152,15 @@ def deadline_of(database: Database, row: int, key: str) -> int | None:
 
 def sleeps_until_us(database: Database, exec_id: str) -> int | None:
     """When an execution goes on that waits for a time and for nobody."""
-    standing = (
-        select(waits.c.kind, waits.c.deadline_us)
-        .join(executions, executions.c.id == waits.c.execution)
-        .where(executions.c.exec_id == exec_id, waits.c.status == "pending")
-    )
     with database.read() as connection:
-        found = connection.execute(standing).all()
+        row = connection.execute(select(executions.c.id).where(executions.c.exec_id == exec_id)).scalar_one()
+        return sleeping_until_us(connection, row)
+
+
+def sleeping_until_us(connection: Connection, row: int) -> int | None:
+    """`sleeps_until_us`, within a transaction of the caller's."""
+    standing = select(waits.c.kind, waits.c.deadline_us).where(waits.c.execution == row, waits.c.status == "pending")
+    found = connection.execute(standing).all()
     if not found or any(wait.kind != "sleep" for wait in found):
         return None
     return min(int(wait.deadline_us) for wait in found)
@@ -166,6 +168,12 @@ def sleeps_until_us(database: Database, exec_id: str) -> int | None:
 
 def late(database: Database, *, project: str | None = None, exec_id: str | None = None) -> list[ExecutionId]:
     """Open executions of which a time has come, and which nobody has let go on, or end."""
+    with database.read() as connection:
+        return late_on(connection, project=project, exec_id=exec_id)
+
+
+def late_on(connection: Connection, *, project: str | None = None, exec_id: str | None = None) -> list[ExecutionId]:
+    """`late`, within a transaction of the caller's."""
     before_us = now_us() - LATE_SECONDS * 1_000_000
     came = select(waits.c.execution).where(waits.c.status == "pending", waits.c.deadline_us < before_us)
     wanted = select(executions.c.exec_id).where(
@@ -176,8 +184,7 @@ def late(database: Database, *, project: str | None = None, exec_id: str | None 
         wanted = wanted.where(executions.c.project == project)
     if exec_id is not None:
         wanted = wanted.where(executions.c.exec_id == exec_id)
-    with database.read() as connection:
-        return [ExecutionId(found) for found in connection.execute(wanted.order_by(executions.c.id)).scalars()]
+    return [ExecutionId(found) for found in connection.execute(wanted.order_by(executions.c.id)).scalars()]
 
 
 def fire_due(database: Database) -> int:
@@ -209,6 +216,15 @@ def list_waits(
     pending_only: bool = True,
 ) -> list[Wait]:  # fmt: skip
     """Waits, newest first; only those of open executions that nobody answered, unless told otherwise."""
+    with database.read() as connection:
+        return waits_on(connection, project=project, flow=flow, exec_id=exec_id, pending_only=pending_only)
+
+
+def waits_on(
+    connection: Connection, *, project: str | None = None, flow: str | None = None, exec_id: str | None = None,
+    pending_only: bool = True,
+) -> list[Wait]:  # fmt: skip
+    """`list_waits`, within a transaction of the caller's."""
     wanted = select(waits, executions.c.exec_id, executions.c.flow).join(
         executions, executions.c.id == waits.c.execution
     )
@@ -221,13 +237,18 @@ def list_waits(
         wanted = wanted.where(executions.c.flow == flow)
     if exec_id is not None:
         wanted = wanted.where(executions.c.exec_id == exec_id)
-    with database.read() as connection:
-        # Those of one moment, such as a wait_any's, in the order of asking too.
-        newest_first = wanted.order_by(waits.c.entered_us.desc(), waits.c.asked_ns.desc())
-        return [as_wait(row) for row in connection.execute(newest_first)]
+    # Those of one moment, such as a wait_any's, in the order of asking too.
+    newest_first = wanted.order_by(waits.c.entered_us.desc(), waits.c.asked_ns.desc())
+    return [as_wait(row) for row in connection.execute(newest_first)]
 
 
 def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
+    """See find_wait_on."""
+    with database.read() as connection:
+        return find_wait_on(connection, exec_id, key)
+
+
+def find_wait_on(connection: Connection, exec_id: str, key: str | None) -> Wait | None:
     """The wait of that key, or the one pending wait of that name, or the only pending one.
 
     None: no wait of that name was opened yet; an answer is to be kept for it.
@@ -236,7 +257,7 @@ def find_wait(database: Database, exec_id: str, key: str | None) -> Wait | None:
         KitaruNotFoundError: no key was given, and none is pending; or one nearly has that name.
         KitaruConflictError: several fit, or what fits was answered already.
     """
-    known = [w for w in list_waits(database, exec_id=exec_id, pending_only=False) if w.status != "superseded"]
+    known = [w for w in waits_on(connection, exec_id=exec_id, pending_only=False) if w.status != "superseded"]
     fitting = [w for w in known if key in (None, w.key)] or [w for w in known if w.name == key]
     pending = [wait for wait in fitting if wait.status == "pending"]
     if len(pending) == 1:
@@ -285,12 +306,19 @@ def end_wait(
     database: Database, exec_id: str, key: str, answer: dict[str, Any] | None, *, actor: str, door: str
 ) -> Wait:  # fmt: skip
     with database.write(exec_id) as connection:
-        row = wait_row(connection, exec_id, key)
-        if row.status != "pending":
-            raise answered_already(as_wait(row))
-        answer_row(connection, row.execution, key, answer, at_us=now_us(), actor=actor, door=door)
-        wake(connection, [row.execution])
-        return as_wait(wait_row(connection, exec_id, key))
+        return end_on(connection, exec_id, key, answer, actor=actor, door=door)
+
+
+def end_on(
+    connection: Connection, exec_id: str, key: str, answer: dict[str, Any] | None, *, actor: str, door: str
+) -> Wait:  # fmt: skip
+    """Give a pending wait its answer, or none, within a transaction of the caller's; its execution may be claimed."""
+    row = wait_row(connection, exec_id, key)
+    if row.status != "pending":
+        raise answered_already(as_wait(row))
+    answer_row(connection, row.execution, key, answer, at_us=now_us(), actor=actor, door=door)
+    wake(connection, [row.execution])
+    return as_wait(wait_row(connection, exec_id, key))
 
 
 def answer_row(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruStateError, KitaruUsageError
-from kitaru_registry.executions import retention
+from kitaru_registry.executions import ending, queue, retention
 from kitaru_registry.models import Deleted, ExecutionId
 from kitaru_runner.host.locks import FileLock, execution_lock
 
@@ -99,4 +99,14 @@ def delete(database: Database, exec_ids: Sequence[ExecutionId], *, actor: str) -
         return retention.erase(database, exec_ids, actor=actor)
     finally:
         for lock in locks:
+            lock.release()
+
+
+def end_lost(database: Database, exec_ids: Sequence[ExecutionId]) -> None:
+    """End those of these running executions that were to be cancelled, and whose process is gone."""
+    for exec_id in exec_ids:
+        lock = FileLock.acquire(execution_lock(database.home, exec_id))
+        if lock is not None:
+            seen = queue.candidate(database, exec_id)
+            ending.cancel_owned(database, seen.row, seen.attempt)
             lock.release()
