@@ -186,7 +186,8 @@ def begin_try(
         raise attempt.halting.error
     if attempt.recorded.mistaken:
         check_new(attempt, call, inputs)
-    attempt.pace.point()
+    if attempt.point is not None:
+        attempt.point()
     started_us = now_us()
     attempt.parking.begin()
     attempt.journal.started(call.key, call.name, number, started_us)
