@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -117,3 +118,17 @@ def test_one_deploys_another_executes_and_either_answers(homes: tuple[Cli, Cli])
     assert until(ada, exec_id, "completed")["result"] == "40000 kind"
     assert not (bob.home.root / "kitaru.db").exists()
     assert not (bob.home.root / "layout").exists()
+
+
+def test_what_failed_for_one_is_retried_and_replayed_by_another(homes: tuple[Cli, Cli], tmp_path: Path) -> None:
+    ada, bob = homes
+    ada("migrate")
+    ada("deploy", "flows.py:shaky")
+    failing = json.dumps({"path": str(tmp_path / "once")})
+    exec_id = ada("invoke", "shaky", "--input", failing, "--detach").item["exec_id"]
+    until(bob, exec_id, "failed")
+
+    bob("executions", "retry", exec_id, "--detach")
+    assert until(ada, exec_id, "completed")["attempt"] == 2
+    replayed = bob("executions", "replay", exec_id, "--from", "fail_once", "--detach").item["exec_id"]
+    assert until(ada, replayed, "completed")["original_exec_id"] == exec_id
