@@ -169,7 +169,7 @@ def at_once(record: Record, code: str, *, processes: int) -> Sequence[Any]:
     started = []
     for number in range(processes):
         script = PREPARE.format(
-            folder=str(Path(__file__).parent), home=str(record.home.root), url=record.url, number=number
+            folder=str(Path(__file__).parent), home=str(record.home.root), url=record.home.record, number=number
         )
         command = [sys.executable, "-c", f"{script}\n{code}\nprint(json.dumps(answer))"]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
