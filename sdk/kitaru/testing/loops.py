@@ -10,14 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from kitaru.testing.lines import Turns
 from kitaru_registry.clock import now_us
 from kitaru_runner.engine.core.calls import current
 from kitaru_runner.values.failures import ProcessEnded
-
-if TYPE_CHECKING:
-    from kitaru.testing.schedules import Schedule
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,7 +39,7 @@ class SeededLoop(asyncio.SelectorEventLoop):
     _ready: Any
     _selector: Any
 
-    def __init__(self, schedule: Schedule, random: Random) -> None:
+    def __init__(self, schedule: Turns, random: Random) -> None:
         self._random = random
         self.at_rest: list[tuple[float, Callable[[], None]]] = []
         """To be called once nothing is ready, as if so many seconds had passed."""

@@ -10,25 +10,19 @@ import asyncio
 import concurrent.futures.thread as pools
 import queue
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Collection
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from kitaru.testing.lines import Line, Turns, is_of_standard_library
 from kitaru.testing.loops import SeededLoop
 from kitaru_runner.engine.core.blocking import frames_of_threads, stands
 from kitaru_runner.values.failures import OWN_PACKAGES, is_ours
 
-if TYPE_CHECKING:
-    from kitaru.testing.schedules import Line, Schedule
-
-STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
-THIRD_PARTY = sysconfig.get_paths()["purelib"]
-
-turns: dict[int, tuple[Schedule, Line]] = {}
+turns: dict[int, tuple[Turns, Line]] = {}
 """By thread, whose turns it takes."""
 
 
@@ -107,7 +101,7 @@ def waiting(original: Callable[..., bool]) -> Callable[..., bool]:
     return wait
 
 
-def wait_in_turn(condition: Any, schedule: Schedule, line: Line, timeout: float | None) -> bool:
+def wait_in_turn(condition: Any, schedule: Turns, line: Line, timeout: float | None) -> bool:
     """What `Condition.wait` does, with a turn for the others instead of a thread that blocks."""
     waiter = threading.Lock()
     waiter.acquire()
@@ -153,7 +147,7 @@ def making_loop(original: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
-def of_this_thread() -> tuple[Schedule, Line] | None:
+def of_this_thread() -> tuple[Turns, Line] | None:
     """Whose turns this thread takes; None: nobody's, or it is the schedule itself that goes on in it."""
     taken = turns.get(threading.get_ident())
     return None if taken is None or taken[1].is_blind or taken[1].is_standing else taken
@@ -165,7 +159,7 @@ def runs_ours(thread: threading.Thread) -> bool:
     return str(getattr(work, "__module__", "")).partition(".")[0] in OWN_PACKAGES
 
 
-def blocks_for_another(frame: FrameType | None) -> tuple[Schedule, Line] | None:
+def blocks_for_another(frame: FrameType | None) -> tuple[Turns, Line] | None:
     """Whose turns this thread takes, where it is the flow's code, or a library's, that blocks."""
     taken = of_this_thread()
     if taken is None:
@@ -173,11 +167,6 @@ def blocks_for_another(frame: FrameType | None) -> tuple[Schedule, Line] | None:
     while frame is not None and is_of_standard_library(frame):
         frame = frame.f_back
     return None if frame is not None and is_ours(frame) and not is_turn(frame) else taken
-
-
-def is_of_standard_library(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    return file.startswith(("<frozen", STANDARD_LIBRARY)) and not file.startswith(THIRD_PARTY)
 
 
 def is_turn(frame: FrameType) -> bool:

@@ -12,17 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from math import ceil
-from queue import Empty, SimpleQueue
+from queue import Empty
 from random import Random
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from kitaru.testing.lines import Line, always, is_users
 from kitaru.testing.loops import SeededLoop
-from kitaru.testing.own_threads import is_of_standard_library, others_at_work, own_threads, turns
+from kitaru.testing.own_threads import others_at_work, own_threads, turns
 from kitaru_registry.clock import now_us
 from kitaru_runner.engine.core.blocking import frames_of_threads
-from kitaru_runner.engine.core.calls import Branch, current
+from kitaru_runner.engine.core.calls import current
 from kitaru_runner.engine.core.interrupts import Executing
 from kitaru_runner.engine.core.pace import Pace
 from kitaru_runner.values.failures import ProcessEnded, is_ours
@@ -60,54 +61,6 @@ class World(Protocol):
 
     def move_clock(self, to_us: int) -> bool:
         """Let it be that time; whether anything was due."""
-
-
-class Line:
-    """A thread that takes turns with others."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.go: SimpleQueue[None] = SimpleQueue()
-        self.there: Callable[[], bool] = always
-        self.due_us: int | None = None
-        self.interrupted = False
-        self.outside = False
-        """What it waits for may come from outside of this process."""
-        self.blocks = False
-        """It waits for a thread by means of the flow's own, not by Kitaru's."""
-        self.machine_due: float | None = None
-        """When it stops to, in the machine's time."""
-        self.is_idle = False
-        """Nothing of the flow's is under way in it: a pool's thread without work."""
-        self.is_blind = False
-        """It is about to start a thread, which is no point to hand on at."""
-        self.is_away = False
-        """It blocks where nobody sees it, so the turn was taken from it."""
-        self.is_main = False
-        """It runs the flow's body."""
-        self.is_left = False
-        """It takes turns no more: the attempt is over."""
-        self.is_standing = False
-        self.branch: Branch | None = None
-
-    def may_go_on(self) -> bool:
-        if self.is_away:
-            return False
-        if self.machine_due is not None and time.monotonic() >= self.machine_due:
-            return True
-        return self.interrupted or (self.due_us is not None and now_us() >= self.due_us) or self.there()
-
-    def where(self, ident: int) -> str:
-        """Its name, and at which line of whose code it stands."""
-        said = self.name
-        if self.branch is not None and self.branch.call is not None:
-            said += f" in checkpoint {self.branch.call.key}"
-        frame = frames_of_threads().get(ident)
-        while frame is not None and not is_users(frame):
-            frame = frame.f_back
-        if frame is not None:
-            said += f" at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-        return said
 
 
 class Schedule(Pace):
@@ -435,14 +388,6 @@ class Schedule(Pace):
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         return SeededLoop(self, self._random)
-
-
-def always() -> bool:
-    return True
-
-
-def is_users(frame: FrameType) -> bool:
-    return not is_ours(frame) and not is_of_standard_library(frame)
 
 
 def is_idle(frame: FrameType | None) -> bool:
