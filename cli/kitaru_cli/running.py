@@ -91,7 +91,7 @@ def run(
     """
     from pathlib import Path
 
-    from kitaru.running import replay_target, run_target
+    from kitaru.working_tree import replay_target, run_target
     from kitaru_cli.parsing import json_inputs, json_overrides
     from kitaru_registry.collecting import collect_as_usual
     from kitaru_registry.errors import KitaruUsageError

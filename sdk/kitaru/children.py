@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kitaru.definition import FlowDefinition, called
 from kitaru.execution import loop_is_running
 from kitaru.flow_options import FlowOptions
 from kitaru.handle import FlowHandle
@@ -28,17 +28,13 @@ from kitaru_runner.engine.core.calls import Branch, this_branch
 from kitaru_runner.values import codec
 
 if TYPE_CHECKING:
-    from kitaru.flows import Flow
     from kitaru_registry.models import ExecutionId
 
 HERE = ""
 """The entrypoint of a flow that is executed in its parent's process."""
 
-called: ContextVar[Flow[..., Any] | None] = ContextVar("kitaru_called_flow", default=None)
-"""The flow whose `.run()` is under way in an execution from source; not every flow has a file to find it by."""
 
-
-def run_child(branch: Branch, flow: Flow[..., Any], inputs: Mapping[str, Any], options: FlowOptions) -> FlowHandle:
+def run_child(branch: Branch, flow: FlowDefinition, inputs: Mapping[str, Any], options: FlowOptions) -> FlowHandle:
     """`.run(...)` in a flow's body: an execution on the same code as its parent."""
     entrypoint = HERE if branch.attempt.root is None else entrypoint_of(flow, Path(branch.attempt.root))
 
@@ -67,7 +63,7 @@ def invoke_child(
     return ChildHandle(start(branch, request, flow=flow, inputs=plain), flow)
 
 
-def entrypoint_of(flow: Flow[..., Any], root: Path) -> str:
+def entrypoint_of(flow: FlowDefinition, root: Path) -> str:
     """Where a flow is in the deployed code.
 
     Raises:

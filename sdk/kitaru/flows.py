@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from kitaru.decorating import Decorated, own_name, require_function, signature_of
+from kitaru.definition import FlowDefinition
 from kitaru.door import checked
 from kitaru.flow_options import FlowOptions, flow_options, one_tag, take_options
 from kitaru_registry.errors import KitaruContextError, KitaruUsageError
@@ -25,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Flow(Decorated, Generic[P, R]):
+class Flow(FlowDefinition, Generic[P, R]):
     """A decorated function.
 
     `.run(...)` executes it in this process; `.deploy()` and `.invoke(...)` make and use versions.
@@ -34,12 +31,7 @@ class Flow(Decorated, Generic[P, R]):
     decorator = "@flow"
 
     def __init__(self, function: Callable[P, R], options: FlowOptions = FlowOptions()) -> None:  # noqa: B008  # frozen
-        require_function(function, "@flow")
-        functools.update_wrapper(self, function)
-        self.options = options
-        self.function = function
-        self.name: str = own_name(function)
-        self.signature = signature_of(function, "@flow")
+        super().__init__(function, options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         raise KitaruUsageError(
@@ -145,7 +137,8 @@ class Flow(Decorated, Generic[P, R]):
             return cast("FlowHandle", InertHandle())
         require_no_flow(self.name)
         from kitaru.client import KitaruClient
-        from kitaru.replaying import Request, replay_here
+        from kitaru.replaying import Request
+        from kitaru.running import replay_here
 
         client = KitaruClient(cwd=self.file.parent if self.file else None)
         return replay_here(client, self, exec_id, Request(from_, overrides or {}, inputs, only_recorded=only_recorded))
@@ -161,30 +154,6 @@ class Flow(Decorated, Generic[P, R]):
 
         return KitaruClient().deployments.list(flow=self.name)
 
-    @property
-    def file(self) -> Path | None:
-        code = getattr(self.function, "__code__", None)
-        path = Path(code.co_filename) if code is not None else None
-        return path.resolve() if path is not None and path.is_file() else None
-
-    def bind(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
-        """Arguments by name, without defaults; those of `*args` under that name."""
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise KitaruUsageError(f"{self.name}: {error}", hint=f"it takes {self.name}{self.signature}") from error
-        inputs: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
-            kind = self.signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_KEYWORD:
-                inputs.update(value)
-            elif kind is inspect.Parameter.VAR_POSITIONAL or kind is inspect.Parameter.POSITIONAL_ONLY:
-                given = list(value) if kind is inspect.Parameter.VAR_POSITIONAL else [value]
-                inputs["*args"] = [*inputs.get("*args", []), *given]
-            else:
-                inputs[name] = value
-        return spread_before_varargs(self.signature, inputs)
-
 
 def require_no_flow(name: str) -> None:
     if this_branch() is not None:
@@ -192,17 +161,6 @@ def require_no_flow(name: str) -> None:
             f"a replay of {name} was started inside a flow",
             hint=f"start it from outside; a child execution is {name}.run(...)",
         )
-
-
-def spread_before_varargs(signature: inspect.Signature, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Parameters before `*args` must be passed by position, or the first of `*args` would take their place."""
-    has_varargs = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in signature.parameters.values())
-    if not has_varargs or "*args" not in inputs:
-        return inputs
-    leading = [n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    named = [inputs.pop(name) for name in leading if name in inputs]
-    inputs["*args"] = [*named, *inputs["*args"]]
-    return inputs
 
 
 @overload

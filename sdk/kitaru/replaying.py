@@ -30,7 +30,7 @@ from kitaru_runner.values.tagged import tag
 
 if TYPE_CHECKING:
     from kitaru.client import KitaruClient
-    from kitaru.flows import Flow
+    from kitaru.definition import FlowDefinition
 
 
 @dataclass(frozen=True)
@@ -104,23 +104,6 @@ def replay(client: KitaruClient, exec_id: str, request: Request) -> FlowHandle:
     if created:
         client.runner.set_going(made, with_edits=request.with_edits)
     return FlowHandle(client, made, row.flow, created=created)
-
-
-def replay_here(client: KitaruClient, flow: Flow[..., Any], exec_id: str, request: Request) -> FlowHandle:
-    """Make the replay as a source execution of this flow, and execute it in this process."""
-    from kitaru.running import new_source_execution, start
-
-    original = find_original(client, exec_id)
-    if original.row.flow != flow.name:
-        raise KitaruConflictError(
-            f"execution {original.row.exec_id} is one of {original.row.flow}, and this is the flow {flow.name}",
-            hint=f"kitaru executions list --flow {flow.name}",
-        )
-    inputs = inputs_here(flow, original, request)
-    prepared = prepare_for(client, original, here(), request, codec.encode(inputs))
-    new = new_source_execution(client, flow, inputs, replay=prepared.said, idempotency_key=request.idempotency_key)
-    made, created = create(client, prepared, new)
-    return start(client, flow, made) if created else FlowHandle(client, made, flow.name, created=False)
 
 
 def create(client: KitaruClient, prepared: Prepared, new: NewExecution) -> tuple[ExecutionId, bool]:
@@ -272,7 +255,7 @@ def shown_inputs(original: Original) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def inputs_here(flow: Flow[..., Any], original: Original, request: Request) -> dict[str, Any]:
+def inputs_here(flow: FlowDefinition, original: Original, request: Request) -> dict[str, Any]:
     """The recorded inputs as this flow takes them, and the new ones over them.
 
     Raises:

@@ -45,8 +45,8 @@ from kitaru_runner.values.failures import ExecutionCancelled, describe_failure
 from kitaru_runner.values.pickles import refuse_pickle
 
 if TYPE_CHECKING:
+    from kitaru.definition import FlowDefinition
     from kitaru.flow_options import FlowOptions
-    from kitaru.flows import Flow
     from kitaru.replaying import Request
 
 BEAT_SECONDS = 1.0
@@ -60,7 +60,7 @@ _lock = threading.Lock()
 
 
 def run_here(
-    flow: Flow[..., Any], inputs: Mapping[str, Any], *, client: KitaruClient | None = None,
+    flow: FlowDefinition, inputs: Mapping[str, Any], *, client: KitaruClient | None = None,
     options: FlowOptions | None = None,
 ) -> FlowHandle:  # fmt: skip
     """Start an execution of the flow in a thread of this process."""
@@ -71,7 +71,7 @@ def run_here(
 
 
 def new_source_execution(
-    client: KitaruClient, flow: Flow[..., Any], inputs: Mapping[str, Any], *, options: FlowOptions | None = None,
+    client: KitaruClient, flow: FlowDefinition, inputs: Mapping[str, Any], *, options: FlowOptions | None = None,
     replay: Mapping[str, Any] | None = None, idempotency_key: str | None = None,
 ) -> creating.NewExecution:  # fmt: skip
     """What an execution of this flow in this process is made of."""
@@ -85,51 +85,24 @@ def new_source_execution(
     return replace(new, replay=replay, idempotency_key=idempotency_key)
 
 
-def run_target(
-    target: str, inputs: Mapping[str, Any], *, home: Home | None = None, cwd: Path | None = None
-) -> FlowHandle:
-    """Load `path.py:flow` from the working tree and start it in this process.
+def replay_here(client: KitaruClient, flow: FlowDefinition, exec_id: str, request: Request) -> FlowHandle:
+    """Make the replay as a source execution of this flow, and execute it in this process."""
+    from kitaru.replaying import create, find_original, here, inputs_here, prepare_for
 
-    Raises:
-        KitaruNotFoundError, KitaruUsageError: there is no such file or flow, or the inputs do not fit.
-    """
-    client, flow = load_target(target, home=home, cwd=cwd)
-    from kitaru_registry.schemas import check_inputs
-    from kitaru_runner.values.signatures import convert_inputs, input_schema
-
-    check_inputs(input_schema(flow.function), dict(inputs))
-    return run_here(flow, convert_inputs(flow.function, inputs), client=client)
-
-
-def load_target(target: str, *, home: Home | None, cwd: Path | None) -> tuple[KitaruClient, Flow[..., Any]]:
-    """The flow of `path.py:flow` in the working tree, and a client for its project.
-
-    Raises:
-        KitaruNotFoundError, KitaruUsageError: there is no such file or flow.
-    """
-    file_name, name = split_target(target)
-    file = ((cwd or Path.cwd()) / file_name).resolve()
-    client = KitaruClient(home, cwd=file.parent)
-    return client, find_flow(load_module(client.config.root, file), name, file=file_name)
+    original = find_original(client, exec_id)
+    if original.row.flow != flow.name:
+        raise KitaruConflictError(
+            f"execution {original.row.exec_id} is one of {original.row.flow}, and this is the flow {flow.name}",
+            hint=f"kitaru executions list --flow {flow.name}",
+        )
+    inputs = inputs_here(flow, original, request)
+    prepared = prepare_for(client, original, here(), request, codec.encode(inputs))
+    new = new_source_execution(client, flow, inputs, replay=prepared.said, idempotency_key=request.idempotency_key)
+    made, created = create(client, prepared, new)
+    return start(client, flow, made) if created else FlowHandle(client, made, flow.name, created=False)
 
 
-def replay_target(
-    target: str, exec_id: str, request: Request, *, home: Home | None = None, cwd: Path | None = None
-) -> FlowHandle:
-    """Run the working tree's `path.py:flow` in this process against what another execution recorded.
-
-    Raises:
-        KitaruError: see replaying.replay_here, run_target.
-    """
-    from dataclasses import replace
-
-    from kitaru.replaying import replay_here
-
-    client, flow = load_target(target, home=home, cwd=cwd)
-    return replay_here(client, flow, exec_id, replace(request, inputs=new_inputs(flow, request.inputs)))
-
-
-def new_inputs(flow: Flow[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def new_inputs(flow: FlowDefinition, given: Mapping[str, Any]) -> dict[str, Any]:
     """JSON inputs that are given over recorded ones, as the flow takes them.
 
     Raises:
@@ -151,7 +124,7 @@ def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
 
 
 def start(
-    client: KitaruClient, flow: Flow[..., Any], exec_id: ExecutionId, *, parent: ExecutionId | None = None
+    client: KitaruClient, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId | None = None
 ) -> FlowHandle:
     """Claim the execution for this process, and run it in a thread.
 
@@ -196,7 +169,7 @@ class LocalRun:
     """One execution in this process: a thread for the flow, one for the heartbeat."""
 
     def __init__(
-        self, client: KitaruClient, flow: Flow[..., Any], claim: queue.Claim, owner: queue.Owner, lock: FileLock
+        self, client: KitaruClient, flow: FlowDefinition, claim: queue.Claim, owner: queue.Owner, lock: FileLock
     ) -> None:
         self.client = client
         self._flow = flow
@@ -224,7 +197,7 @@ class LocalRun:
         source = claim_source(self.client, claim)
         journal = RegistryJournal(
             self.client.database, self.client.writer, claim, stays=True, code=source.digest if source else "",
-            children=SourceChildren(self.client, self._exec_id),
+            children=SourceChildren(self.client, self._exec_id, Here()),
         )  # fmt: skip
         journal.may_pickle = self.client.config.values.pickle != "forbid"
         journal.strict = self.client.config.journal.divergence == "strict"
@@ -380,6 +353,16 @@ class LocalRun:
             ending.end_attempt(
                 self.client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
             )
+
+
+class Here:
+    """This process, for the children of its executions (source_children.Process)."""
+
+    def has(self, exec_id: ExecutionId) -> bool:
+        return is_here(exec_id)
+
+    def start(self, session: KitaruClient, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId) -> None:
+        start(session, flow, exec_id, parent=parent)
 
 
 runs: dict[ExecutionId, LocalRun] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kitaru.children import called
+from kitaru.definition import FlowDefinition, called
 from kitaru_registry.canonical import sha256_of
 from kitaru_registry.errors import KitaruConflictError, KitaruContextError
 from kitaru_registry.executions import families, reading
@@ -23,12 +23,27 @@ if TYPE_CHECKING:
     from kitaru.client import KitaruClient
 
 
+class Process(Protocol):
+    """This process, with the executions that go on in it."""
+
+    def has(self, exec_id: ExecutionId) -> bool:
+        """Whether it executes it, and goes on with it if it was retried meanwhile."""
+
+    def start(self, session: KitaruClient, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId) -> None:
+        """Claim the execution for it, and run it in a thread.
+
+        Raises:
+            KitaruConflictError: another process executes it.
+        """
+
+
 class SourceChildren:
     """Of one execution in this process (attempt_journal.Children)."""
 
-    def __init__(self, client: KitaruClient, parent: ExecutionId) -> None:
+    def __init__(self, client: KitaruClient, parent: ExecutionId, process: Process) -> None:
         self._client = client
         self._parent = parent
+        self._process = process
 
     def prepare(self, parent: Claim, request: ChildRequest) -> NewExecution:
         """See attempt_journal.Children."""
@@ -47,11 +62,9 @@ class SourceChildren:
 
     def begin(self, exec_id: ExecutionId) -> None:
         """Start it in a thread of this process, unless it has ended or is being executed."""
-        from kitaru.running import is_here, start
-
         client, flow = self._client, called.get()
         found = reading.get_outline(client.database, exec_id)
-        if found.status in ENDED or is_here(exec_id):
+        if found.status in ENDED or self._process.has(exec_id):
             return
         if found.kind == "deployed":
             client.runner.ensure()
@@ -60,7 +73,7 @@ class SourceChildren:
             raise KitaruContextError(f"the child execution {exec_id} has no flow in this process")
         families.stop_waiting(client.database, exec_id)
         try:
-            start(client, flow, exec_id, parent=self._parent)
+            self._process.start(client, flow, exec_id, parent=self._parent)
         except KitaruConflictError:
             pass  # another process executes it, or it has ended meanwhile
 

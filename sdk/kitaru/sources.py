@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kitaru.client import KitaruClient
 from kitaru.hash_seeds import hash_seed
@@ -14,13 +14,13 @@ from kitaru_registry.models import Execution, Source
 from kitaru_runner.child.loader import name_main_module
 
 if TYPE_CHECKING:
-    from kitaru.flows import Flow
+    from kitaru.definition import FlowDefinition
 
 _sources: dict[tuple[Path, str], Source] = {}
 _lock = threading.Lock()
 
 
-def source_for(client: KitaruClient, flow: Flow[..., Any]) -> Source | None:
+def source_for(client: KitaruClient, flow: FlowDefinition) -> Source | None:
     """What an execution of the flow runs on; None where it has no file."""
     file = flow.file
     if file is None:

@@ -36,8 +36,8 @@ RUNTIME_MODULES = {
     "kitaru_registry": ("__init__", "clock", "durable", "errors", "home", "names", "toml_text"),
     "kitaru_runner": ("__init__",),
     "kitaru": (
-        "__init__", "artifacts", "checkpoints", "children", "decorating", "door", "execution", "flow_options", "flows",
-        "handle", "inputs", "invoking", "noted", "waiting",
+        "__init__", "artifacts", "checkpoints", "children", "decorating", "definition", "door", "execution",
+        "flow_options", "flows", "handle", "inputs", "invoking", "noted", "waiting",
     ),
 }  # fmt: skip
 RUNTIME_FACES = ("kitaru/client.py", "kitaru/replaying.py", "kitaru/running.py")

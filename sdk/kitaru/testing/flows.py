@@ -10,9 +10,8 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from kitaru.children import called
 from kitaru.client import KitaruClient
-from kitaru.flows import Flow
+from kitaru.definition import FlowDefinition, called
 from kitaru.source_children import source_execution
 from kitaru.testing.answering import Given
 from kitaru.testing.clocks import Clock
@@ -87,7 +86,7 @@ class FlowSimulation(Simulation):
     """
 
     family: Family
-    flow: Flow[..., Any]
+    flow: FlowDefinition
     planned: Sequence[Crash | None] = ()
     parent: FlowSimulation | None = None
     started: list[FlowSimulation] = field(default_factory=list)
@@ -260,7 +259,7 @@ class OwnChildren:
 
 
 def simulation_of(
-    family: Family, flow: Flow[..., Any], exec_id: ExecutionId, *, parent: FlowSimulation | None = None
+    family: Family, flow: FlowDefinition, exec_id: ExecutionId, *, parent: FlowSimulation | None = None
 ) -> FlowSimulation:
     random = family.random if parent is None else parent.random
     made = FlowSimulation(
