@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,32 @@ def test_what_failed_for_one_is_retried_and_replayed_by_another(homes: tuple[Cli
     assert until(ada, exec_id, "completed")["attempt"] == 2
     replayed = bob("executions", "replay", exec_id, "--from", "fail_once", "--detach").item["exec_id"]
     assert until(ada, replayed, "completed")["original_exec_id"] == exec_id
+
+
+RUN = r"""
+import sys
+from flows import letter
+handle = letter.run("abc")
+# In one piece: the flow prints on a thread of its own.
+sys.stdout.write(f"\nexecution {handle.exec_id}\n")
+sys.stdout.flush()
+print(handle.wait())
+"""
+
+
+def test_a_flow_of_the_working_tree_is_answered_from_another_home(homes: tuple[Cli, Cli], project: Path) -> None:
+    ada, bob = homes
+    ada("migrate")
+    environment = {**os.environ, "KITARU_HOME": str(ada.home.root)}
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN], cwd=project, env=environment, stdout=subprocess.PIPE, text=True
+    ) as script:
+        try:
+            assert script.stdout is not None
+            exec_id = next(line.split()[1] for line in script.stdout if line.startswith("execution "))
+            until(bob, exec_id, "waiting")
+            bob("executions", "input", exec_id, "--value", '"kind"')
+            assert script.stdout.read().splitlines()[-1] == "60000 kind"
+        finally:
+            script.kill()
+    assert until(bob, exec_id, "completed")["kind"] == "source"
