@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import PrivateAttr
 
 from kitaru_registry.models import CheckpointCall, ErrorDetail, Execution, Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kitaru.artifact_client import ArtifactRef
-    from kitaru.client import KitaruClient
     from kitaru.handle import FlowHandle
+    from kitaru.session import Session
+
+
+class Verbs(Protocol):
+    """What can be asked for by an execution's id, as `kitaru.executions.Executions` has it."""
+
+    def get(self, exec_id: str) -> BoundExecution: ...
+
+    def cancel(self, exec_id: str, *, reason: str | None = None) -> BoundExecution: ...
+
+    @property
+    def resume(self) -> Callable[..., FlowHandle]: ...
+
+    @property
+    def retry(self) -> Callable[..., FlowHandle]: ...
+
+    @property
+    def replay(self) -> Callable[..., FlowHandle]: ...
 
 
 class BoundExecution(Execution):
     """A frozen record, as of when it was read; `refresh()` reads it again."""
 
-    _client: KitaruClient = PrivateAttr()
+    _session: Session = PrivateAttr()
+    _executions: Verbs = PrivateAttr()
 
     def __eq__(self, other: object) -> bool:
         """Whether it says the same, whichever client has read it."""
@@ -41,34 +61,37 @@ class BoundExecution(Execution):
 
     def refresh(self) -> BoundExecution:
         """The same execution as it is now."""
-        return self._client.executions.get(self.exec_id)
+        return self._executions.get(self.exec_id)
 
     def cancel(self, *, reason: str | None = None) -> BoundExecution:
         """See Executions.cancel."""
-        return self._client.executions.cancel(self.exec_id, reason=reason)
+        return self._executions.cancel(self.exec_id, reason=reason)
 
     def resume(self, **options: Any) -> FlowHandle:
         """See Executions.resume."""
-        return self._client.executions.resume(self.exec_id, **options)
+        return self._executions.resume(self.exec_id, **options)
 
     def retry(self, **options: Any) -> FlowHandle:
         """See Executions.retry."""
-        return self._client.executions.retry(self.exec_id, **options)
+        return self._executions.retry(self.exec_id, **options)
 
     def replay(self, **given: Any) -> FlowHandle:
         """See Executions.replay."""
-        return self._client.executions.replay(self.exec_id, **given)
+        return self._executions.replay(self.exec_id, **given)
 
     def list_artifacts(self, **given: Any) -> list[ArtifactRef]:
         """See Artifacts.list."""
-        return self._client.artifacts.list(self.exec_id, **given)
+        from kitaru.artifact_client import Artifacts
+
+        return Artifacts(self._session).list(self.exec_id, **given)
 
     def list_checkpoints(self) -> tuple[CheckpointCall, ...]:
         return self.checkpoints or self.refresh().checkpoints
 
 
-def bind(client: KitaruClient, execution: Execution) -> BoundExecution:
+def bind(session: Session, executions: Verbs, execution: Execution) -> BoundExecution:
     fields = {name: getattr(execution, name) for name in Execution.model_fields}
     bound = BoundExecution.model_construct(**fields)
-    bound._client = client
+    bound._session = session
+    bound._executions = executions
     return bound

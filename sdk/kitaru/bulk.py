@@ -7,14 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from kitaru.continuing import cancel, retry
+from kitaru.handle import FlowHandle
+from kitaru.reasons import current, listed, status_of
+from kitaru_registry.api.execution_requests import ExecutionQuery
+from kitaru_registry.deployments.refs import parse_version
 from kitaru_registry.errors import KitaruError, KitaruUsageError
 from kitaru_registry.executions.replaying import FAILED
 from kitaru_registry.executions.views import BulkResult
 from kitaru_registry.models import Execution, ExecutionId
 
 if TYPE_CHECKING:
-    from kitaru.client import KitaruClient
-    from kitaru.handle import FlowHandle
+    from kitaru.session import Session
+    from kitaru_registry.records.answers import Work
 
 Action = Literal["cancel", "retry", "replay"]
 
@@ -54,7 +59,7 @@ class Query:
 
 
 def find(
-    client: KitaruClient, action: Action, query: Query, *, options: Mapping[str, Any] | None = None
+    session: Session, action: Action, query: Query, *, options: Mapping[str, Any] | None = None
 ) -> list[Execution]:
     """What the action, with these options, would be done to, oldest first.
 
@@ -68,21 +73,22 @@ def find(
         raise KitaruUsageError(
             f"what is {query.status} cannot be the object of a {action}", hint=f"--status {' or '.join(fitting)}"
         )
+    asked = ExecutionQuery(
+        flow=query.flow, version=None if query.version is None else parse_version(query.version), since=query.since,
+        tag=query.tag, where=query.where or {},
+    )  # fmt: skip
     found = [
         execution
         for status in ([query.status] if query.status else fitting)
-        for execution in client.executions.list(
-            flow=query.flow, version=query.version, status=status, since=query.since, tag=query.tag,
-            where=query.where, limit=AT_MOST + 1,
-        )
-    ]  # fmt: skip
+        for execution in listed(session, replace(asked, status=status), limit=AT_MOST + 1)
+    ]
     if len(found) > AT_MOST:
         raise KitaruUsageError(f"more than {AT_MOST:,} executions fit", hint="narrow it down: --since, --where")
     return sorted(found, key=lambda execution: execution.exec_id)
 
 
 def each(
-    client: KitaruClient, action: Action, executions: Sequence[Execution], *, act: Act, done: Done = lambda _: None
+    session: Session, action: Action, executions: Sequence[Execution], *, act: Act, done: Done = lambda _: None
 ) -> list[BulkResult]:
     """Do it to one after another, whatever comes of each.
 
@@ -92,24 +98,24 @@ def each(
     """
     results = []
     for execution in executions:
-        result = one(client, action, execution, act)
+        result = one(session, action, execution, act)
         done(result)
         results.append(result)
     return results
 
 
-def one(client: KitaruClient, action: Action, execution: Execution, act: Act) -> BulkResult:
+def one(session: Session, action: Action, execution: Execution, act: Act) -> BulkResult:
     said = {"exec_id": execution.exec_id, "flow": execution.flow, "action": action}
     try:
         made = act(execution.exec_id)
     except KitaruError as error:
-        return BulkResult(**said, ok=False, status=client.executions.status(execution.exec_id), message=error.message)
+        return BulkResult(**said, ok=False, status=status_of(session, execution.exec_id), message=error.message)
     return BulkResult(
         **said, ok=True, status=made.status, new_exec_id=made.exec_id if made.exec_id != execution.exec_id else None
     )
 
 
-def act_of(client: KitaruClient, action: Action, options: Mapping[str, Any]) -> Act:
+def act_of(session: Session, action: Action, options: Mapping[str, Any]) -> Act:
     """What does the action to one execution.
 
     Args:
@@ -123,15 +129,19 @@ def act_of(client: KitaruClient, action: Action, options: Mapping[str, Any]) -> 
         known = ", ".join(sorted(OPTIONS[action]))
         raise KitaruUsageError(f"{action} has no option {', '.join(unknown)}", hint=f"it has {known}")
     if action == "replay":
-        return replay_of_each(client, options)
+        return replay_of_each(session, options)
     acts: Mapping[Action, Act] = {
-        "cancel": lambda exec_id: client.executions.cancel(exec_id, **options),
-        "retry": lambda exec_id: client.executions.retry(exec_id, **options),
+        "cancel": lambda exec_id: current(session, cancel(session, exec_id, **options)),
+        "retry": lambda exec_id: handle_of(session, retry(session, exec_id, **options)),
     }
     return acts[action]
 
 
-def replay_of_each(client: KitaruClient, options: Mapping[str, Any]) -> Act:
+def handle_of(session: Session, work: Work) -> FlowHandle:
+    return FlowHandle(session, work.exec_id, work.flow)
+
+
+def replay_of_each(session: Session, options: Mapping[str, Any]) -> Act:
     from kitaru.replaying import Request, replay, require_beginning
 
     request = Request(**options)
@@ -140,6 +150,6 @@ def replay_of_each(client: KitaruClient, options: Mapping[str, Any]) -> Act:
 
     def act(exec_id: ExecutionId) -> FlowHandle:
         # A key stands for one execution, and each of these is replayed as one.
-        return replay(client, exec_id, replace(request, idempotency_key=f"{key}/{exec_id}") if key else request)
+        return replay(session, exec_id, replace(request, idempotency_key=f"{key}/{exec_id}") if key else request)
 
     return act

@@ -87,24 +87,29 @@ class KitaruClient(Session):
             KitaruNotFoundError: its values were deleted.
             KitaruUsageError: another user's home holds it pickled, and it is not to be trusted.
         """
-        from kitaru.artifact_client import decode
-        from kitaru_registry.api.execution_requests import GetResult
-        from kitaru_registry.journal.entries import Encoded
+        from kitaru.artifact_client import result
 
-        value = self.ask(GetResult(exec_id=execution.exec_id))
-        encoded = Encoded(value.codec, value.data)
-        return decode(self, encoded, f"the result of {execution.exec_id}", trust_pickle=trust_pickle)
+        return result(self, execution, trust_pickle=trust_pickle)
 
     def look_after(self, exec_id: ExecutionId) -> None:
         """See to it that somebody works on an open, deployed execution."""
-        self.runner.look_after(exec_id)
+        from kitaru.working import look_after
+
+        look_after(self, exec_id)
+
+    def shown(self, execution: Execution) -> Execution:
+        """The record, which can be acted on."""
+        from kitaru.bound import bind
+
+        return bind(self, self.executions, execution)
 
     def gc(self) -> Deleted:
         """Apply `[retention]` now, and delete files in `values/` that nothing has named for a day."""
+        from kitaru.working import remember_retention
         from kitaru_registry.executions import retention
         from kitaru_runner.host.retention import apply
 
-        self.runner.remember_retention()
+        remember_retention(self)
         count = apply(self.database)
         return retention.collect(self.database).model_copy(update={"expired": count})
 

@@ -14,15 +14,15 @@ from kitaru_registry.errors import KitaruUsageError
 from kitaru_registry.models import Deployed, FlowSummary, TagMove, TagState, Version, VersionDetail
 
 if TYPE_CHECKING:
-    from kitaru.client import KitaruClient
     from kitaru.flow_options import FlowOptions
     from kitaru.handle import FlowHandle
+    from kitaru.session import Session
 
 
 @checked_methods
 class Deployments:
-    def __init__(self, client: KitaruClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def create(
         self,
@@ -45,16 +45,16 @@ class Deployments:
 
         return deploy(
             target,
-            home=self._client.home,
-            cwd=self._client.cwd,
-            registry=self._client.registry,
+            home=self._session.home,
+            cwd=self._session.cwd,
+            registry=self._session.registry,
             # What the client was told wins over the kitaru.toml of the target; what it read in its folder does not.
-            project=project or self._client.named_project,
+            project=project or self._session.named_project,
             tag=tag,
             upgrade=upgrade,
             adopt=adopt,
             allow=allow,
-            actor=self._client.actor,
+            actor=self._session.actor,
             options=options,
             progress=progress,
         )
@@ -83,22 +83,22 @@ class Deployments:
         from kitaru.invoking import invoke
 
         ref = parse_ref(flow, tag=tag, version=version)
-        return invoke(self._client, ref, inputs or {}, idempotency_key=idempotency_key)
+        return invoke(self._session, ref, inputs or {}, idempotency_key=idempotency_key)
 
     def list(self, *, flow: str | None = None) -> builtins.list[VersionDetail]:
         """Newest first; of every flow of the project, if none is named."""
         ref = plain(flow) if flow is not None else None
-        project = (ref.project if ref else None) or self._client.project
-        return self._client.ask(ListVersions(project=project, flow=ref.flow if ref else None))
+        project = (ref.project if ref else None) or self._session.project
+        return self._session.ask(ListVersions(project=project, flow=ref.flow if ref else None))
 
     def get(self, *, flow: str, version: int | str | None = None, tag: str | None = None) -> VersionDetail:
         """The version that `review_flow`, `review_flow@stable`, `review_flow@v3`, ... means now."""
         ref = parse_ref(flow, tag=tag, version=version)
-        return self._client.ask(GetVersion(project=self._client.project, ref=ref))
+        return self._session.ask(GetVersion(project=self._session.project, ref=ref))
 
     def flows(self) -> builtins.list[FlowSummary]:
         """Newest first."""
-        return self._client.ask(ListFlows(project=self._client.project))
+        return self._session.ask(ListFlows(project=self._session.project))
 
     def delete(self, *, flow: str, version: int | str | None = None) -> Version:
         """Take a version away that nothing routes to and nothing runs on; its number stays used."""
@@ -106,16 +106,16 @@ class Deployments:
         number = ref.selector.version
         if number is None:
             raise KitaruUsageError(f"which version of {ref.flow}?", hint=f"kitaru versions delete {ref.flow}@vN")
-        project = ref.project or self._client.project
-        return self._client.ask(DeleteVersion(project=project, flow=ref.flow, version=number))
+        project = ref.project or self._session.project
+        return self._session.ask(DeleteVersion(project=project, flow=ref.flow, version=number))
 
 
 @checked_methods
 class Tags:
     """Each `tag` may be written `FLOW@TAG`; without a flow it is kitaru.toml's, or the only one there is."""
 
-    def __init__(self, client: KitaruClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def move(
         self,
@@ -129,9 +129,9 @@ class Tags:
         """From now on the tag routes to this version."""
         named, tag = self._named(tag, flow)
         number = parse_version(version)
-        return self._client.ask(
+        return self._session.ask(
             MoveTag(
-                project=self._client.project, flow=named, tag=tag, version=number, reason=reason, release=release
+                project=self._session.project, flow=named, tag=tag, version=number, reason=reason, release=release
             )
         )  # fmt: skip
 
@@ -141,28 +141,28 @@ class Tags:
         """Back to the version before, and frozen until a move releases it."""
         named, tag = self._named(tag, flow)
         number = None if to is None else parse_version(to)
-        return self._client.ask(
-            RollBackTag(project=self._client.project, flow=named, tag=tag, to=number, reason=reason)
+        return self._session.ask(
+            RollBackTag(project=self._session.project, flow=named, tag=tag, to=number, reason=reason)
         )
 
     def list(self, *, flow: str | None = None) -> builtins.list[TagState]:
         """The last moved first; of every flow of the project, if none is named."""
-        return self._client.ask(ListTags(project=self._client.project, flow=flow))
+        return self._session.ask(ListTags(project=self._session.project, flow=flow))
 
     def history(self, tag: str, *, flow: str | None = None) -> builtins.list[TagMove]:
         """Every move of the tag, newest first."""
         named, tag = self._named(tag, flow)
-        return self._client.ask(TagHistory(project=self._client.project, flow=named, tag=tag))
+        return self._session.ask(TagHistory(project=self._session.project, flow=named, tag=tag))
 
     def delete(self, tag: str, *, flow: str | None = None, reason: str | None = None) -> TagMove:
         """The tag routes nowhere; its history stays. `default` cannot be deleted."""
         named, tag = self._named(tag, flow)
-        return self._client.ask(DeleteTag(project=self._client.project, flow=named, tag=tag, reason=reason))
+        return self._session.ask(DeleteTag(project=self._session.project, flow=named, tag=tag, reason=reason))
 
     def _named(self, tag: str, flow: str | None) -> tuple[str | None, str]:
         """The flow and the tag; where none is named kitaru.toml's only flow, else None: the project's only one."""
         named, name = parse_tag_ref(tag, flow)
-        declared = tuple(self._client.config.flows) if named is None else ()
+        declared = tuple(self._session.config.flows) if named is None else ()
         return declared[0] if len(declared) == 1 else named, name
 
 

@@ -12,31 +12,31 @@ from kitaru_registry.executions.views import ExecutionDiff
 from kitaru_registry.models import Digest, SnapshotConfig, Source
 
 if TYPE_CHECKING:
-    from kitaru.client import KitaruClient
+    from kitaru.session import Session
 
 GONE = (KitaruNotFoundError, KitaruBackendError)
 """What a store says that lost a version's code."""
 
 
-def diff(client: KitaruClient, a: str, b: str) -> ExecutionDiff:
+def diff(session: Session, a: str, b: str) -> ExecutionDiff:
     """See Executions.diff."""
     from kitaru.replaying import find_original
 
-    one, other = find_original(client, a), find_original(client, b)
+    one, other = find_original(session, a), find_original(session, b)
     return difference(
         recorded(one.row, one.known),
         recorded(other.row, other.known),
-        lambda value: replays.read_value(client.database, value),
-        code=code_changes(client, one.row, other.row),
+        lambda value: replays.read_value(session.database, value),
+        code=code_changes(session, one.row, other.row),
     )
 
 
-def code_changes(client: KitaruClient, a: Any, b: Any) -> tuple[str, ...]:
+def code_changes(session: Session, a: Any, b: Any) -> tuple[str, ...]:
     if a.digest == b.digest and a.source == b.source:
         return ()
     try:
-        before, files_before = code_of(client, a)
-        after, files_after = code_of(client, b)
+        before, files_before = code_of(session, a)
+        after, files_after = code_of(session, b)
     except GONE as error:
         return (f"the code cannot be compared: {error.message}",)
     if before is not None and after is not None:
@@ -44,12 +44,12 @@ def code_changes(client: KitaruClient, a: Any, b: Any) -> tuple[str, ...]:
     return tuple(of_code(files_before, files_after))
 
 
-def code_of(client: KitaruClient, row: Any) -> tuple[SnapshotConfig | None, dict[str, str]]:
+def code_of(session: Session, row: Any) -> tuple[SnapshotConfig | None, dict[str, str]]:
     """The snapshot's config, if one stands behind it, and path to sha256 of every file."""
     from kitaru.deploying import contents
     from kitaru_registry.snapshots.artifact import fetch_code, read_config
 
     if row.digest is None:
         return None, Source.model_validate(row.source).files if row.source else {}
-    config = read_config(client.layout, Digest(row.digest))
-    return config, {path: said.split()[-1] for path, said in contents(fetch_code(client.layout, config)).items()}
+    config = read_config(session.layout, Digest(row.digest))
+    return config, {path: said.split()[-1] for path, said in contents(fetch_code(session.layout, config)).items()}

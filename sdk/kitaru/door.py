@@ -180,6 +180,6 @@ TAKEN: Mapping[str, Taken] = {
     "Home": Taken("a Home", is_named("Home")),
     "Execution": Taken("an Execution", is_named("Execution")),
     "FlowOptions": Taken("FlowOptions", is_named("FlowOptions")),
-    "KitaruClient": Taken("a KitaruClient", is_named("KitaruClient")),
+    "Session": Taken("a KitaruClient", is_named("Session")),
 }
 """By how an annotation writes it."""

@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.bound import BoundExecution, bind
 from kitaru.door import LARGEST, checked_methods
-from kitaru.following import LONGEST_PAUSE_SECONDS, follow
+from kitaru.following import LONGEST_PAUSE_SECONDS, entries, follow
 from kitaru.handle import FlowHandle
-from kitaru.reasons import gone, not_resumable, with_process, with_reason
-from kitaru_registry.api.artifact_requests import LogQuery, ReadLog, TailLog
+from kitaru.reasons import brief, current, listed, not_resumable, status_of
+from kitaru.working import is_executed, let_work, look_after, owner, set_going
+from kitaru_registry.api.artifact_requests import LogQuery, TailLog
 from kitaru_registry.api.execution_requests import (
     ExecutionQuery,
     FindExecution,
-    GetBrief,
-    GetExecution,
     GetOutline,
     GetStanding,
-    GetStatus,
-    ListExecutions,
 )
 from kitaru_registry.api.wait_requests import AbortWait, AnswerWait, GetWait, ListWaits
 from kitaru_registry.api.work_requests import (
-    CancelExecution,
     FireDue,
     ListDeletable,
     ListOpenDescendants,
@@ -36,10 +32,11 @@ from kitaru_registry.api.work_requests import (
 from kitaru_registry.errors import KitaruConflictError, KitaruNotFoundError, KitaruStateError, KitaruUsageError
 from kitaru_registry.models import Deleted, Execution, ExecutionId, LogEntry, Wait
 from kitaru_registry.records.answers import Work
+from kitaru_runner.host.retention import delete, delete_each
 
 if TYPE_CHECKING:
     from kitaru.bulk import Action, Done
-    from kitaru.client import KitaruClient
+    from kitaru.session import Session
     from kitaru_registry.executions.views import BulkResult, ExecutionDiff, ReplayPlan, RetryPlan
 
 
@@ -47,8 +44,8 @@ if TYPE_CHECKING:
 class Executions:
     """Every id may be given by a unique beginning or end of it."""
 
-    def __init__(self, client: KitaruClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def get(self, exec_id: str) -> BoundExecution:
         """With checkpoints, pending waits and result.
@@ -56,11 +53,7 @@ class Executions:
         Raises:
             KitaruNotFoundError: there is no such execution.
         """
-        found = self._client.ask(GetExecution(exec_id=exec_id))
-        execution = with_reason(self._client, found)
-        # What has gone on meanwhile has no process any more, for another reason.
-        is_current = execution.status_reason is None or self.status(found.exec_id) == execution.status
-        return bind(self._client, execution) if is_current else self.get(found.exec_id)
+        return self._bound(current(self._session, exec_id))
 
     def brief(self, exec_id: ExecutionId) -> BoundExecution:
         """As `get`, without checkpoints and metadata: it costs the same however long the journal is.
@@ -68,10 +61,10 @@ class Executions:
         Args:
             exec_id: the whole id.
         """
-        return bind(self._client, with_reason(self._client, self._client.ask(GetBrief(exec_id=exec_id))))
+        return self._bound(brief(self._session, exec_id))
 
     def status(self, exec_id: ExecutionId) -> str:
-        return self._client.ask(GetStatus(exec_id=exec_id))
+        return status_of(self._session, exec_id)
 
     def list(
         self, *, flow: str | None = None, status: str | None = None, version: int | str | None = None,
@@ -97,16 +90,8 @@ class Executions:
             flow=flow, status=status, version=None if version is None else parse_version(version), since=since,
             where=where or {}, parent=parent or None, tag=tag, replay_of=replay_of,
         )  # fmt: skip
-        found = self._client.ask(
-            ListExecutions(
-                project=self._client.project, query=query, limit=limit if page is None else size,
-                offset=0 if page is None else min((page - 1) * size, LARGEST),
-            )
-        )  # fmt: skip
-        if any(execution.status == "running" for execution in found):
-            lost = gone(self._client)
-            found = [with_process(execution, lost) for execution in found]
-        return [bind(self._client, execution) for execution in found]
+        rows, offset = (limit, 0) if page is None else (size, min((page - 1) * size, LARGEST))
+        return [self._bound(execution) for execution in listed(self._session, query, limit=rows, offset=offset)]
 
     def latest(self, *, flow: str | None = None, status: str | None = None) -> BoundExecution:
         """The newest of a flow, or of all, in that status.
@@ -138,25 +123,17 @@ class Executions:
         """
         query = LogQuery(checkpoint, source, attempt)
         if offset is None and limit is not None:
-            return self._client.ask(TailLog(exec_id=exec_id, query=query, limit=limit))
+            return self._session.ask(TailLog(exec_id=exec_id, query=query, limit=limit))
         if limit is not None and limit < 1:
             raise KitaruUsageError(f"a limit of {limit} shows nothing", hint="a limit of 1 or more")
-        return builtins.list(islice(self._entries(exec_id, query, offset or 0), limit))
+        return builtins.list(islice(entries(self._session, exec_id, query, offset or 0), limit))
 
     def each_log_entry(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
         offset: int = 0,
     ) -> Iterator[LogEntry]:  # fmt: skip
         """As `logs`, one entry after another: a log may be larger than memory."""
-        return self._entries(exec_id, LogQuery(checkpoint, source, attempt), offset)
-
-    def _entries(self, exec_id: str, query: LogQuery, offset: int) -> Iterator[LogEntry]:
-        before, any_fits = None, False
-        # Until nothing more has come: somebody may write to it meanwhile.
-        while offset != before:
-            page = self._client.ask(ReadLog(exec_id=exec_id, query=query, offset=offset, must_fit=not any_fits))
-            before, offset, any_fits = offset, page.offset, any_fits or bool(page.entries)
-            yield from page.entries
+        return entries(self._session, exec_id, LogQuery(checkpoint, source, attempt), offset)
 
     def follow(
         self, exec_id: str, *, checkpoint: str | None = None, source: str | None = None, attempt: int | None = None,
@@ -171,17 +148,12 @@ class Executions:
         Args:
             interval: seconds between two looks while nothing is printed, at most.
         """
-        if offset < 0 or interval <= 0:
-            raise KitaruUsageError("a log is followed from an offset of 0 or more, at intervals above 0 seconds")
         wanted = LogQuery(checkpoint, source, attempt)
-        # What is refused is refused now, not with the first line.
-        self._client.ask(ReadLog(exec_id=exec_id, query=wanted, limit=1, must_fit=False))
-        found = self._client.ask(FindExecution(exec_id=exec_id))
-        return follow(self._client, found, wanted=wanted, offset=offset, interval=interval)
+        return follow(self._session, exec_id, wanted, offset=offset, interval=interval)
 
     def pending_waits(self, exec_id: str) -> builtins.list[Wait]:
         """Oldest first."""
-        return self._client.ask(ListWaits(exec_id=exec_id))[::-1]
+        return self._session.ask(ListWaits(exec_id=exec_id))[::-1]
 
     def input(self, exec_id: str, *, value: Any, wait: str | None = None, door: str = "sdk") -> Wait:
         """Answer the only pending wait, or the one of that key or name; the execution goes on by itself.
@@ -192,7 +164,7 @@ class Executions:
             KitaruWaitValidationError: the value does not fit; the wait stays open.
             KitaruConflictError: it was answered already.
         """
-        answered = self._client.ask(AnswerWait(exec_id=exec_id, wait=wait, value=value, door=door))
+        answered = self._session.ask(AnswerWait(exec_id=exec_id, wait=wait, value=value, door=door))
         if answered.wait.status != "early":
             self._let_work(answered.work)
         return answered.wait
@@ -204,13 +176,13 @@ class Executions:
             KitaruNotFoundError: there is no such wait.
             KitaruConflictError: it was answered already.
         """
-        aborted = self._client.ask(AbortWait(exec_id=exec_id, wait=wait, door=door))
+        aborted = self._session.ask(AbortWait(exec_id=exec_id, wait=wait, door=door))
         self._let_work(aborted.work)
         return aborted.wait
 
     def _let_work(self, work: Work) -> None:
         try:
-            self._client.runner.let_work(work)
+            let_work(self._session, work)
         except KitaruConflictError as error:
             raise KitaruConflictError(f"the answer is recorded, but {error.message}", hint=error.hint) from error
 
@@ -229,26 +201,27 @@ class Executions:
             KitaruConflictError: its source has changed (a source execution, without `with_edits`), or another call
                 than `accept` was found.
         """
-        client = self._client
+        session = self._session
         if accept is not None:
             from kitaru.continuing import accept_divergence
 
-            return accept_divergence(client, exec_id, accept, reason=reason)
-        found: Execution = client.ask(GetOutline(exec_id=exec_id))
+            work = accept_divergence(session, exec_id, accept, reason=reason)
+            return FlowHandle(session, work.exec_id, work.flow)
+        found: Execution = session.ask(GetOutline(exec_id=exec_id))
         if found.status not in ("pending", "running"):
             found = self._let_times_come(self.get(found.exec_id))
             if self._set_family_going(found, with_edits=with_edits):
-                return FlowHandle(client, found.exec_id, found.flow)
+                return FlowHandle(session, found.exec_id, found.flow)
             if found.status not in ("pending", "running"):
                 raise not_resumable(found)
-        if found.status == "running" and client.runner.is_executed(found.exec_id):
-            owner = client.runner.owner_of(found.exec_id)
+        if found.status == "running" and is_executed(session, found.exec_id):
+            executing = owner(session, found.exec_id)
             raise KitaruStateError(
-                f"execution {found.exec_id} is still running as {owner}",
+                f"execution {found.exec_id} is still running as {executing}",
                 hint=f"kitaru executions get {found.exec_id}",
             )
-        client.runner.set_going(found.exec_id, with_edits=with_edits)
-        return FlowHandle(client, found.exec_id, found.flow)
+        set_going(session, found.exec_id, with_edits=with_edits)
+        return FlowHandle(session, found.exec_id, found.flow)
 
     def retry(self, exec_id: str, *, with_edits: bool = False) -> FlowHandle:
         """Let a failed execution go on at what failed, on the same code; failures that the flow caught are kept.
@@ -259,13 +232,14 @@ class Executions:
         """
         from kitaru.continuing import retry
 
-        return retry(self._client, exec_id, with_edits=with_edits)
+        work = retry(self._session, exec_id, with_edits=with_edits)
+        return FlowHandle(self._session, work.exec_id, work.flow)
 
     def plan_retry(self, exec_id: str) -> RetryPlan:
         """What `retry` would execute again, and what it would use; nothing is made."""
         from kitaru.continuing import plan_retry
 
-        return plan_retry(self._client, exec_id)
+        return plan_retry(self._session, exec_id)
 
     def replay(
         self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
@@ -295,7 +269,7 @@ class Executions:
         request = Request(
             from_, overrides or {}, inputs, version, only_recorded, idempotency_key, trust_pickle, with_edits
         )
-        return replay(self._client, exec_id, request)
+        return replay(self._session, exec_id, request)
 
     def plan_replay(
         self, exec_id: str, *, from_: str | None = None, overrides: Mapping[str, Any] | None = None,
@@ -305,7 +279,7 @@ class Executions:
         from kitaru.replaying import Request, plan_of, prepare
 
         request = Request(from_, overrides or {}, inputs, version, only_recorded, trust_pickle=trust_pickle)
-        return plan_of(prepare(self._client, exec_id, request))
+        return plan_of(prepare(self._session, exec_id, request))
 
     def bulk(
         self, action: Action, *, flow: str | None = None, version: int | str | None = None, status: str | None = None,
@@ -325,15 +299,18 @@ class Executions:
         """
         from kitaru.bulk import Query, act_of, each, find
 
-        found = find(self._client, action, Query(flow, version, status, since, tag, where), options=options)
-        act = act_of(self._client, action, options or {})
-        return each(self._client, action, found, act=act, done=done)
+        found = find(self._session, action, Query(flow, version, status, since, tag, where), options=options)
+        act = act_of(self._session, action, options or {})
+        return each(self._session, action, found, act=act, done=done)
 
     def diff(self, a: str, b: str) -> ExecutionDiff:
         """Two executions side by side: calls, values, inputs, results, times; and what differs in their code."""
         from kitaru.differing import diff
 
-        return diff(self._client, a, b)
+        return diff(self._session, a, b)
+
+    def _bound(self, execution: Execution) -> BoundExecution:
+        return bind(self._session, self, execution)
 
     def _let_times_come(self, execution: Execution) -> Execution:
         """The execution, after what it stands at has ended if its time is over: perhaps nobody was there then.
@@ -342,28 +319,28 @@ class Executions:
         """
         if execution.status != "waiting":
             return execution
-        client, exec_id = self._client, execution.exec_id
-        client.ask(FireDue())
-        is_left = execution.source is not None and not client.runner.is_executed(exec_id)
-        if is_left and client.ask(GetStanding(exec_id=exec_id)).sleeps_until:
-            client.ask(StopWaiting(exec_id=exec_id))
-        self._client.look_after(exec_id)
+        session, exec_id = self._session, execution.exec_id
+        session.ask(FireDue())
+        is_left = execution.source is not None and not is_executed(session, exec_id)
+        if is_left and session.ask(GetStanding(exec_id=exec_id)).sleeps_until:
+            session.ask(StopWaiting(exec_id=exec_id))
+        look_after(session, exec_id)
         return self.get(exec_id)
 
     def _set_family_going(self, execution: Execution, *, with_edits: bool) -> bool:
         """Let what a waiting execution waits for go on, where that is its children; whether there was any to set."""
-        client = self._client
+        session = self._session
         if execution.status != "waiting" or execution.pending_waits:
             return False
-        below = client.ask(ListOpenDescendants(exec_id=execution.exec_id))
+        below = session.ask(ListOpenDescendants(exec_id=execution.exec_id))
         idle = [
             child
             for child, status in below.items()
-            if status in ("pending", "running") and not client.runner.is_executed(child)
+            if status in ("pending", "running") and not is_executed(session, child)
         ]
         # Those that run from source go on together, in one process.
         for child in idle[:1] if execution.kind == "source" else idle:
-            client.runner.set_going(child, with_edits=with_edits)
+            set_going(session, child, with_edits=with_edits)
         return bool(idle)
 
     def cancel(self, exec_id: str, *, reason: str | None = None) -> BoundExecution:
@@ -373,18 +350,9 @@ class Executions:
         Raises:
             KitaruConflictError: it has completed or failed.
         """
-        client = self._client
-        cancelled = client.ask(CancelExecution(exec_id=exec_id, reason=reason))
-        found = cancelled.exec_id
-        client.runner.tell_to_end(cancelled.unheard)
-        if cancelled.status == "running":
-            settled = FlowHandle(client, found, "").until_settled(10.0)
-            if settled.status in ("completed", "failed"):
-                raise KitaruConflictError(
-                    f"execution {found} {settled.status} before it could be cancelled",
-                    hint=f"kitaru executions get {found}",
-                )
-        return self.get(found)
+        from kitaru.continuing import cancel
+
+        return self.get(cancel(self._session, exec_id, reason=reason))
 
     def delete(self, *exec_ids: str) -> Deleted:
         """Delete what ended executions have left, all or none: values, answers, output. Tombstones stay.
@@ -394,8 +362,8 @@ class Executions:
             KitaruNotFoundError: there is no such execution.
             KitaruUsageError: they are more than 200; see `delete_each`.
         """
-        found = [self._client.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
-        return self._client.runner.delete(found)
+        found = [self._session.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
+        return delete(self._session.database, found, actor=self._session.actor)
 
     def delete_each(self, *exec_ids: str) -> Deleted:
         """Delete any number of ended executions, each for itself: what cannot be deleted is `left`, with the reason.
@@ -403,8 +371,8 @@ class Executions:
         Raises:
             KitaruNotFoundError: there is no such execution; nothing was deleted.
         """
-        found = [self._client.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
-        return self._client.runner.delete_each(found)
+        found = [self._session.ask(FindExecution(exec_id=exec_id)) for exec_id in exec_ids]
+        return delete_each(self._session.database, found, actor=self._session.actor)
 
     def undeleted(self, *exec_ids: str) -> builtins.list[ExecutionId]:
         """The whole ids of these, without those that were deleted before.
@@ -412,7 +380,7 @@ class Executions:
         Raises:
             KitaruStateError, KitaruNotFoundError: `delete` would refuse one.
         """
-        return self._client.ask(ListUndeleted(exec_ids=exec_ids))
+        return self._session.ask(ListUndeleted(exec_ids=exec_ids))
 
     def deletable(
         self, *, flow: str | None = None, status: str | None = None, since: datetime | None = None,
@@ -426,29 +394,29 @@ class Executions:
         Raises:
             KitaruUsageError: a status that is no end.
         """
-        return self._client.ask(
-            ListDeletable(project=self._client.project, flow=flow, status=status, since=since, before=before)
+        return self._session.ask(
+            ListDeletable(project=self._session.project, flow=flow, status=status, since=since, before=before)
         )
 
     def handle(self, exec_id: str) -> FlowHandle:
         """A handle on an execution that was started elsewhere."""
-        found = self._client.ask(GetOutline(exec_id=exec_id))
-        return FlowHandle(self._client, found.exec_id, found.flow)
+        found = self._session.ask(GetOutline(exec_id=exec_id))
+        return FlowHandle(self._session, found.exec_id, found.flow)
 
 
 @checked_methods
 class Waits:
-    def __init__(self, client: KitaruClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def list(self, *, flow: str | None = None, exec_id: str | None = None) -> builtins.list[Wait]:
         """The pending ones, newest first."""
-        return self._client.ask(ListWaits(project=self._client.project, flow=flow, exec_id=exec_id or None))
+        return self._session.ask(ListWaits(project=self._session.project, flow=flow, exec_id=exec_id or None))
 
     def get(self, exec_id: str, key: str) -> Wait:
         """One wait, answered or not."""
-        return self._client.ask(GetWait(exec_id=exec_id, key=key))
+        return self._session.ask(GetWait(exec_id=exec_id, key=key))
 
     def answer(self, exec_id: str, key: str, value: Any) -> Wait:
         """See Executions.input."""
-        return self._client.executions.input(exec_id, wait=key, value=value)
+        return Executions(self._session).input(exec_id, wait=key, value=value)

@@ -13,37 +13,38 @@ from kitaru_registry.errors import KitaruBackendError, KitaruUsageError
 from kitaru_runner.values.pydantic_models import is_model
 
 if TYPE_CHECKING:
-    from kitaru.client import KitaruClient
+    from kitaru.session import Session
     from kitaru_registry.deployments.refs import FlowRef
 
 
 def invoke(
-    client: KitaruClient, ref: FlowRef, inputs: Mapping[str, Any], *, idempotency_key: str | None = None
+    session: Session, ref: FlowRef, inputs: Mapping[str, Any], *, idempotency_key: str | None = None
 ) -> FlowHandle:
     """Validate, resolve and insert, and see to it that a runner hears of it."""
+    from kitaru import working
     from kitaru_registry.deployments.versions import declared_variables
     from kitaru_registry.executions import creating, families
 
     plain = as_json(inputs)
     only_set = {name: without_unset(value, plain[name]) for name, value in inputs.items() if not is_plain(value)}
     new = families.invocation(
-        client.database, ref, plain, project=client.project, actor=client.actor,
+        session.database, ref, plain, project=session.project, actor=session.actor,
         idempotency_key=idempotency_key, only_set=only_set,
     )  # fmt: skip
-    names = [name for name in declared_variables(client.database, new.digest) if name in os.environ]
+    names = [name for name in declared_variables(session.database, new.digest) if name in os.environ]
     new = replace(new, needs={**(new.needs or {}), "variables": names})
     # Before it is there to be claimed.
-    heard = client.runner.hand_over(new.exec_id, new.digest, f"{new.project}/{new.flow}", names)
-    exec_id, created = creating.create(client.database, new)
+    heard = working.hand_over(session, new.exec_id, new.digest, f"{new.project}/{new.flow}", names)
+    exec_id, created = creating.create(session.database, new)
     try:
-        client.runner.ensure()
+        working.ensure(session)
     except KitaruBackendError as error:
         raise KitaruBackendError(
             f"execution {exec_id} is pending, and no runner can be started: {error.message}", hint=error.hint
         ) from error
     if created and not heard:
-        client.runner.hand_over_to_starting(exec_id, new.digest, f"{new.project}/{new.flow}", names)
-    return FlowHandle(client, exec_id, new.flow, created=created)
+        working.hand_over_to_starting(session, exec_id, new.digest, f"{new.project}/{new.flow}", names)
+    return FlowHandle(session, exec_id, new.flow, created=created)
 
 
 def as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitaru.handle import FlowHandle
 from kitaru.invoking import as_json
+from kitaru.working import set_going
 from kitaru_registry.canonical import json_digest
 from kitaru_registry.deployments.finding import Resolved, resolve_on
 from kitaru_registry.deployments.refs import FlowRef, Selector, parse_version
@@ -29,8 +30,8 @@ from kitaru_runner.values.pickles import PICKLE
 from kitaru_runner.values.tagged import tag
 
 if TYPE_CHECKING:
-    from kitaru.client import KitaruClient
     from kitaru.definition import FlowDefinition
+    from kitaru.session import Session
 
 
 @dataclass(frozen=True)
@@ -91,37 +92,37 @@ class Prepared:
         }
 
 
-def replay(client: KitaruClient, exec_id: str, request: Request) -> FlowHandle:
+def replay(session: Session, exec_id: str, request: Request) -> FlowHandle:
     """Make the replay, and see to it that it is executed: by a runner, or for a source execution by a new process."""
-    prepared = prepare(client, exec_id, request)
+    prepared = prepare(session, exec_id, request)
     row = prepared.original.row
     if prepared.target.resolved is None and row.kind == "source":
         from kitaru.sources import require_resumable
 
-        execution = reading.get_execution(client.database, row.exec_id)
-        require_resumable(client, execution, with_edits=request.with_edits, command="replay")
-    made, created = create(client, prepared, new_execution(client, prepared))
+        execution = reading.get_execution(session.database, row.exec_id)
+        require_resumable(session, execution, with_edits=request.with_edits, command="replay")
+    made, created = create(session, prepared, new_execution(session, prepared))
     if created:
-        client.runner.set_going(made, with_edits=request.with_edits)
-    return FlowHandle(client, made, row.flow, created=created)
+        set_going(session, made, with_edits=request.with_edits)
+    return FlowHandle(session, made, row.flow, created=created)
 
 
-def create(client: KitaruClient, prepared: Prepared, new: NewExecution) -> tuple[ExecutionId, bool]:
-    values = {key: replays.stored(client.database, it.codec, it.data) for key, it in prepared.values.items()}
+def create(session: Session, prepared: Prepared, new: NewExecution) -> tuple[ExecutionId, bool]:
+    values = {key: replays.stored(session.database, it.codec, it.data) for key, it in prepared.values.items()}
     return replays.create_replay(
-        client.database, new, prepared.original, prepared.plan, values=values, answers=prepared.answers
+        session.database, new, prepared.original, prepared.plan, values=values, answers=prepared.answers
     )
 
 
-def prepare(client: KitaruClient, exec_id: str, request: Request) -> Prepared:
+def prepare(session: Session, exec_id: str, request: Request) -> Prepared:
     """
     Raises:
         KitaruError: it cannot be made; nothing was written.
     """
-    original = find_original(client, exec_id)
+    original = find_original(session, exec_id)
     require_beginning(request, original.row.exec_id)
-    target = find_target(client, original, request)
-    return prepare_for(client, original, target, request, merged_inputs(original, target, request))
+    target = find_target(session, original, request)
+    return prepare_for(session, original, target, request, merged_inputs(original, target, request))
 
 
 def require_beginning(request: Request, what: str) -> None:
@@ -137,31 +138,29 @@ def require_beginning(request: Request, what: str) -> None:
         )
 
 
-def prepare_for(
-    client: KitaruClient, original: Original, target: Target, request: Request, inputs: Encoded
-) -> Prepared:
+def prepare_for(session: Session, original: Original, target: Target, request: Request, inputs: Encoded) -> Prepared:
     if request.inputs and request.from_ is None and not request.overrides:
         raise KitaruUsageError(
             "new inputs change nothing where everything that is recorded is reused", hint="add --from KEY"
         )
     wanted = Wanted(request.from_, parse_overrides(request.overrides))
     made = plan(original.known, wanted, keeps=target.protocol > 1)
-    check_pickles(client, original, made, target, request)
+    check_pickles(session, original, made, target, request)
     return Prepared(
         original, target, made, request, inputs,
-        values={it.key: given_value(client, it, is_same=target.is_same) for it in made.given},
+        values={it.key: given_value(session, it, is_same=target.is_same) for it in made.given},
         answers={key: given_answer(original, key, override) for key, override in made.answers.items()},
     )  # fmt: skip
 
 
-def find_original(client: KitaruClient, exec_id: str) -> Original:
-    return replays.read_original(client.database, reading.find_id(client.database, exec_id))
+def find_original(session: Session, exec_id: str) -> Original:
+    return replays.read_original(session.database, reading.find_id(session.database, exec_id))
 
 
 # The code
 
 
-def find_target(client: KitaruClient, original: Original, request: Request) -> Target:
+def find_target(session: Session, original: Original, request: Request) -> Target:
     """
     Raises:
         KitaruNotFoundError: there is no such version, or it was deleted.
@@ -177,7 +176,7 @@ def find_target(client: KitaruClient, original: Original, request: Request) -> T
         needs = row.needs or {}
         return Target(source_or_version(row), needs.get("python"), True, needs.get("protocol", 2))
     ref = FlowRef(row.flow, Selector(version=number), row.project)
-    with client.database.read() as connection:
+    with session.database.read() as connection:
         resolved = resolve_on(connection, ref, project=row.project)
     config = resolved.config
     return Target(f"v{number}", config.python, resolved.version.digest == row.digest, config.protocol, resolved)
@@ -192,7 +191,7 @@ def source_or_version(row: Any) -> str:
     return f"v{row.version}" if row.version is not None else "source"
 
 
-def check_pickles(client: KitaruClient, original: Original, made: Plan, target: Target, request: Request) -> None:
+def check_pickles(session: Session, original: Original, made: Plan, target: Target, request: Request) -> None:
     """
     Raises:
         KitaruConflictError: a reused value could not be read, or should not be.
@@ -206,7 +205,7 @@ def check_pickles(client: KitaruClient, original: Original, made: Plan, target: 
             f"{pickles_of(other)} pickled by Python {minor}, which {target.name} cannot read with {target.python}",
             hint=f"begin before that: --from {other[0].key}; or return a type with a codec: docs/concepts.md, values",
         )
-    if pickled and not target.is_same and not request.trust_pickle and not client.home.is_own:
+    if pickled and not target.is_same and not request.trust_pickle and not session.home.is_own:
         raise KitaruConflictError(
             f"{pickles_of(pickled)} pickled by other code, in a home that is not yours: reading a pickle runs code",
             hint=f"begin before that: --from {pickled[0].key}; or, if you trust who wrote it: --trust-pickle",
@@ -272,7 +271,7 @@ def inputs_here(flow: FlowDefinition, original: Original, request: Request) -> d
     return dict(flow.bind(*merged.get("*args", ()), **named))
 
 
-def given_value(client: KitaruClient, given: Given, *, is_same: bool) -> Encoded:
+def given_value(session: Session, given: Given, *, is_same: bool) -> Encoded:
     """The given outcome in the form that the recorded one has: a model's fields become the model.
 
     Args:
@@ -285,7 +284,7 @@ def given_value(client: KitaruClient, given: Given, *, is_same: bool) -> Encoded
     recorded = given.recorded.value if given.recorded is not None else None
     if recorded is None or recorded.codec != "tagged" or encoded.codec not in ("json", "str"):
         return encoded
-    shape = json.loads(replays.read_value(client.database, recorded))
+    shape = json.loads(replays.read_value(session.database, recorded))
     if is_same:
         require_fields(given, shape)
     return Encoded("tagged", compact(like(tag(given.override.value), shape)))
@@ -341,7 +340,7 @@ def compact(value: Any) -> bytes:
 # The record
 
 
-def new_execution(client: KitaruClient, prepared: Prepared) -> NewExecution:
+def new_execution(session: Session, prepared: Prepared) -> NewExecution:
     """The execution that is to be made, of the version or the source that the target says."""
     row, resolved = prepared.original.row, prepared.target.resolved
     options: dict[str, Any] = {"retries": row.retries, "cache": row.cache, "finish_seconds": row.finish_seconds}
@@ -368,7 +367,7 @@ def new_execution(client: KitaruClient, prepared: Prepared) -> NewExecution:
         inputs_data=prepared.inputs.data,
         input_digest=json_digest(asked),
         idempotency_key=prepared.request.idempotency_key,
-        actor=client.actor,
+        actor=session.actor,
         needs=needs,
         source=None if resolved is not None else row.source,
         entrypoint=row.entrypoint,

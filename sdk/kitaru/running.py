@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from kitaru.definition import FlowDefinition
     from kitaru.flow_options import FlowOptions
     from kitaru.replaying import Request
+    from kitaru.session import Session
 
 BEAT_SECONDS = 1.0
 CANCEL_SECONDS = 1.0
@@ -60,46 +61,46 @@ _lock = threading.Lock()
 
 
 def run_here(
-    flow: FlowDefinition, inputs: Mapping[str, Any], *, client: KitaruClient | None = None,
+    flow: FlowDefinition, inputs: Mapping[str, Any], *, session: Session | None = None,
     options: FlowOptions | None = None,
 ) -> FlowHandle:  # fmt: skip
     """Start an execution of the flow in a thread of this process."""
-    client = client or KitaruClient(cwd=flow.file.parent if flow.file else None)
-    new = new_source_execution(client, flow, inputs, options=options)
-    creating.create(client.database, new)
-    return start(client, flow, new.exec_id)
+    session = session or KitaruClient(cwd=flow.file.parent if flow.file else None)
+    new = new_source_execution(session, flow, inputs, options=options)
+    creating.create(session.database, new)
+    return start(session, flow, new.exec_id)
 
 
 def new_source_execution(
-    client: KitaruClient, flow: FlowDefinition, inputs: Mapping[str, Any], *, options: FlowOptions | None = None,
+    session: Session, flow: FlowDefinition, inputs: Mapping[str, Any], *, options: FlowOptions | None = None,
     replay: Mapping[str, Any] | None = None, idempotency_key: str | None = None,
 ) -> creating.NewExecution:  # fmt: skip
     """What an execution of this flow in this process is made of."""
     encoded = encode_inputs(flow.name, inputs)
-    if client.config.values.pickle == "forbid":
+    if session.config.values.pickle == "forbid":
         refuse_pickle(encoded, f"the inputs of {flow.name}")
     new = source_execution(
-        client, flow=flow.name, inputs=encoded, source=source_for(client, flow),
+        session, flow=flow.name, inputs=encoded, source=source_for(session, flow),
         options=(options or flow.options).said,
     )  # fmt: skip
     return replace(new, replay=replay, idempotency_key=idempotency_key)
 
 
-def replay_here(client: KitaruClient, flow: FlowDefinition, exec_id: str, request: Request) -> FlowHandle:
+def replay_here(session: Session, flow: FlowDefinition, exec_id: str, request: Request) -> FlowHandle:
     """Make the replay as a source execution of this flow, and execute it in this process."""
     from kitaru.replaying import create, find_original, here, inputs_here, prepare_for
 
-    original = find_original(client, exec_id)
+    original = find_original(session, exec_id)
     if original.row.flow != flow.name:
         raise KitaruConflictError(
             f"execution {original.row.exec_id} is one of {original.row.flow}, and this is the flow {flow.name}",
             hint=f"kitaru executions list --flow {flow.name}",
         )
     inputs = inputs_here(flow, original, request)
-    prepared = prepare_for(client, original, here(), request, codec.encode(inputs))
-    new = new_source_execution(client, flow, inputs, replay=prepared.said, idempotency_key=request.idempotency_key)
-    made, created = create(client, prepared, new)
-    return start(client, flow, made) if created else FlowHandle(client, made, flow.name, created=False)
+    prepared = prepare_for(session, original, here(), request, codec.encode(inputs))
+    new = new_source_execution(session, flow, inputs, replay=prepared.said, idempotency_key=request.idempotency_key)
+    made, created = create(session, prepared, new)
+    return start(session, flow, made) if created else FlowHandle(session, made, flow.name, created=False)
 
 
 def new_inputs(flow: FlowDefinition, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,16 +116,16 @@ def new_inputs(flow: FlowDefinition, given: Mapping[str, Any]) -> dict[str, Any]
     return convert_inputs(flow.function, given)
 
 
-def resume_here(client: KitaruClient, execution: Execution) -> FlowHandle:
+def resume_here(session: Session, execution: Execution) -> FlowHandle:
     """Go on with a source execution in this process, on the files that it began with."""
-    source = require_resumable(client, execution, with_edits=True)
+    source = require_resumable(session, execution, with_edits=True)
     file = Path(source.folder) / source.file
     flow = find_flow(load_module(Path(source.folder), file), split_target(source.entrypoint)[1], file=source.file)
-    return start(client, flow, execution.exec_id)
+    return start(session, flow, execution.exec_id)
 
 
 def start(
-    client: KitaruClient, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId | None = None
+    session: Session, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId | None = None
 ) -> FlowHandle:
     """Claim the execution for this process, and run it in a thread.
 
@@ -134,19 +135,19 @@ def start(
     Raises:
         KitaruConflictError: another process executes it.
     """
-    lock = FileLock.acquire(execution_lock(client.home, exec_id))
+    lock = FileLock.acquire(execution_lock(session.home, exec_id))
     if lock is None:
-        raise still_running(client.home, exec_id)
+        raise still_running(session.home, exec_id)
     lock.write(str(os.getpid()))
-    owner = queue.Owner(f"source:{os.getpid()}", os.getpid(), place_of(client.home))
-    claim = queue.claim(client.database, queue.candidate(client.database, exec_id), owner)
+    owner = queue.Owner(f"source:{os.getpid()}", os.getpid(), place_of(session.home))
+    claim = queue.claim(session.database, queue.candidate(session.database, exec_id), owner)
     if claim is None:
         lock.release()
         raise KitaruConflictError(
             f"execution {exec_id} was taken or ended meanwhile", hint=f"kitaru executions get {exec_id}"
         )
     drop_in_forks("executions", leave_to_parent)
-    run = LocalRun(client, flow, claim, owner, lock)
+    run = LocalRun(session, flow, claim, owner, lock)
     run.parent = parent
     with _lock:
         runs[exec_id] = run
@@ -155,7 +156,7 @@ def start(
     run.thread = threading.Thread(target=run.run, name=f"kitaru-{flow.name}")
     run.thread.start()
     threading.Thread(target=run.keep_alive, name="kitaru-heartbeat", daemon=True).start()
-    return FlowHandle(client, exec_id, flow.name)
+    return FlowHandle(session, exec_id, flow.name)
 
 
 def still_running(home: Home, exec_id: str) -> KitaruConflictError:
@@ -169,14 +170,14 @@ class LocalRun:
     """One execution in this process: a thread for the flow, one for the heartbeat."""
 
     def __init__(
-        self, client: KitaruClient, flow: FlowDefinition, claim: queue.Claim, owner: queue.Owner, lock: FileLock
+        self, session: Session, flow: FlowDefinition, claim: queue.Claim, owner: queue.Owner, lock: FileLock
     ) -> None:
-        self.client = client
+        self.session = session
         self._flow = flow
         self._owner = owner
         self._lock = lock
         self._exec_id = claim.exec_id
-        self._inputs = codec.decode(Encoded(claim.inputs_codec, load_inputs(client.database, claim)))
+        self._inputs = codec.decode(Encoded(claim.inputs_codec, load_inputs(session.database, claim)))
         self._json_inputs = (claim.replay or {}).get("json_inputs", ())
         self._ended = threading.Event()
         self._wake = threading.Event()
@@ -193,14 +194,14 @@ class LocalRun:
 
     def _begin(self, claim: queue.Claim) -> None:
         """An attempt: its journal, an engine over it, and what it prints."""
-        logs.begin(log_file(self.client.home, claim.exec_id), claim.exec_id, claim.attempt)
-        source = claim_source(self.client, claim)
+        logs.begin(log_file(self.session.home, claim.exec_id), claim.exec_id, claim.attempt)
+        source = claim_source(self.session, claim)
         journal = RegistryJournal(
-            self.client.database, self.client.writer, claim, stays=True, code=source.digest if source else "",
-            children=SourceChildren(self.client, self._exec_id, Here()),
+            self.session.database, self.session.writer, claim, stays=True, code=source.digest if source else "",
+            children=SourceChildren(self.session, self._exec_id, Here()),
         )  # fmt: skip
-        journal.may_pickle = self.client.config.values.pickle != "forbid"
-        journal.strict = self.client.config.journal.divergence == "strict"
+        journal.may_pickle = self.session.config.values.pickle != "forbid"
+        journal.strict = self.session.config.journal.divergence == "strict"
         attempt = Attempt(journal, journal.open(entrypoint=""))
         journal.listener = attempt.parking
         with self._turn:
@@ -238,13 +239,13 @@ class LocalRun:
             with _lock:
                 runs.pop(self._exec_id, None)
                 again = self.again
-            if again and reading.get_status(self.client.database, self._exec_id) == "pending":
-                start(self.client, self._flow, self._exec_id, parent=self.parent)
+            if again and reading.get_status(self.session.database, self._exec_id) == "pending":
+                start(self.session, self._flow, self._exec_id, parent=self.parent)
             if self.parent is not None:
                 poke(self.parent)
 
     def _end_cancelled(self) -> None:
-        ending.cancel_owned(self.client.database, self._journal.row, self._journal.attempt)
+        ending.cancel_owned(self.session.database, self._journal.row, self._journal.attempt)
 
     def _settle_unwritten(self) -> None:
         """After a write that failed: the attempt has ended, and the execution says why and how to go on."""
@@ -271,7 +272,7 @@ class LocalRun:
 
     def _begin_anew(self) -> bool:
         """Claim the next attempt, as the flow's retries say. False: somebody else had it."""
-        claim = queue.claim(self.client.database, queue.candidate(self.client.database, self._exec_id), self._owner)
+        claim = queue.claim(self.session.database, queue.candidate(self.session.database, self._exec_id), self._owner)
         if claim is not None:
             self._begin(claim)
         return claim is not None
@@ -291,8 +292,8 @@ class LocalRun:
 
     def _look(self, beat_at: float) -> float:
         """What has come, what is due, and from `beat_at` on a heartbeat; when the next is to be."""
-        waits.fire_due(self.client.database)
-        ending.end_late(self.client.database)
+        waits.fire_due(self.session.database)
+        ending.end_late(self.session.database)
         self._journal.poll_answers()
         if self._cut_at is not None:
             self._cut_short()
@@ -305,7 +306,7 @@ class LocalRun:
 
     def _is_to_end(self) -> bool:
         """Whether somebody has asked for that; of one that waits, has ended it."""
-        status, asked = queue.standing(self.client.database, self._journal.row)
+        status, asked = queue.standing(self.session.database, self._journal.row)
         return asked or status == "cancelled" or (status == "failed" and self._journal.parked)
 
     def _cancel(self) -> None:
@@ -333,7 +334,7 @@ class LocalRun:
             beat = journal.beat()
             if beat.is_late:
                 ending.end_attempt(
-                    self.client.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
+                    self.session.database, journal.row, journal.attempt, reason="finish_timeout", counts=False
                 )
                 self._cancel()
             elif not beat.owned and not journal.parked and not self._ended.is_set():
@@ -351,7 +352,7 @@ class LocalRun:
         """This process is about to end: let the execution be resumed at once."""
         if not self._journal.parked:
             ending.end_attempt(
-                self.client.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
+                self.session.database, self._journal.row, self._journal.attempt, reason=reason, counts=False
             )
 
 
@@ -361,7 +362,7 @@ class Here:
     def has(self, exec_id: ExecutionId) -> bool:
         return is_here(exec_id)
 
-    def start(self, session: KitaruClient, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId) -> None:
+    def start(self, session: Session, flow: FlowDefinition, exec_id: ExecutionId, *, parent: ExecutionId) -> None:
         start(session, flow, exec_id, parent=parent)
 
 
@@ -376,9 +377,9 @@ def leave_to_parent() -> None:
     runs.clear()
 
 
-def claim_source(client: KitaruClient, claim: queue.Claim) -> Source | None:
+def claim_source(session: Session, claim: queue.Claim) -> Source | None:
     """What the execution runs on."""
-    return reading.get_source(client.database, claim.row)
+    return reading.get_source(session.database, claim.row)
 
 
 def poke(exec_id: ExecutionId) -> None:
@@ -443,7 +444,7 @@ def end_by_ctrl_c() -> None:
     for exec_id, run in left.items():
         if run.parent in left:
             continue  # goes on with its parent
-        waits_for_us = run.is_parked and bool(waits.list_waits(run.client.database, exec_id=exec_id))
+        waits_for_us = run.is_parked and bool(waits.list_waits(run.session.database, exec_id=exec_id))
         go_on = f"executions input {exec_id} --value ..." if waits_for_us else f"executions resume {exec_id}"
         print(f"kitaru: stopped; go on with: kitaru {go_on}", file=sys.stderr)
     flush()

@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitaru.client import KitaruClient
 from kitaru.hash_seeds import hash_seed
+from kitaru.session import Session
 from kitaru_registry.errors import KitaruConflictError, KitaruStateError
 from kitaru_registry.models import Execution, Source
 from kitaru_runner.child.loader import name_main_module
@@ -20,37 +20,37 @@ _sources: dict[tuple[Path, str], Source] = {}
 _lock = threading.Lock()
 
 
-def source_for(client: KitaruClient, flow: FlowDefinition) -> Source | None:
+def source_for(session: Session, flow: FlowDefinition) -> Source | None:
     """What an execution of the flow runs on; None where it has no file."""
     file = flow.file
     if file is None:
         return None
-    own = client if file.is_relative_to(client.config.root) else KitaruClient(client.home, cwd=file.parent)
+    own = session if file.is_relative_to(session.config.root) else Session(session.home, cwd=file.parent)
     name_main_module(own.config.root, file)
     return source_of(own, file, flow.name)
 
 
-def source_of(client: KitaruClient, file: Path, name: str) -> Source:
+def source_of(session: Session, file: Path, name: str) -> Source:
     """What a source execution runs on; collected once for a process."""
     with _lock:
         known = _sources.get((file, name))
         if known is None:
-            known = _sources[file, name] = collect_source(client, file, name)
+            known = _sources[file, name] = collect_source(session, file, name)
         return known
 
 
-def collect_source(client: KitaruClient, file: Path, name: str) -> Source:
+def collect_source(session: Session, file: Path, name: str) -> Source:
     from kitaru.targets import section_of
     from kitaru_registry.snapshots.files import collect
     from kitaru_registry.snapshots.git import read_git
     from kitaru_registry.snapshots.refusals import ALLOWED
 
-    root = client.config.root
+    root = session.config.root
     relative = file.relative_to(root).as_posix()
-    _, section = section_of(client.config, relative, name)
+    _, section = section_of(session.config, relative, name)
     git = read_git(root)
     # A folder that is no project may hold anything: there, the modules beside the file are its source.
-    is_project = git is not None or client.config.file is not None or (root / "pyproject.toml").is_file()
+    is_project = git is not None or session.config.file is not None or (root / "pyproject.toml").is_file()
     include = section.include if is_project else ("/*.py",)
     # Nothing is packed, so nothing is refused.
     collection = collect(root, include=include, exclude=section.exclude, allow=ALLOWED, git=git)
@@ -65,9 +65,7 @@ def collect_source(client: KitaruClient, file: Path, name: str) -> Source:
     )
 
 
-def require_resumable(
-    client: KitaruClient, execution: Execution, *, with_edits: bool, command: str = "resume"
-) -> Source:
+def require_resumable(session: Session, execution: Execution, *, with_edits: bool, command: str = "resume") -> Source:
     """What a source execution is started again on: the files that it began with, unless `with_edits`.
 
     Args:
@@ -84,7 +82,7 @@ def require_resumable(
             hint="define the flow in a file",
         )
     file = Path(source.folder) / source.file
-    now = collect_source(KitaruClient(client.home, cwd=file.parent), file, execution.flow)
+    now = collect_source(Session(session.home, cwd=file.parent), file, execution.flow)
     if now.digest == source.digest or with_edits:
         return source
     changed = sorted(path for path in {*now.files, *source.files} if now.files.get(path) != source.files.get(path))

@@ -31,7 +31,7 @@ def run_target(
     from kitaru_runner.values.signatures import convert_inputs, input_schema
 
     check_inputs(input_schema(flow.function), dict(inputs))
-    return run_here(flow, convert_inputs(flow.function, inputs), client=client)
+    return run_here(flow, convert_inputs(flow.function, inputs), session=client)
 
 
 def load_target(target: str, *, home: Home | None, cwd: Path | None) -> tuple[KitaruClient, FlowDefinition]:

@@ -51,7 +51,7 @@ def review(project: Project) -> Any:
 
 def run(review: Any, topic: str = "tea") -> str:
     handle = review.run(topic)
-    handle._until({"completed", "failed"}, 60)
+    handle.until_settled(60)
     return str(handle.exec_id)
 
 

@@ -103,7 +103,7 @@ def open_unsynced(home: Home) -> None:
 def end_all(client: KitaruClient) -> None:
     """End the executions that this process still has there, and the home's runner."""
     for exec_id, run in list(running.runs.items()):
-        if run.client.home.root != client.home.root:
+        if run.session.home.root != client.home.root:
             continue
         with suppress(KitaruError):  # it has just ended
             client.executions.cancel(exec_id)
