@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from kitaru_registry.clock import now_us
 from kitaru_registry.database.opening import Database
 from kitaru_registry.errors import KitaruBackendError, KitaruContextError, KitaruNotFoundError
-from kitaru_registry.executions import artifacts, ending, queue, reading, waits
+from kitaru_registry.executions import artifacts, caching, ending, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.inputs import load as load_inputs
 from kitaru_registry.executions.journal import VALUE, Artifact, JournalWriter, PlainRow, Row, Value, read_rows
@@ -256,7 +256,7 @@ class RegistryJournal:
         return Loaded(Encoded(artifact.codec, data), artifact.artifact_id, mine)
 
     def cached(self, key: bytes) -> tuple[Encoded, str] | None:
-        found = reading.find_cached(self._database, self._claim.project, key)
+        found = caching.find_cached(self._database, self._claim.project, key, digest=self._claim.digest)
         if found is None:
             return None
         data = found.data if found.data is not None else self._values.get(found.value_digest)

@@ -436,18 +436,6 @@ def as_execution(row: Any, **more: Any) -> Execution:
     )
 
 
-def find_cached(database: Database, project: str, key: bytes) -> Any | None:
-    """The newest outcome that was recorded under a cache key."""
-    wanted = (
-        select(executions.c.exec_id, journal.c.key, journal.c.codec, journal.c.data, journal.c.value_digest)
-        .join(executions, executions.c.id == journal.c.execution)
-        .where(journal.c.cache_key == key, executions.c.project == project, journal.c.codec.is_not(None))
-        .order_by(journal.c.ended_us.desc())
-    )
-    with database.read() as connection:
-        return connection.execute(wanted.limit(1)).one_or_none()
-
-
 def require_values(connection: Connection, exec_id: str) -> int:
     """The row of an execution whose values are there.
 
