@@ -106,6 +106,29 @@ def test_what_a_loop_is_run_for_goes_on_in_the_flow_s_own_order(execution: TestE
     assert execution.keys == ["fetch", "task[0]/fetch", "fetch#2", "task[1]/fetch"]
 
 
+@pytest.mark.parametrize("run", RUNS[:-1])
+def test_threads_of_a_loop_go_on_where_it_runs_in_a_copy_of_the_flow_s_context(
+    execution: TestExecution, run: Run
+) -> None:
+    async def main() -> str:
+        return await asyncio.to_thread(rank, "page")
+
+    def line(_: int) -> Any:
+        return run(main)
+
+    def body() -> list[str]:
+        with ThreadPoolExecutor(2) as pool:
+            futures = [pool.submit(contextvars.copy_context().run, line, number) for number in range(2)]
+            return [future.result() for future in futures]
+
+    execution.attempt(body)
+
+    assert sorted(key for key in execution.keys if "asyncio" not in key) == [
+        "thread:line[0]/rank",
+        "thread:line[1]/rank",
+    ]
+
+
 def test_tasks_that_are_made_before_the_loop_runs_have_scopes(execution: TestExecution) -> None:
     def body() -> list[str]:
         loop = asyncio.new_event_loop()

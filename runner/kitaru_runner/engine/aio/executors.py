@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from kitaru_registry.clock import now_us
 from kitaru_registry.journal.entries import Entry, Kind, Opening
 from kitaru_runner.engine.aio.turns import Turns, ended
-from kitaru_runner.engine.core.calls import current, this_branch
+from kitaru_runner.engine.core.calls import current, scopes, this_branch
 from kitaru_runner.engine.core.parking import Parking
 from kitaru_runner.engine.threads.scoping import peeled, run_in, scope_for
 
@@ -68,12 +69,16 @@ class Threads:
         Args:
             has_scope: the pool opens none for it.
         """
-        token = current.set(None) if has_scope else None
+        if not has_scope:
+            return self._run_in_executor(executor, func, *args)
+        me = threading.get_ident()
+        token, scope = current.set(None), scopes.pop(me, None)
         try:
             return self._run_in_executor(executor, func, *args)
         finally:
-            if token is not None:
-                current.reset(token)
+            current.reset(token)
+            if scope is not None:
+                scopes[me] = scope
 
     def leave(self) -> None:
         if vars(self._loop).get("run_in_executor") == self._run:

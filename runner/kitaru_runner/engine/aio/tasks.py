@@ -81,7 +81,7 @@ def creating(original: Callable[..., asyncio.Task[Any]]) -> Callable[..., asynci
         if parent is None or loop.is_closed():
             return original(loop, coroutine, **options)
         if not loop.is_running() and _mains.pop(threading.get_ident(), None) is not None:
-            return original(loop, coroutine, **options)
+            return make_main(parent, original, loop, coroutine, options)
         side = side_of(parent, loop) if parent.call is None else None
         branch, task = make(parent, original, loop, coroutine, options)
         if side is not None:
@@ -115,6 +115,17 @@ def make(
         task = context.run(lambda: original(loop, coroutine, **options))
     branch.task = task
     return branch, task
+
+
+def make_main(
+    branch: Branch, original: Callable[..., asyncio.Task[Any]], loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any], options: dict[str, Any],
+) -> asyncio.Task[Any]:  # fmt: skip
+    """The task that a loop is run for, in the branch that runs it: its context may be a copy of another's."""
+    context = options.get("context")
+    if (current.get() if context is None else context.get(current)) is not branch:
+        coroutine = InBranch(coroutine, branch)
+    return original(loop, coroutine, **options)
 
 
 def running(original: Callable[..., Any]) -> Callable[..., Any]:
