@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from bad_calls import calls, outcome, quietly
+from bad_calls import Call, calls, outcome, quietly
 from hypothesis import given
+from odd_records import keyed, nested
 
 import kitaru
 from kitaru import KitaruUsageError, checkpoint, flow, testing
@@ -145,6 +146,12 @@ def test_what_a_body_calls_gives_a_value_or_one_error(name: str) -> None:
         in_flow(function, call)
 
     each()
+
+
+@pytest.mark.parametrize("value", [nested(20_000), keyed(900)], ids=["lists", "dicts"])
+@pytest.mark.parametrize(("name", "parameter"), [("step()", "topic"), ("wait", "metadata")])
+def test_what_is_nested_deeply_gives_a_value_or_one_error(name: str, parameter: str, value: Any) -> None:
+    in_flow(IN_A_BODY[name], Call([], {parameter: value}))
 
 
 @pytest.mark.parametrize("name", OUT_OF_A_BODY)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bad_words import BAD_TEXT, words
 from hypothesis import HealthCheck, given, settings
@@ -54,7 +54,28 @@ def values(name: str, ids: Sequence[str]) -> st.SearchStrategy[Any]:
     return odd if not fitting else st.sampled_from(fitting) | st.sampled_from(fitting) | odd
 
 
-Call = tuple[list[Any], dict[str, Any]]
+class Call(NamedTuple):
+    """What a function is called with."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Call({shown(self.args)}, {shown(self.kwargs)})"
+
+
+def shown(value: Any) -> str:
+    """As `repr`, also of what holds something that has none."""
+    if type(value) is list:
+        return f"[{', '.join(map(alone, value))}]"
+    return f"{{{', '.join(f'{name!r}: {alone(item)}' for name, item in value.items())}}}"
+
+
+def alone(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # too deep, or too many digits, or it refuses
+        return f"<a {type(value).__name__}, whose repr is a {type(error).__name__}>"
 
 
 @st.composite
@@ -77,7 +98,7 @@ def calls(draw: st.DrawFn, signature: inspect.Signature, ids: Sequence[str]) -> 
                 kwargs[name] = draw(value)
         else:
             by_place = False
-    return args, kwargs
+    return Call(args, kwargs)
 
 
 def outcome(function: Callable[..., Any], call: Call) -> Any:

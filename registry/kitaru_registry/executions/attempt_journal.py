@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 from kitaru_registry.clock import now_us
@@ -361,7 +361,7 @@ def child_outcome(database: Database, exec_id: str) -> Outcome:
 
 
 def vars_of(wait: WaitRequest) -> dict[str, Any]:
-    return asdict(wait)
+    return {field.name: getattr(wait, field.name) for field in fields(wait)}
 
 
 def as_answer(came: Mapping[str, Any]) -> Answer:

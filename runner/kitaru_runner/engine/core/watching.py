@@ -15,6 +15,7 @@ import pathlib
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kitaru_registry.errors import KitaruChangedArgumentError
@@ -161,17 +162,17 @@ def has_form(value: object) -> bool:
 
 
 def weight(value: Any, most: int) -> int:
-    """How many values it is made of; counted up to `most`, and then by its own length."""
-    kind = type(value)
-    if kind is dict:
-        value = value.values()
-    elif kind not in (list, tuple, set, frozenset):
-        return 1
-    total = len(value)
-    for item in value:
-        if total > most:
-            break
-        total += weight(item, most)
+    """How many values it is made of, however deep; counted up to `most`, and then by its own length."""
+    total = 0
+    left = [value]
+    while left and total <= most:
+        value = left.pop()
+        kind = type(value)
+        if kind in (dict, list, tuple, set, frozenset):
+            total += len(value)
+            left += islice(value.values() if kind is dict else value, most)
+        else:
+            total += 1
     return total
 
 
