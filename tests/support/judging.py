@@ -27,9 +27,11 @@ class Judge:
     """Compares one execution of a family with its model."""
 
     def __init__(
-        self, home: Home, member: Member, of_child: Any, overridden: Mapping[str, int] | None = None
+        self, home: Home, member: Member, of_child: Any, overridden: Mapping[str, int] | None = None,
+        original: Epoch | None = None,
     ) -> None:  # fmt: skip
         self.overridden = overridden or {}
+        self.original = original
         self.home = home
         self.member = member
         self.seen = member.seen
@@ -128,7 +130,16 @@ class Judge:
         """Of an epoch's end, by default of the last's."""
         epoch = epoch or self.epochs[-1]
         given = {(c.row.kind, c.row.key, c.row.tries or 1): self.outcome(c.row) for c in epoch.rows}
-        return Model(self.member.program, given, epoch.races, self.of_child, children_may_go_on, self.overridden)
+        return Model(self.member.program, given, self.races(epoch), self.of_child, children_may_go_on, self.overridden)
+
+    def races(self, epoch: Epoch) -> dict[str, Any]:
+        """Those of its own, and of the bodies whose outcomes are from before: they were not executed in it."""
+        earlier = [self.original] if self.original is not None else []
+        earlier += self.epochs[: self.epochs.index(epoch)]
+        executed = epoch.executed
+        before = {place: order for each in earlier for place, order in each.races.items()}
+        kept = {place: order for place, order in before.items() if try_at(place) not in (None, *executed)}
+        return kept | epoch.races
 
     def result(self) -> Any:
         exec_id = self.member.exec_id
@@ -163,8 +174,16 @@ class Judge:
         return ("value", value)
 
 
-def judges(home: Home, family: Family, overridden: Mapping[str, int] | None = None) -> dict[str, Judge]:
-    """Of each member of a family; the overridden values are the root's."""
+def try_at(place: str) -> tuple[str, int] | None:
+    """The try of a checkpoint in whose body a place is."""
+    key, inside, rest = place.rpartition("/try")
+    return (key, int(rest.partition("/")[0])) if inside else None
+
+
+def judges(
+    home: Home, family: Family, overridden: Mapping[str, int] | None = None, original: Epoch | None = None
+) -> dict[str, Judge]:
+    """Of each member of a family; the overridden values are the root's, as is the original of a replay, at its end."""
 
     def of_child(exec_id: str, step: Child, so_far: int) -> Any:
         """What becomes of a child, by its own model."""
@@ -173,7 +192,7 @@ def judges(home: Home, family: Family, overridden: Mapping[str, int] | None = No
         return Judge(home, member, of_child).model().run(so_far)
 
     return {
-        exec_id: Judge(home, member, of_child, overridden if member is family.root else None)
+        exec_id: Judge(home, member, of_child, *((overridden, original) if member is family.root else ()))
         for exec_id, member in family.members.items()
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 from uuid import uuid4
 
+from again import epochs_of
 from families import Family
 from homes import Home
 from judging import judges, was_called
@@ -54,7 +55,8 @@ class Replayed:
             made = self.make(begin.key, overridden)
             family = Family(self.home, self.seed, program, self.random, clock, made)
             family.run()
-        found_by = judges(self.home, family, overridden)
+        original = epochs_of(self.original.rows, self.original.seen, self.original.rows_before)[-1]
+        found_by = judges(self.home, family, overridden, original)
         for judge in found_by.values():
             judge.check()
         judge = found_by[family.root.exec_id]
