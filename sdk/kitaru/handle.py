@@ -59,7 +59,8 @@ class FlowHandle:
             KitaruNotFinishedError: the time-out was over first; the execution goes on.
             KitaruStateError: its process is gone, and nobody goes on with it.
         """
-        from kitaru.watching import ENDED, until
+        from kitaru.watching import until
+        from kitaru_registry.records.states import ENDED
 
         if until(self._session, self.exec_id, ENDED, timeout) not in ENDED:
             raise self._unfinished(f"after {timeout} s")
@@ -79,8 +80,8 @@ class FlowHandle:
             KitaruExecutionError: it ended without a result.
         """
         from kitaru.artifact_client import result
-        from kitaru.watching import ENDED
         from kitaru_registry.api.execution_requests import GetOutline
+        from kitaru_registry.records.states import ENDED
 
         execution = self._session.ask(GetOutline(exec_id=self.exec_id))
         if execution.status not in ENDED:

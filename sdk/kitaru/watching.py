@@ -9,6 +9,7 @@ from kitaru.working import is_abandoned, look_after
 from kitaru_registry.api.execution_requests import GetStanding, GetStatus
 from kitaru_registry.errors import KitaruStateError
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import ENDED, Status
 
 if TYPE_CHECKING:
     from kitaru.session import Session
@@ -27,8 +28,7 @@ LOOKS_WITHOUT_PROCESS = 3
 LOOKS_AT_A_FAULT = 2
 """After so many it is said what the machine lacks: it may be mended in a moment."""
 
-SETTLED = frozenset({"completed", "failed", "cancelled", "waiting"})
-ENDED = frozenset({"completed", "failed", "cancelled"})
+SETTLED: frozenset[Status] = ENDED | {"waiting"}
 
 
 def until(session: Session, exec_id: ExecutionId, wanted: frozenset[str], timeout: float | None = None) -> str:

@@ -14,12 +14,13 @@ from programs import Child, Program, walked
 
 from kitaru.testing.clocks import Clock
 from kitaru.testing.schedules import Stuck
-from kitaru.testing.simulation import ENDED, Simulation
+from kitaru.testing.simulation import Simulation
 from kitaru_registry.executions import ending, families, queue, reading, waits
 from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.journal import Row
 from kitaru_registry.journal.entries import ChildRequest
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import ENDED
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.engine.core.calls import current, scopes
 

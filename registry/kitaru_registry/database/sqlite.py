@@ -71,8 +71,11 @@ class Sqlite:
         connection = sqlite3.connect(
             self._home.database, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
-        with sqlite_errors.closed_on_failure(connection):
+        try:
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def begin(self, connection: sqlite3.Connection) -> None:

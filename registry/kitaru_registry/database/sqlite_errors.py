@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, ProgrammingError
 
@@ -18,20 +18,6 @@ UNFIT = (UnicodeEncodeError, OverflowError, InterfaceError, ProgrammingError)
 
 DAMAGED = ("malformed", "is not a database", "Could not decode", "corrupt")
 """What SQLite says of a file that is not as Kitaru left it."""
-
-
-class Closable(Protocol):
-    def close(self) -> None: ...
-
-
-@contextmanager
-def closed_on_failure(opened: Closable) -> Iterator[None]:
-    """What is opened is not left open where this context fails."""
-    try:
-        yield
-    except BaseException:
-        opened.close()
-        raise
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from kitaru.testing.answering import Given
 from kitaru.testing.clocks import Clock
 from kitaru.testing.crashes import Crash
 from kitaru.testing.schedules import Schedule, Stuck, World
-from kitaru.testing.simulation import ENDED, Open, Simulation
+from kitaru.testing.simulation import Open, Simulation
 from kitaru_registry.errors import KitaruContextError, KitaruFencedError
 from kitaru_registry.executions import ending, families, queue
 from kitaru_registry.executions.attempt_journal import RegistryJournal
@@ -25,6 +25,7 @@ from kitaru_registry.executions.creating import NewExecution
 from kitaru_registry.executions.queue import Claim
 from kitaru_registry.journal.entries import ChildRequest, WaitRequest
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import ENDED
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.host.children import invoked
 from kitaru_runner.values.failures import ExecutionCancelled

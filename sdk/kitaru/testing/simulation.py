@@ -19,6 +19,7 @@ from kitaru_registry.executions.attempt_journal import Children, RegistryJournal
 from kitaru_registry.executions.journal import JournalWriter
 from kitaru_registry.journal.entries import Answer, WaitRequest
 from kitaru_registry.models import ExecutionId
+from kitaru_registry.records.states import ENDED
 from kitaru_runner.engine.body.body import run_body
 from kitaru_runner.engine.core.attempt import Attempt
 from kitaru_runner.values import codec
@@ -26,7 +27,6 @@ from kitaru_runner.values.failures import ProcessEnded
 
 OWNER = queue.Owner("test", os.getpid(), "here")
 ATTEMPTS = 1000
-ENDED = ("completed", "failed", "cancelled")
 
 
 class Answerer(Protocol):
