@@ -55,8 +55,6 @@ FROM (SELECT id FROM up WHERE parent IS NULL ORDER BY id) AS root
 LOCK_ROWS = """
 SELECT id FROM executions WHERE id = ANY(%(rows)s) OR exec_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE {skip}
 """
-UNSAVED = "KITARU"
-"""Begins the message of an error that this module raises inside of the driver's."""
 
 
 class Postgres:

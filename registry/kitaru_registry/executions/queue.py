@@ -30,7 +30,6 @@ from kitaru_registry.executions.ending import (
 from kitaru_registry.executions.journal import fenced
 from kitaru_registry.executions.retrying import last_seq
 from kitaru_registry.executions.waits import answers, next_deadline_us
-from kitaru_registry.home import place_of
 from kitaru_registry.models import ExecutionId
 from kitaru_registry.records.states import sources_of
 
@@ -138,14 +137,6 @@ def is_elsewhere(seen: Any, place: str) -> bool:
         place: of this home (home.place_of).
     """
     return seen.owner_host != place and seen.lease_until_us is not None and seen.lease_until_us >= now_us()
-
-
-def has_owner_elsewhere(database: Database, exec_id: str) -> bool:
-    """Whether a process of another home has it, as its lease says."""
-    if database.home.record is None:
-        return False
-    seen = candidate(database, exec_id)
-    return seen.status == "running" and is_elsewhere(seen, place_of(database.home))
 
 
 def next_due_us(database: Database) -> int | None:

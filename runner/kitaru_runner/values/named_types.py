@@ -29,8 +29,3 @@ def find_type(path: str) -> type | None:
 def is_named(kind: type) -> bool:
     """Whether the type's name leads to it, in this process as in any other that has the code."""
     return find_type(type_name(kind)) is kind
-
-
-def nearest_named(kind: type) -> type:
-    """The type, or the first of its bases that has a name."""
-    return next(base for base in kind.__mro__ if is_named(base))
